@@ -1,0 +1,69 @@
+//! `HostSpec`: what one host should hold. It goes down to the agent, which chooses nothing.
+//! Absence never removes: a removal is an entry with goal `Remove`.
+
+use crate::container_spec::ContainerSpec;
+use crate::host::Environment;
+use crate::id::{HostId, InstanceId};
+use crate::instance::{Goal, Target};
+use crate::service::RestartPolicy;
+use crate::stack::VolumeSpec;
+use crate::time::Generation;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// What one host should hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSpec {
+    /// Fence: an agent refuses an older one.
+    pub generation: Generation,
+    /// For which host.
+    pub host: HostId,
+    /// The environment with its network.
+    pub environment: Environment,
+    /// Containers by instance.
+    pub instances: BTreeMap<InstanceId, InstanceSpec>,
+    /// Balancers: placements without a container, served by the dataplane.
+    pub balancers: BTreeMap<InstanceId, BalancerPlacement>,
+    /// Named volumes that the instances use.
+    pub volumes: BTreeMap<String, VolumeSpec>,
+}
+
+/// One instance as its host must hold it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// What is to become of it.
+    pub goal: Goal,
+    /// Which version, for the label.
+    pub target: Target,
+    /// Docker's name: its uniqueness is the local compare-and-swap.
+    pub container_name: String,
+    /// What the container is made from.
+    pub container: Arc<ContainerSpec>,
+    /// Address in the managed network.
+    pub address: Option<Ipv4Addr>,
+    /// resolv.conf search domains.
+    pub search: Vec<String>,
+    /// Labels of ours and of Rancher's, besides the user's.
+    pub system_labels: BTreeMap<String, String>,
+    /// When an exited container starts again.
+    pub restart: RestartPolicy,
+    /// SIGTERM to SIGKILL, milliseconds.
+    pub stop_grace_ms: u64,
+    /// Longest wait for requests in flight, milliseconds.
+    pub drain_ms: u64,
+    /// Is it checked by the dataplane (its health then comes from there)?
+    pub probed: bool,
+}
+
+/// A balancer on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BalancerPlacement {
+    /// What is to become of it.
+    pub goal: Goal,
+    /// Its address on the host's bridge.
+    pub address: Option<Ipv4Addr>,
+    /// Listeners of the view that it owns.
+    pub listeners: Vec<String>,
+}

@@ -1,0 +1,27 @@
+//! The nouns of Remuda, in reading order: names, what is wanted, what is decided, what is seen,
+//! what crosses to a host and back, and `Cluster`, which holds all of it at one `Index`.
+//!
+//! No I/O, no clock, no randomness, no task: every other crate may depend on this one, it depends
+//! on nobody.
+
+pub mod limits;
+pub mod time;
+pub mod id;
+
+pub mod container_spec;
+pub mod health;
+pub mod balancer;
+pub mod service;
+pub mod stack;
+
+pub mod host;
+pub mod instance;
+pub mod reason;
+pub mod record;
+pub mod change;
+pub mod cluster;
+pub mod event;
+
+pub mod host_spec;
+pub mod host_status;
+pub mod view;

@@ -1,0 +1,74 @@
+//! Every bound in the product, named with its unit.
+
+/// Longest stack or service name, in bytes: one DNS label.
+pub const NAME_BYTES_MAX: usize = 63;
+/// Longest Docker container name that we make, in bytes.
+pub const CONTAINER_NAME_BYTES_MAX: usize = 160;
+/// Largest compose file read, in bytes.
+pub const COMPOSE_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest `env_file`, secret or config file read, in bytes (Docker's own secret limit).
+pub const AUXILIARY_FILE_BYTES_MAX: usize = 500 * 1024;
+/// Most nodes a compose file may have once aliases are expanded.
+pub const COMPOSE_NODES_MAX: usize = 200_000;
+/// Deepest nesting of a compose file.
+pub const COMPOSE_DEPTH_MAX: usize = 64;
+/// Longest `extends` chain.
+pub const EXTENDS_DEPTH_MAX: usize = 16;
+/// Most services in one stack.
+pub const STACK_SERVICES_MAX: usize = 500;
+/// Largest scale of one service on one environment.
+pub const SCALE_MAX: u32 = 10_000;
+/// Most environment variables of one container.
+pub const ENVIRONMENT_MAX: usize = 2_000;
+/// Most labels of one container.
+pub const LABELS_MAX: usize = 1_000;
+/// Most port mappings of one service.
+pub const PORTS_MAX: usize = 1_000;
+/// Most rules of one balancer.
+pub const BALANCER_RULES_MAX: usize = 2_000;
+/// Largest JSON request body of the API, in bytes.
+pub const API_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest build context taken by the API, in bytes.
+pub const BUILD_CONTEXT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Most events kept in memory for `remuda events`.
+pub const EVENTS_MAX: usize = 10_000;
+/// Most revisions of a service kept.
+pub const REVISIONS_KEPT_MAX: usize = 10;
+/// Largest value in the store, in bytes.
+pub const STORE_VALUE_BYTES_MAX: usize = 512 * 1024;
+/// Most operations (compares, puts and deletes) in one store transaction.
+pub const TXN_OPS_MAX: usize = 1_024;
+/// Most queued writes in the store's writer before callers wait.
+pub const STORE_QUEUE_MAX: usize = 4_096;
+/// Most decisions that one plan commits; the rest comes with the next plan.
+pub const DECISIONS_PER_PLAN_MAX: usize = 400;
+/// Largest frame between agent and dataplane, in bytes.
+pub const DATAPLANE_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest frame between server and agent, in bytes.
+pub const LINK_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most containers an agent starts at the same time (Docker gains nothing above).
+pub const CONTAINER_STARTS_PARALLEL_MAX: usize = 16;
+/// Longest reason text kept, in bytes; longer ones are cut.
+pub const REASON_BYTES_MAX: usize = 2_000;
+/// Pids limit of a container that names none.
+pub const PIDS_DEFAULT: i64 = 1_024;
+/// Longest restart back-off, in milliseconds.
+pub const RESTART_BACKOFF_MS_MAX: u64 = 60_000;
+/// First restart back-off, in milliseconds; doubles to `RESTART_BACKOFF_MS_MAX`.
+pub const RESTART_BACKOFF_MS_MIN: u64 = 500;
+/// A container that ran this long starts again with the first back-off, in milliseconds.
+pub const RESTART_BACKOFF_RESET_MS: u64 = 60_000;
+/// Failed starts of a new revision after which its rollout stops.
+pub const ROLLOUT_FAILURES_MAX: u32 = 3;
+/// Time a new instance has to get healthy when its check names no `initializing_timeout`, in ms.
+pub const ROLLOUT_READY_MS_DEFAULT: u64 = 60_000;
+/// Time a container without any check must run to count as ready, in milliseconds.
+pub const SETTLE_MS_DEFAULT: u64 = 1_000;
+/// Grace for clients that hold a DNS answer of a draining instance, in milliseconds (TTL 1 s).
+pub const DNS_LAME_DUCK_MS: u64 = 1_500;
+/// Longest wait for requests in flight when a service names no `drain_timeout_ms`.
+pub const DRAIN_MS_DEFAULT: u64 = 10_000;
+/// Time from SIGTERM to SIGKILL when a service names no `stop_grace_period`, in milliseconds.
+pub const STOP_GRACE_MS_DEFAULT: u64 = 10_000;
+/// TTL of our own DNS names, in seconds.
+pub const DNS_TTL_S: u32 = 1;

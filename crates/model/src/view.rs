@@ -1,0 +1,174 @@
+//! `HostView`: what one host may publish: names, callers, upstreams, listeners. Derived by the
+//! server, never edited. The dataplane serves `effective(view, local)`.
+
+use crate::health::{Health, HealthCheck};
+use crate::id::{HostId, InstanceId, ServiceId};
+use crate::service::Transport;
+use crate::time::Index;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Version of this format; a dataplane reads its own and the one before.
+pub const VIEW_FORMAT: u32 = 1;
+
+/// What one host may publish, at one index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostView {
+    /// `VIEW_FORMAT` of its maker.
+    pub format: u32,
+    /// Of which environment.
+    pub environment: String,
+    /// For which host.
+    pub host: HostId,
+    /// Made from the cluster at this index.
+    pub index: Index,
+    /// Names.
+    pub dns: DnsView,
+    /// Who asks, by source address.
+    pub callers: BTreeMap<Ipv4Addr, Caller>,
+    /// Everything that an endpoint or a name refers to.
+    pub instances: BTreeMap<InstanceId, ViewInstance>,
+    /// Sets of endpoints by id.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// Ports of the host by id, e.g. `0.0.0.0:8080/tcp`.
+    pub listeners: BTreeMap<String, Listener>,
+}
+
+/// Names that are answered with authority.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DnsView {
+    /// Zones, without dots at the ends: `rancher.internal`, `remuda.internal`.
+    pub zones: Vec<String>,
+    /// TTL of our names, in seconds.
+    pub ttl_s: u32,
+    /// Lower-case name relative to any zone (`api.shop`, `shop-api-1`) -> what it answers.
+    pub names: BTreeMap<String, NameTarget>,
+}
+
+/// What a name answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameTarget {
+    /// The instances that may take traffic; all of them when none may (fail open).
+    Service(Vec<InstanceId>),
+    /// One instance whatever its health: container names are never filtered.
+    Instance(InstanceId),
+    /// A fixed address, e.g. `rancher-metadata`.
+    Address(Ipv4Addr),
+}
+
+/// A container that asks: its source address says who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Of which service.
+    pub service: ServiceId,
+    /// Search list that the server applies itself before any recursion, without a last dot.
+    pub search: Vec<String>,
+}
+
+/// An instance that names or upstreams refer to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewInstance {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its host; on the dataplane's own host `local` status is newer than the view.
+    pub host: HostId,
+    /// May it take new requests?
+    pub admit: Admit,
+    /// Probe by this dataplane.
+    pub check: Option<HealthCheck>,
+    /// Ports that must accept a connection before the first request of a start is sent there,
+    /// when there is no `check`: a balancer never routes to a port that does not listen yet.
+    pub ready_ports: Vec<u16>,
+    /// What the server knew when it made the view: used until `local` knows better.
+    pub running: bool,
+    /// The same for health.
+    pub health: Health,
+}
+
+/// May an instance take new requests?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Admit {
+    /// Yes.
+    Active,
+    /// No: those in flight end.
+    Draining,
+}
+
+/// A set of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Endpoints in a fixed order.
+    pub endpoints: Vec<Endpoint>,
+    /// Milliseconds to connect before the next endpoint is tried.
+    pub connect_timeout_ms: u64,
+    /// Longest wait for requests in flight on a draining endpoint, milliseconds.
+    pub drain_ms: u64,
+}
+
+/// An address and port that may take traffic while its instance may.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// Port inside.
+    pub port: u16,
+    /// Relative share; 0 takes nothing new.
+    pub weight: u32,
+}
+
+/// A port of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Address; `None` is all, IPv4 and IPv6.
+    pub ip: Option<IpAddr>,
+    /// Port.
+    pub port: u16,
+    /// tcp or udp.
+    pub transport: Transport,
+    /// What is done with what arrives.
+    pub mode: ListenerMode,
+}
+
+/// What a listener does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListenerMode {
+    /// Bytes or datagrams to one upstream.
+    Forward {
+        /// Upstream id.
+        upstream: String,
+    },
+    /// HTTP by route; the first that matches wins, none is 404.
+    Http {
+        /// In order.
+        routes: Vec<Route>,
+    },
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Route {
+    /// Which hosts.
+    pub host: HostMatch,
+    /// Path prefix; empty is every path.
+    pub path_prefix: String,
+    /// Upstream id.
+    pub upstream: String,
+}
+
+/// Which `Host` header a route takes, without port, any case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostMatch {
+    /// Every one.
+    Any,
+    /// This one.
+    Exact(String),
+    /// Ends with (from `*.foo.com` or `*foo`).
+    Suffix(String),
+    /// Begins with (from `foo.*`).
+    Prefix(String),
+}
