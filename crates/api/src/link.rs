@@ -1,0 +1,235 @@
+//! The link between server and agent. The agent dials; it gets publications and stream requests
+//! and sends what it sees. `MemoryLink` joins the two in one process, `grpc` across processes.
+
+use crate::stream::{Duplex, StreamRequest, duplex};
+use model::host_spec::HostSpec;
+use model::host_status::HostStatus;
+use model::id::HostId;
+use model::view::HostView;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use tokio::sync::{mpsc, watch};
+
+/// What a host should hold and may publish, made from one cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Publication {
+    /// Changes whenever history may have been lost (restore); generations count within it.
+    pub epoch: String,
+    /// What it should hold.
+    pub spec: HostSpec,
+    /// What it may publish.
+    pub view: HostView,
+}
+
+/// The first thing an agent says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// Who it is; over gRPC its certificate must say the same.
+    pub host: HostId,
+    /// Version of the agent.
+    pub version: String,
+}
+
+/// What goes down, besides publications.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Down {
+    /// The newest publication; older ones are skipped.
+    Publish(Arc<Publication>),
+    /// Open a stream: call `attach` with its id.
+    Open {
+        /// Id within the session.
+        stream: u64,
+        /// What for.
+        request: StreamRequest,
+    },
+}
+
+/// What goes up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Up {
+    /// The first frame.
+    Hello(Hello),
+    /// What the host is seen to hold.
+    Status(Box<HostStatus>),
+    /// The agent is alive.
+    Heartbeat,
+}
+
+/// Messages queued in one direction of a session before the sender waits.
+pub const SESSION_QUEUE_MAX: usize = 64;
+
+/// The agent's end of a session.
+#[derive(Debug)]
+pub struct Session {
+    /// From the server; `None` when the session is over.
+    pub down: mpsc::Receiver<Down>,
+    /// To the server.
+    pub up: mpsc::Sender<Up>,
+}
+
+/// Why a link cannot be used now.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// The server does not answer.
+    #[error("server {address} does not answer: {why}")]
+    Unreachable {
+        /// Where.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// The server refuses this agent.
+    #[error("server {address} refuses this agent: {why}")]
+    Refused {
+        /// Where.
+        address: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// The agent's way to the server: dial a session, attach to a stream.
+pub trait AgentLink: Clone + Send + Sync + 'static {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// `LinkError` when the server is not reached or refuses; the caller dials again with back-off.
+    fn connect(&self, hello: Hello) -> impl Future<Output = Result<Session, LinkError>> + Send;
+
+    /// Takes up a stream that the server has opened.
+    ///
+    /// # Errors
+    /// `LinkError` when the stream is gone.
+    fn attach(&self, stream: u64) -> impl Future<Output = Result<Duplex, LinkError>> + Send;
+}
+
+/// The server's end of all sessions: where links meet the server, whatever carries them.
+#[derive(Clone, Debug)]
+pub struct Switchboard {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Guards the maps; held for map operations only.
+    state: Mutex<State>,
+    arrivals: mpsc::Sender<Arrival>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_stream: u64,
+    waiting: BTreeMap<u64, Duplex>,
+}
+
+/// A session that has just begun, handed to the server.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Which host.
+    pub hello: Hello,
+    /// From the agent.
+    pub up: mpsc::Receiver<Up>,
+    /// Latest-wins slot of its publication.
+    pub publish: watch::Sender<Option<Arc<Publication>>>,
+    /// Stream requests to it.
+    pub open: mpsc::Sender<Down>,
+}
+
+/// Streams opened and not taken up; more are refused.
+const STREAMS_WAITING_MAX: usize = 256;
+
+impl Switchboard {
+    /// A switchboard and the queue of its arrivals.
+    #[must_use]
+    pub fn new() -> (Self, mpsc::Receiver<Arrival>) {
+        let (arrivals, queue) = mpsc::channel(SESSION_QUEUE_MAX);
+        (Self { inner: Arc::new(Inner { state: Mutex::default(), arrivals }) }, queue)
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.inner.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Begins a session for an agent that a carrier has authenticated. The carrier forwards
+    /// `Session::down` to the agent and what the agent says to `Session::up`.
+    ///
+    /// # Errors
+    /// `LinkError::Unreachable` when the server is going down.
+    pub async fn begin(&self, hello: Hello) -> Result<Session, LinkError> {
+        let (up_tx, up) = mpsc::channel(SESSION_QUEUE_MAX);
+        let (open, mut opens) = mpsc::channel::<Down>(SESSION_QUEUE_MAX);
+        let (publish, mut latest) = watch::channel(None::<Arc<Publication>>);
+        let (down_tx, down) = mpsc::channel(SESSION_QUEUE_MAX);
+        self.inner.arrivals.send(Arrival { hello, up, publish, open }).await.map_err(
+            |_closed| LinkError::Unreachable {
+                address: "server".into(),
+                why: "it is going down".into(),
+            },
+        )?;
+        // The pump owns both sources and ends with either side of the session.
+        tokio::task::spawn(async move {
+            loop {
+                let frame = tokio::select! {
+                    changed = latest.changed() => match changed {
+                        Ok(()) => latest.borrow_and_update().clone().map(Down::Publish),
+                        Err(_sender_gone) => return,
+                    },
+                    request = opens.recv() => match request {
+                        Some(request) => Some(request),
+                        None => return,
+                    },
+                    () = down_tx.closed() => return,
+                };
+                if let Some(frame) = frame
+                    && down_tx.send(frame).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Ok(Session { down, up: up_tx })
+    }
+
+    /// Makes a stream: its id for `Down::Open`, and the server's end.
+    #[must_use]
+    pub fn stream(&self) -> Option<(u64, Duplex)> {
+        let (ours, theirs) = duplex();
+        let mut state = self.state();
+        // Ends whose opener went away are swept here.
+        state.waiting.retain(|_, waiting| !waiting.tx.is_closed());
+        if state.waiting.len() >= STREAMS_WAITING_MAX {
+            return None;
+        }
+        state.next_stream += 1;
+        let id = state.next_stream;
+        state.waiting.insert(id, theirs);
+        Some((id, ours))
+    }
+
+    /// Hands the far end of a stream to the agent that attaches to it, once.
+    #[must_use]
+    pub fn take(&self, stream: u64) -> Option<Duplex> {
+        self.state().waiting.remove(&stream)
+    }
+}
+
+/// Server and agent in one process.
+#[derive(Clone, Debug)]
+pub struct MemoryLink(pub Switchboard);
+
+impl AgentLink for MemoryLink {
+    async fn connect(&self, hello: Hello) -> Result<Session, LinkError> {
+        self.0.begin(hello).await
+    }
+
+    async fn attach(&self, stream: u64) -> Result<Duplex, LinkError> {
+        self.0.take(stream).ok_or_else(|| LinkError::Refused {
+            address: "server".into(),
+            why: format!("stream {stream} is gone"),
+        })
+    }
+}
