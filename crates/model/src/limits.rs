@@ -72,3 +72,23 @@ pub const DRAIN_MS_DEFAULT: u64 = 10_000;
 pub const STOP_GRACE_MS_DEFAULT: u64 = 10_000;
 /// TTL of our own DNS names, in seconds.
 pub const DNS_TTL_S: u32 = 1;
+/// Longest wait for an answer to a short question to Docker (list, inspect, network …), in ms.
+pub const ENGINE_CALL_MS_MAX: u64 = 30_000;
+/// Longest wait for Docker to make, start or remove a container, in milliseconds.
+pub const ENGINE_CONTAINER_MS_MAX: u64 = 120_000;
+/// What Docker may take beyond the grace period to stop a container, in milliseconds.
+pub const ENGINE_STOP_SLACK_MS: u64 = 30_000;
+/// Longest silence of an image pull until it is given up, in milliseconds.
+pub const ENGINE_PULL_SILENCE_MS_MAX: u64 = 120_000;
+/// Longest silence of an image build until it is given up, in milliseconds.
+pub const ENGINE_BUILD_SILENCE_MS_MAX: u64 = 1_800_000;
+/// Most containers inspected at the same time.
+pub const ENGINE_INSPECTS_PARALLEL_MAX: usize = 8;
+/// Items of an engine's stream (events, log lines, build output) waiting for their reader.
+pub const ENGINE_STREAM_QUEUE_MAX: usize = 256;
+/// Longest log line or piece of terminal output given on, in bytes; longer ones come in pieces.
+pub const LOG_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Largest Docker config file or answer of a credential helper read, in bytes.
+pub const DOCKER_CONFIG_BYTES_MAX: u64 = 1024 * 1024;
+/// Longest wait for a Docker credential helper, in milliseconds.
+pub const CREDENTIAL_HELPER_MS_MAX: u64 = 10_000;
