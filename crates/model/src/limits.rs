@@ -92,3 +92,15 @@ pub const LOG_LINE_BYTES_MAX: usize = 64 * 1024;
 pub const DOCKER_CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 /// Longest wait for a Docker credential helper, in milliseconds.
 pub const CREDENTIAL_HELPER_MS_MAX: u64 = 10_000;
+/// Most balancer addresses on one bridge.
+pub const BRIDGE_ADDRESSES_MAX: usize = 4_096;
+/// Time `nft` has to load our rules, in milliseconds.
+pub const NFT_MS_MAX: u64 = 10_000;
+/// Most of what `nft` prints that is read, in bytes.
+pub const NFT_OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Most search domains in a container's resolv.conf (glibc before 2.26 reads no more).
+pub const RESOLV_SEARCH_DOMAINS_MAX: usize = 6;
+/// Longest line of a container's resolv.conf, in bytes without its end (musl skips longer ones).
+pub const RESOLV_LINE_BYTES_MAX: usize = 254;
+/// Most `options` words in a container's resolv.conf.
+pub const RESOLV_OPTIONS_MAX: usize = 16;
