@@ -1,1 +1,86 @@
-fn main() {}
+//! `cargo xtask`: the only automation of this repository. Each task is a module; here is only
+//! which word means which.
+
+mod say;
+mod shell;
+mod place;
+mod interrupt;
+mod needs;
+mod dockerd;
+mod images;
+mod tidy;
+mod suite;
+mod gate;
+mod demo;
+
+use anyhow::Result;
+use place::Place;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The tasks of this repository.
+
+Usage: cargo xtask <task>
+
+Tasks:
+  demo [--check]  build everything, bring the example up, call it, show what was seen; stays up
+                  until Ctrl-C and leaves nothing behind. --check ends by itself: exit code 0
+                  when everything that the demo promises was seen
+  test            every test, real Docker included; the last line has the counts
+  ci              what a change must pass: format, clippy, documentation, licences, tidy, test
+  fix             format, and mend what clippy can mend
+  tidy            the rules of the house that no compiler checks
+  images          the images of examples/storefront
+  help            this text
+
+demo and test install what is missing (Debian, as root) and start a dockerd when none answers;
+they stop only what they started. DOCKER_HOST, CI (no colours) and NO_COLOR are honoured.
+
+Examples:
+  cargo xtask demo
+  cargo xtask demo --check
+  cargo xtask test
+  cargo xtask fix && cargo xtask ci
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words[..] {
+        [] | ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => {
+            say::line(HELP);
+            return ExitCode::SUCCESS;
+        }
+        ["demo"] => with_place(|place| demo::run(place, demo::Mode::UntilCtrlC)),
+        ["demo", "--check"] => with_place(|place| demo::run(place, demo::Mode::Check)),
+        ["test"] => with_place(suite::test),
+        ["ci"] => with_place(gate::ci),
+        ["fix"] => with_place(gate::fix),
+        ["tidy"] => with_place(tidy::check),
+        ["images"] => with_place(make_images),
+        _ => {
+            say::error(&format!("no such task: {}\n\n{HELP}", words.join(" ")));
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) if interrupt::came() => ExitCode::from(130),
+        Err(error) => {
+            say::error(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn with_place(task: impl FnOnce(&Place) -> Result<()>) -> Result<()> {
+    interrupt::listen()?;
+    task(&Place::find()?)
+}
+
+fn make_images(place: &Place) -> Result<()> {
+    needs::ensure(place, &[needs::RUN])?;
+    let dockerd = dockerd::Dockerd::ensure(place)?;
+    images::make(place)?;
+    dockerd.stop()
+}
