@@ -51,15 +51,10 @@ fn with_docker(place: &Place, mode: Mode) -> Result<()> {
 
     let seen = show(place, &mut remuda, mode);
     let gone = take_away(&mut remuda);
-    match (seen, gone) {
-        (Err(error), gone) if !interrupt::came() => {
-            if let Err(also) = gone {
-                say::error(&format!("and then: {also:#}"));
-            }
-            Err(error)
-        }
-        (_, gone) => gone,
+    if let (Err(_), Err(also)) = (&seen, &gone) {
+        say::error(&format!("taking it away: {also:#}"));
     }
+    seen.and(gone)
 }
 
 /// Brings the example up and looks at it.

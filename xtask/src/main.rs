@@ -65,10 +65,9 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(_) if interrupt::came() => ExitCode::from(130),
         Err(error) => {
             say::error(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            if interrupt::came() { ExitCode::from(130) } else { ExitCode::FAILURE }
         }
     }
 }

@@ -10,20 +10,14 @@ use std::time::{Duration, Instant};
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
 /// Prints a line. A reader that has gone away is no reason to leave things half done.
-#[expect(clippy::print_stdout, reason = "the one place of output")]
 pub(crate) fn line(text: &str) {
-    if std::io::stdout().is_terminal() || !text.is_empty() {
-        println!("{text}");
-    } else {
-        println!();
-    }
-    std::io::stdout().flush().ok();
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).ok();
 }
 
 /// Prints a line of a failure.
-#[expect(clippy::print_stderr, reason = "the one place of output")]
 pub(crate) fn error(text: &str) {
-    eprintln!("{text}");
+    writeln!(std::io::stderr().lock(), "{text}").ok();
 }
 
 /// May output have colours?
