@@ -9,7 +9,7 @@ use crate::say::{self, Step};
 use crate::shell;
 use crate::{images, needs, tidy};
 use anyhow::{Context, Result, bail};
-use counts::Counts;
+use counts::{Counts, Runner};
 use skips::{Have, Skip};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -60,12 +60,15 @@ fn run_all(place: &Place) -> Result<(Counts, Vec<Skip>)> {
     };
     step.done(&counts.to_string());
     let step = Step::loud("the documentation's examples");
-    counts += counted(place.cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]))?;
+    counts += counted(
+        Runner::Libtest,
+        place.cargo().args(["test", "--workspace", "--doc", "--no-fail-fast"]),
+    )?;
     step.done("");
     let step = Step::loud("the example's own tests");
     let mut example = place.cargo();
     example.args(["test", "--no-fail-fast", "--manifest-path", EXAMPLE, "--target-dir"]);
-    counts += counted(example.arg(place.target.join("storefront")))?;
+    counts += counted(Runner::Libtest, example.arg(place.target.join("storefront")))?;
     step.done("");
     counts.skipped = skips.len() as u64;
     Ok((counts, skips))
@@ -80,7 +83,7 @@ fn nextest(place: &Place, skips: &[Skip]) -> Result<Counts> {
         let names = names.collect::<Vec<_>>().join(" | ");
         command.args(["-E", &format!("not ({names})")]);
     }
-    counted(&mut command)
+    counted(Runner::Nextest, &mut command)
 }
 
 fn libtest(place: &Place, skips: &[Skip]) -> Result<Counts> {
@@ -91,11 +94,11 @@ fn libtest(place: &Place, skips: &[Skip]) -> Result<Counts> {
     for skip in skips {
         command.args(["--skip", &skip.test]);
     }
-    counted(&mut command)
+    counted(Runner::Libtest, &mut command)
 }
 
 /// Runs it, shows what it says and adds up its summaries. No summary means that it did not build.
-fn counted(command: &mut Command) -> Result<Counts> {
+fn counted(runner: Runner, command: &mut Command) -> Result<Counts> {
     let shown = shell::shown(command);
     // both streams into one pipe keeps their order
     let (reader, writer) = std::io::pipe().context("making a pipe")?;
@@ -109,7 +112,7 @@ fn counted(command: &mut Command) -> Result<Counts> {
         let line = line.with_context(|| format!("reading from `{shown}`"))?;
         let line = String::from_utf8_lossy(&line);
         say::line(&line);
-        if let Some(found) = counts::summary(&line) {
+        if let Some(found) = counts::summary(runner, &line) {
             counts += found;
             summaries += 1;
         }

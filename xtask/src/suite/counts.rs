@@ -26,14 +26,21 @@ impl fmt::Display for Counts {
     }
 }
 
-/// The counts of a summary line, `None` for any other line.
-pub(super) fn summary(line: &str) -> Option<Counts> {
+/// Who runs the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Runner {
+    /// cargo-nextest: one summary, in whose output those of single tests may stand, indented.
+    Nextest,
+    /// `cargo test`: a summary for each test program.
+    Libtest,
+}
+
+/// The counts of a runner's summary line, `None` for any other line.
+pub(super) fn summary(runner: Runner, line: &str) -> Option<Counts> {
     let line = without_colours(line);
-    let line = line.trim();
-    let tail = if line.starts_with("Summary [") {
-        line.split_once(" run: ")?.1
-    } else {
-        line.strip_prefix("test result: ")?.split_once(". ")?.1
+    let tail = match runner {
+        Runner::Nextest => line.trim_start().strip_prefix("Summary [")?.split_once(" run: ")?.1,
+        Runner::Libtest => line.strip_prefix("test result: ")?.split_once(". ")?.1,
     };
     let mut counts = Counts::default();
     // "7 passed (1 slow, 2 leaky), 1 timed out": what is in brackets is counted before it
@@ -72,26 +79,35 @@ fn without_colours(line: &str) -> String {
 mod tests {
     use super::*;
 
-    fn check(line: &str, expect: Option<(u64, u64, u64)>) {
+    fn check(runner: Runner, line: &str, expect: Option<(u64, u64, u64)>) {
         let expect = expect.map(|(passed, failed, skipped)| Counts { passed, failed, skipped });
-        assert_eq!(summary(line), expect, "{line}");
+        assert_eq!(summary(runner, line), expect, "{line}");
     }
 
     #[test]
     fn summaries_are_read() {
-        check("     Summary [   0.12s] 3 tests run: 3 passed, 0 skipped", Some((3, 0, 0)));
-        check(
+        let nextest = |line, expect| check(Runner::Nextest, line, expect);
+        nextest("     Summary [   0.12s] 3 tests run: 3 passed, 0 skipped", Some((3, 0, 0)));
+        nextest(
             "\u{1b}[31;1m     Summary\u{1b}[0m [  12.34s] \u{1b}[1m9\u{1b}[0m tests run: \
              \u{1b}[1m6\u{1b}[0m passed (1 slow, 2 leaky), 2 failed, 1 timed out, 4 skipped",
             Some((6, 3, 4)),
         );
-        check("Summary [ 1s] 1/2 tests run: 0 passed, 1 exec failed, 0 skipped", Some((0, 1, 0)));
+        nextest("Summary [ 1s] 1/2 tests run: 0 passed, 1 exec failed, 0 skipped", Some((0, 1, 0)));
         check(
+            Runner::Libtest,
             "test result: FAILED. 7 passed; 1 failed; 2 ignored; 0 measured; 3 filtered out; \
              finished in 0.81s",
             Some((7, 1, 2)),
         );
-        check("test a_test ... ok", None);
-        check("running 7 tests", None);
+        check(Runner::Libtest, "test a_test ... ok", None);
+        check(Runner::Libtest, "running 7 tests", None);
+    }
+
+    #[test]
+    fn a_summary_inside_the_output_of_a_test_does_not_count() {
+        let inner = "    test result: FAILED. 0 passed; 1 failed; 0 ignored; finished in 0.08s";
+        check(Runner::Nextest, inner, None);
+        check(Runner::Libtest, inner, None);
     }
 }
