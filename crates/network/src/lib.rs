@@ -1,1 +1,36 @@
-//! network
+//! What Remuda does to a host's network besides Docker's own bridge: the link-local address with
+//! its nftables rules, balancer addresses on the bridge, forwarding; who holds a port; what a
+//! container's resolv.conf says; what `remuda doctor` has to know.
+//!
+//! It never touches an address, rule, sysctl or file that it did not make, and never listens.
+
+mod error;
+mod wish;
+mod plan;
+mod rules;
+
+mod fabric;
+mod linux;
+mod fake;
+
+mod sockets;
+mod resolv;
+mod preflight;
+
+pub use error::Error;
+pub use fabric::{Fabric, Facts, LocalAddress};
+pub use fake::{Fake, FakeAddress, FakeWorld};
+pub use linux::Linux;
+pub use preflight::{Finding, PreflightOptions, preflight};
+pub use resolv::{resolv_conf, write_resolv};
+pub use sockets::{Holder, HostPort, Program};
+pub use wish::{FabricStatus, FabricWish, Repair};
+
+use std::net::Ipv4Addr;
+
+/// Where containers find DNS (:53) and metadata (:80), on every host.
+pub const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
+/// Port of `LINK_LOCAL` that the dataplane serves DNS on; :53 is sent here.
+pub const DNS_PORT: u16 = 7653;
+/// Port of `LINK_LOCAL` that the dataplane serves metadata on; :80 is sent here.
+pub const METADATA_PORT: u16 = 7680;

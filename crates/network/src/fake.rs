@@ -1,0 +1,201 @@
+//! `Fabric` in memory, for tests of others and for the simulation. It plans with the same `plan`
+//! as `Linux` and plays the host; the contract suite keeps it honest.
+
+use crate::Error;
+use crate::fabric::{Fabric, Facts, LocalAddress};
+use crate::plan::{self, Address, Leaving, Rules, Seen, Step};
+use crate::sockets::{Holder, HostPort};
+use crate::wish::{FabricStatus, FabricWish};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A host's network in memory; clones are the same host.
+#[derive(Clone, Debug, Default)]
+pub struct Fake {
+    /// Guards the played host; never held across an await.
+    world: Arc<Mutex<FakeWorld>>,
+}
+
+/// The played host: change it as others would, or look at what was made.
+#[derive(Debug, Default)]
+pub struct FakeWorld {
+    /// Interfaces besides `lo`: are they up?
+    pub links: BTreeMap<String, bool>,
+    /// IPv4 addresses.
+    pub addresses: Vec<FakeAddress>,
+    /// Bridges that our rules let in; `None` without rules.
+    pub rules: Option<BTreeSet<String>>,
+    /// Is IPv4 forwarding on?
+    pub forwarding: bool,
+    /// Answers of `listening`: those whose `wanted` is asked for.
+    pub holders: Vec<Holder>,
+    /// The next calls of `ensure` and `remove` fail with these.
+    pub failures: Vec<Error>,
+    /// `ensure` calls until now.
+    pub ensured: u64,
+    environments: BTreeMap<String, String>,
+    forwarding_was_off: bool,
+}
+
+/// An address on the played host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FakeAddress {
+    /// Interface.
+    pub device: String,
+    /// Address.
+    pub ip: Ipv4Addr,
+    /// Prefix length.
+    pub prefix: u8,
+    /// Did we add it?
+    pub ours: bool,
+}
+
+impl Fake {
+    /// A host with loopback alone.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Looks at the host or changes it.
+    pub fn with<T>(&self, act: impl FnOnce(&mut FakeWorld) -> T) -> T {
+        act(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FakeWorld> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl FakeWorld {
+    /// Plays Docker: makes the bridge with its gateway address.
+    pub fn make_bridge(&mut self, name: &str, gateway: Ipv4Addr, prefix: u8) {
+        self.links.insert(name.to_owned(), true);
+        self.addresses.push(FakeAddress {
+            device: name.to_owned(),
+            ip: gateway,
+            prefix,
+            ours: false,
+        });
+    }
+
+    /// Plays Docker: takes the bridge away with all its addresses.
+    pub fn remove_bridge(&mut self, name: &str) {
+        self.links.remove(name);
+        self.addresses.retain(|a| a.device != name);
+    }
+
+    fn seen(&self, bridges: &BTreeSet<String>) -> Seen {
+        Seen {
+            links: self.links.clone(),
+            addresses: self
+                .addresses
+                .iter()
+                .map(|a| Address {
+                    device: a.device.clone(),
+                    ip: a.ip,
+                    prefix: a.prefix,
+                    ours: a.ours,
+                })
+                .collect(),
+            rules: match &self.rules {
+                None => Rules::Absent,
+                Some(loaded) if loaded == bridges => Rules::AsWished,
+                Some(_) => Rules::Different,
+            },
+            forwarding: self.forwarding,
+        }
+    }
+
+    fn bridges(&self) -> BTreeSet<String> {
+        self.environments.values().cloned().collect()
+    }
+
+    fn carry_out(&mut self, steps: &[Step]) {
+        for step in steps {
+            match step {
+                Step::ReplaceRules => self.rules = Some(self.bridges()),
+                Step::DropRules => self.rules = None,
+                Step::Forwarding(on) => self.forwarding = *on,
+                Step::Up { device } => _ = self.links.insert(device.clone(), true),
+                Step::Add { device, ip, prefix } => self.addresses.push(FakeAddress {
+                    device: device.clone(),
+                    ip: *ip,
+                    prefix: *prefix,
+                    ours: true,
+                }),
+                Step::Remove { device, ip, .. } => {
+                    self.addresses.retain(|a| !(a.ours && a.device == *device && a.ip == *ip));
+                }
+            }
+        }
+    }
+
+    fn next_failure(&mut self) -> Result<(), Error> {
+        if self.failures.is_empty() { Ok(()) } else { Err(self.failures.remove(0)) }
+    }
+}
+
+impl Fabric for Fake {
+    async fn ensure(&self, wish: &FabricWish) -> Result<FabricStatus, Error> {
+        wish.check()?;
+        let mut world = self.lock();
+        world.ensured += 1;
+        world.next_failure()?;
+        let before = world.environments.insert(wish.environment.clone(), wish.bridge.clone());
+        let seen = world.seen(&world.bridges());
+        let plan = plan::ensure(&seen, wish, before.as_deref());
+        world.forwarding_was_off |= plan.steps.contains(&Step::Forwarding(true));
+        world.carry_out(&plan.steps);
+        if plan.bridge_missing {
+            return Err(Error::BridgeMissing { bridge: wish.bridge.clone() });
+        }
+        Ok(plan.status())
+    }
+
+    async fn remove(&self, environment: &str) -> Result<(), Error> {
+        let mut world = self.lock();
+        world.next_failure()?;
+        let leaving = world.environments.remove(environment);
+        let seen = world.seen(&world.bridges());
+        let steps = match (&leaving, world.environments.is_empty()) {
+            (None, false) => return Ok(()),
+            (Some(bridge), false) => plan::remove(&seen, Leaving::One { bridge }),
+            (_, true) => {
+                let forwarding_was_off = std::mem::take(&mut world.forwarding_was_off);
+                plan::remove(&seen, Leaving::Last { forwarding_was_off })
+            }
+        };
+        world.carry_out(&steps);
+        Ok(())
+    }
+
+    async fn listening(&self, wanted: &[HostPort]) -> Result<Vec<Holder>, Error> {
+        let world = self.lock();
+        Ok(world.holders.iter().filter(|h| wanted.contains(&h.wanted)).cloned().collect())
+    }
+
+    async fn facts(&self) -> Result<Facts, Error> {
+        Ok(Facts {
+            hostname: "fake".to_owned(),
+            address: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+            kernel: "6.1.0-fake".to_owned(),
+        })
+    }
+
+    async fn local_addresses(&self) -> Result<Vec<LocalAddress>, Error> {
+        let local = LocalAddress {
+            device: plan::LOOPBACK.to_owned(),
+            ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            prefix: 8,
+        };
+        let world = self.lock();
+        let others = world.addresses.iter().map(|a| LocalAddress {
+            device: a.device.clone(),
+            ip: IpAddr::V4(a.ip),
+            prefix: a.prefix,
+        });
+        Ok(std::iter::once(local).chain(others).collect())
+    }
+}

@@ -1,0 +1,279 @@
+//! `Fabric` on a real host. It looks, lets `plan` think, writes down what will be ours, and does
+//! the steps; a step that fails does not keep the others from being done.
+
+mod journal;
+pub(crate) mod nft;
+pub(crate) mod route;
+mod table;
+
+use crate::Error;
+use crate::fabric::{Fabric, Facts, LocalAddress};
+use crate::plan::{self, Leaving, Plan, Rules, Seen, Step};
+use crate::rules::{self, RuleSet};
+use crate::sockets::{self, Holder, HostPort};
+use crate::wish::{FabricStatus, FabricWish};
+use journal::{Journal, Loaded, Trace};
+use route::{Link, Session};
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Mutex;
+
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+/// This host's network: the namespace that the process runs in.
+#[derive(Clone, Debug)]
+pub struct Linux {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Where the journal is kept.
+    dir: PathBuf,
+    /// The turn to change the host, with the journal once it was read. It is held across awaits
+    /// on purpose: two `ensure`s at a time would each see the other's half-done work.
+    turn: Mutex<Option<Journal>>,
+}
+
+/// A look at the host, and what is needed to act on it.
+struct Look {
+    session: Session,
+    links: BTreeMap<String, Link>,
+    seen: Seen,
+    /// The table's fingerprint.
+    kernel: Option<u64>,
+}
+
+impl Linux {
+    /// Keeps its journal in `data_dir`; does nothing yet.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self { inner: Arc::new(Inner { dir: data_dir.into(), turn: Mutex::new(None) }) }
+    }
+
+    async fn look(&self) -> Result<Look, Error> {
+        let session = Session::open()?;
+        let links = session.links().await?;
+        let addresses = route::ours(&links, &session.addresses().await?);
+        let kernel = table::fingerprint().map_err(Error::TableRead)?;
+        let seen = Seen {
+            links: links.iter().map(|(name, link)| (name.clone(), link.up)).collect(),
+            addresses,
+            rules: if kernel.is_some() { Rules::Different } else { Rules::Absent },
+            forwarding: read_forwarding().await?,
+        };
+        Ok(Look { session, links, seen, kernel })
+    }
+
+    /// Does the steps; all of them, whatever fails.
+    async fn carry_out(
+        &self,
+        look: &Look,
+        steps: &[Step],
+        text: &str,
+        journal: &mut Journal,
+    ) -> Vec<Error> {
+        let mut errors = Vec::new();
+        for step in steps {
+            let done = match step {
+                Step::ReplaceRules => self.load_rules(text, journal).await,
+                Step::DropRules => {
+                    journal.loaded = None;
+                    nft::feed(nft::Mode::Load, rules::DROP).await
+                }
+                Step::Forwarding(on) => write_forwarding(*on).await,
+                Step::Up { device } => look.session.up(device, index(look, device)).await,
+                Step::Add { device, ip, prefix } => {
+                    look.session.add((device, index(look, device)), *ip, *prefix).await
+                }
+                Step::Remove { device, ip, prefix } => {
+                    look.session.remove((device, index(look, device)), *ip, *prefix).await
+                }
+            };
+            match done {
+                Ok(()) => tracing::info!(action = %step.repair(), "host network changed"),
+                Err(error) => errors.push(error),
+            }
+        }
+        errors
+    }
+
+    async fn load_rules(&self, text: &str, journal: &mut Journal) -> Result<(), Error> {
+        journal.loaded = None;
+        nft::feed(nft::Mode::Load, text).await?;
+        let kernel = table::fingerprint().map_err(Error::TableRead)?;
+        journal.loaded = kernel.map(|kernel| Loaded { text: hash(text), kernel });
+        journal::save(&self.inner.dir, journal).await
+    }
+
+    async fn ensure_in_turn(
+        &self,
+        wish: &FabricWish,
+        journal: &mut Journal,
+    ) -> Result<FabricStatus, Error> {
+        let trace = Trace {
+            bridge: wish.bridge.clone(),
+            link_local: wish.link_local,
+            dns: wish.dns,
+            metadata: wish.metadata,
+        };
+        let mut look = self.look().await?;
+        let before = journal.environments.get(&wish.environment).cloned();
+        let mut next = journal.clone();
+        next.environments.insert(wish.environment.clone(), trace.clone());
+        let text = rule_text(&trace, &next);
+        if look
+            .kernel
+            .is_some_and(|kernel| journal.loaded == Some(Loaded { text: hash(&text), kernel }))
+        {
+            look.seen.rules = Rules::AsWished;
+        }
+        let plan = plan::ensure(&look.seen, wish, before.as_ref().map(|t| t.bridge.as_str()));
+        next.forwarding_was_off |= plan.steps.contains(&Step::Forwarding(true));
+        if next != *journal {
+            journal::save(&self.inner.dir, &next).await?;
+            *journal = next;
+        }
+        let mut errors = self.carry_out(&look, &plan.steps, &text, journal).await;
+        if plan.bridge_missing {
+            errors.push(Error::BridgeMissing { bridge: wish.bridge.clone() });
+        }
+        Error::of_all(errors).map(|()| Plan::status(&plan))
+    }
+
+    async fn remove_in_turn(&self, environment: &str, journal: &mut Journal) -> Result<(), Error> {
+        let mut rest = journal.clone();
+        let leaving = rest.environments.remove(environment);
+        // Without any journal all that has our mark is taken: it was ours, and nobody else's.
+        if leaving.is_none() && !rest.environments.is_empty() {
+            return Ok(());
+        }
+        let mut look = self.look().await?;
+        let (steps, text) = match (rest.environments.values().next().cloned(), &leaving) {
+            (Some(other), Some(trace)) => {
+                let text = rule_text(&other, &rest);
+                if look
+                    .kernel
+                    .is_some_and(|kernel| rest.loaded == Some(Loaded { text: hash(&text), kernel }))
+                {
+                    look.seen.rules = Rules::AsWished;
+                }
+                (plan::remove(&look.seen, Leaving::One { bridge: &trace.bridge }), text)
+            }
+            _ => {
+                let forwarding_was_off = rest.forwarding_was_off;
+                (plan::remove(&look.seen, Leaving::Last { forwarding_was_off }), String::new())
+            }
+        };
+        let errors = self.carry_out(&look, &steps, &text, &mut rest).await;
+        // Forgotten only when it is gone: what could not be taken away is tried again.
+        if errors.is_empty() {
+            if rest.environments.is_empty() {
+                rest.forwarding_was_off = false;
+            }
+            journal::save(&self.inner.dir, &rest).await?;
+            *journal = rest;
+        }
+        Error::of_all(errors)
+    }
+}
+
+impl Fabric for Linux {
+    async fn ensure(&self, wish: &FabricWish) -> Result<FabricStatus, Error> {
+        wish.check()?;
+        let mut turn = self.inner.turn.lock().await;
+        let mut journal = match turn.take() {
+            Some(journal) => journal,
+            None => journal::load(&self.inner.dir).await?,
+        };
+        let done = self.ensure_in_turn(wish, &mut journal).await;
+        *turn = Some(journal);
+        done
+    }
+
+    async fn remove(&self, environment: &str) -> Result<(), Error> {
+        let mut turn = self.inner.turn.lock().await;
+        let mut journal = match turn.take() {
+            Some(journal) => journal,
+            None => journal::load(&self.inner.dir).await?,
+        };
+        let done = self.remove_in_turn(environment, &mut journal).await;
+        *turn = Some(journal);
+        done
+    }
+
+    async fn listening(&self, wanted: &[HostPort]) -> Result<Vec<Holder>, Error> {
+        sockets::listening(wanted).await
+    }
+
+    async fn facts(&self) -> Result<Facts, Error> {
+        let session = Session::open()?;
+        let address = match session.primary_address().await? {
+            Some(ip) => Some(IpAddr::V4(ip)),
+            None => plain_address(&self.local_addresses().await?),
+        };
+        let system = rustix::system::uname();
+        Ok(Facts {
+            hostname: system.nodename().to_string_lossy().into_owned(),
+            address,
+            kernel: system.release().to_string_lossy().into_owned(),
+        })
+    }
+
+    async fn local_addresses(&self) -> Result<Vec<LocalAddress>, Error> {
+        let session = Session::open()?;
+        let links = session.links().await?;
+        let names: BTreeMap<u32, &String> =
+            links.iter().map(|(name, link)| (link.index, name)).collect();
+        let all = session.addresses().await?;
+        let named = all.into_iter().filter_map(|(index, ip, prefix, _label)| {
+            let device = (*names.get(&index)?).clone();
+            Some(LocalAddress { device, ip, prefix })
+        });
+        Ok(named.collect())
+    }
+}
+
+/// Every step's device was seen in the same look.
+fn index(look: &Look, device: &str) -> u32 {
+    look.links.get(device).map_or(0, |link| link.index)
+}
+
+fn rule_text(services: &Trace, journal: &Journal) -> String {
+    let bridges = journal.environments.values().map(|trace| trace.bridge.as_str()).collect();
+    let Trace { link_local, dns, metadata, .. } = *services;
+    RuleSet { link_local, dns, metadata, bridges }.text()
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
+/// For hosts without a default route.
+fn plain_address(all: &[LocalAddress]) -> Option<IpAddr> {
+    let inside = ["lo", "docker", "br-", "remuda", "veth", "virbr"];
+    let plain = |a: &&LocalAddress| {
+        let local = matches!(a.ip, IpAddr::V4(ip) if !ip.is_loopback() && !ip.is_link_local());
+        local && !inside.iter().any(|name| a.device.starts_with(name))
+    };
+    all.iter().find(plain).map(|a| a.ip)
+}
+
+/// Is IPv4 forwarding on?
+pub(crate) async fn read_forwarding() -> Result<bool, Error> {
+    let text = tokio::fs::read_to_string(FORWARDING).await.map_err(forwarding_failed)?;
+    Ok(text.trim() != "0")
+}
+
+async fn write_forwarding(on: bool) -> Result<(), Error> {
+    tokio::fs::write(FORWARDING, if on { "1\n" } else { "0\n" }).await.map_err(forwarding_failed)
+}
+
+fn forwarding_failed(source: std::io::Error) -> Error {
+    Error::Setting { path: FORWARDING.into(), source }
+}

@@ -1,0 +1,192 @@
+//! The thinking: what a host's network lacks of a wish, and what of it is ours to take away.
+//! Pure: it looks at what was seen and says which steps, it does none of them.
+
+use crate::wish::{FabricStatus, FabricWish, Repair};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+/// End of the label of every address that we add, e.g. `lo:rmd`. It lives and dies with the
+/// address, so that no file can be wrong about which ones are ours. What is before the colon
+/// must be the device: programs that list interfaces the old way look it up.
+pub(crate) const MARK: &str = ":rmd";
+
+/// The device of the link-local address: containers of every bridge reach it there.
+pub(crate) const LOOPBACK: &str = "lo";
+
+/// An IPv4 address of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) device: String,
+    pub(crate) ip: Ipv4Addr,
+    pub(crate) prefix: u8,
+    /// Does it have our mark?
+    pub(crate) ours: bool,
+}
+
+/// How our nftables table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Rules {
+    #[default]
+    Absent,
+    Different,
+    AsWished,
+}
+
+/// What is seen of a host's network.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// Interfaces by name: is it set up?
+    pub(crate) links: BTreeMap<String, bool>,
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) rules: Rules,
+    pub(crate) forwarding: bool,
+}
+
+/// One effect on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    ReplaceRules,
+    DropRules,
+    Forwarding(bool),
+    Up { device: String },
+    Add { device: String, ip: Ipv4Addr, prefix: u8 },
+    Remove { device: String, ip: Ipv4Addr, prefix: u8 },
+}
+
+impl Step {
+    /// How `FabricStatus` shows it.
+    pub(crate) fn repair(&self) -> Repair {
+        match self {
+            Self::ReplaceRules | Self::DropRules => Repair::Rules,
+            Self::Forwarding(_) => Repair::Forwarding,
+            Self::Up { .. } => Repair::BridgeUp,
+            Self::Add { ip, .. } => Repair::AddressAdded(*ip),
+            Self::Remove { ip, .. } => Repair::AddressRemoved(*ip),
+        }
+    }
+}
+
+/// What `ensure` is to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// In order.
+    pub(crate) steps: Vec<Step>,
+    /// Wished addresses that somebody else has set.
+    pub(crate) foreign: Vec<Ipv4Addr>,
+    /// The bridge is not there: what belongs on it waits.
+    pub(crate) bridge_missing: bool,
+}
+
+impl Plan {
+    /// What it comes to when every step was done.
+    pub(crate) fn status(&self) -> FabricStatus {
+        let repaired = self.steps.iter().map(Step::repair).collect();
+        FabricStatus { repaired, foreign: self.foreign.clone() }
+    }
+}
+
+/// What `seen` lacks of `wish`. `before` is the environment's bridge until now: what is ours on it
+/// goes when the wish names another one.
+pub(crate) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<&str>) -> Plan {
+    let mut plan = Plan::default();
+    // Rules come before the address: it is never reachable from outside the host, not for a moment.
+    if seen.rules != Rules::AsWished {
+        plan.steps.push(Step::ReplaceRules);
+    }
+    if !seen.forwarding {
+        plan.steps.push(Step::Forwarding(true));
+    }
+    match seen.addresses.iter().find(|a| a.ip == wish.link_local) {
+        Some(address) if address.ours => {}
+        Some(_) => plan.foreign.push(wish.link_local),
+        None => plan.steps.push(Step::Add {
+            device: LOOPBACK.to_owned(),
+            ip: wish.link_local,
+            prefix: 32,
+        }),
+    }
+    if let Some(old) = before.filter(|old| *old != wish.bridge) {
+        plan.steps.extend(ours_on(seen, old, |_| true));
+    }
+    match seen.links.get(&wish.bridge) {
+        None => plan.bridge_missing = true,
+        Some(up) => {
+            if !up {
+                plan.steps.push(Step::Up { device: wish.bridge.clone() });
+            }
+            on_bridge(seen, wish, &mut plan);
+        }
+    }
+    plan
+}
+
+fn on_bridge(seen: &Seen, wish: &FabricWish, plan: &mut Plan) {
+    let gateway = model::host::gateway(wish.subnet);
+    let wished = std::iter::once((gateway, wish.subnet.prefix_len()))
+        .chain(wish.bridge_addresses.iter().map(|ip| (*ip, 32)));
+    for (ip, prefix) in wished {
+        match seen.addresses.iter().find(|a| a.device == wish.bridge && a.ip == ip) {
+            // Docker sets the gateway itself, so that is nothing to report.
+            Some(address) if !address.ours && ip != gateway => plan.foreign.push(ip),
+            Some(_) => {}
+            None => plan.steps.push(Step::Add { device: wish.bridge.clone(), ip, prefix }),
+        }
+    }
+    let stale = |ip: Ipv4Addr| ip != gateway && !wish.bridge_addresses.contains(&ip);
+    plan.steps.extend(ours_on(seen, &wish.bridge, stale));
+}
+
+fn ours_on<'a>(
+    seen: &'a Seen,
+    device: &'a str,
+    unwanted: impl Fn(Ipv4Addr) -> bool + 'a,
+) -> impl Iterator<Item = Step> + 'a {
+    seen.addresses
+        .iter()
+        .filter(move |a| a.ours && a.device == device && unwanted(a.ip))
+        .map(removal)
+}
+
+fn removal(a: &Address) -> Step {
+    Step::Remove { device: a.device.clone(), ip: a.ip, prefix: a.prefix }
+}
+
+/// Whose things are to go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Leaving<'a> {
+    /// One environment's, while others stay on this host.
+    One { bridge: &'a str },
+    /// All that is ours: the last environment leaves, or the journal was lost.
+    Last {
+        /// Did we switch forwarding on since this boot?
+        forwarding_was_off: bool,
+    },
+}
+
+/// What is ours to take away.
+pub(crate) fn remove(seen: &Seen, leaving: Leaving<'_>) -> Vec<Step> {
+    match leaving {
+        Leaving::One { bridge } => {
+            let mut steps: Vec<Step> = ours_on(seen, bridge, |_| true).collect();
+            if seen.rules != Rules::AsWished {
+                steps.push(Step::ReplaceRules);
+            }
+            steps
+        }
+        Leaving::Last { forwarding_was_off } => {
+            // The address goes before the rules that keep others from it.
+            let mut steps: Vec<Step> =
+                seen.addresses.iter().filter(|a| a.ours).map(removal).collect();
+            if seen.rules != Rules::Absent {
+                steps.push(Step::DropRules);
+            }
+            if forwarding_was_off && seen.forwarding {
+                steps.push(Step::Forwarding(false));
+            }
+            steps
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! Tables: what is seen and wished, and which steps come of it.
+
+use super::*;
+
+fn wish(balancers: &[&str]) -> FabricWish {
+    let mut wish = FabricWish::new("e1", "remuda0", "10.42.0.0/16".parse().unwrap());
+    wish.bridge_addresses = balancers.iter().map(|ip| ip.parse().unwrap()).collect();
+    wish
+}
+
+fn address(device: &str, ip: &str, prefix: u8, ours: bool) -> Address {
+    Address { device: device.into(), ip: ip.parse().unwrap(), prefix, ours }
+}
+
+fn add(device: &str, ip: &str, prefix: u8) -> Step {
+    Step::Add { device: device.into(), ip: ip.parse().unwrap(), prefix }
+}
+
+fn take(device: &str, ip: &str, prefix: u8) -> Step {
+    Step::Remove { device: device.into(), ip: ip.parse().unwrap(), prefix }
+}
+
+/// A host where all is as `wish(&["10.42.3.7"])` wants it.
+fn settled() -> Seen {
+    Seen {
+        links: BTreeMap::from([("lo".into(), true), ("remuda0".into(), true)]),
+        addresses: vec![
+            address("lo", "127.0.0.1", 8, false),
+            address("lo", "169.254.169.250", 32, true),
+            address("remuda0", "10.42.0.1", 16, false),
+            address("remuda0", "10.42.3.7", 32, true),
+        ],
+        rules: Rules::AsWished,
+        forwarding: true,
+    }
+}
+
+#[test]
+fn each_thing_that_is_missing_or_too_much_gets_its_step() {
+    type Spoil = fn(&mut Seen);
+    let cases: Vec<(&str, Spoil, &[&str], Vec<Step>)> = vec![
+        ("settled", |_| {}, &["10.42.3.7"], vec![]),
+        ("no rules", |s| s.rules = Rules::Absent, &["10.42.3.7"], vec![Step::ReplaceRules]),
+        ("changed", |s| s.rules = Rules::Different, &["10.42.3.7"], vec![Step::ReplaceRules]),
+        ("no forwarding", |s| s.forwarding = false, &["10.42.3.7"], vec![Step::Forwarding(true)]),
+        (
+            "bridge down",
+            |s| _ = s.links.insert("remuda0".into(), false),
+            &["10.42.3.7"],
+            vec![Step::Up { device: "remuda0".into() }],
+        ),
+        (
+            "addresses flushed",
+            |s| s.addresses.clear(),
+            &["10.42.3.7"],
+            vec![
+                add("lo", "169.254.169.250", 32),
+                add("remuda0", "10.42.0.1", 16),
+                add("remuda0", "10.42.3.7", 32),
+            ],
+        ),
+        (
+            "another balancer",
+            |_| {},
+            &["10.42.3.8"],
+            vec![add("remuda0", "10.42.3.8", 32), take("remuda0", "10.42.3.7", 32)],
+        ),
+        (
+            "an address of somebody else stays",
+            |s| s.addresses.push(address("remuda0", "10.42.9.9", 32, false)),
+            &[],
+            vec![take("remuda0", "10.42.3.7", 32)],
+        ),
+        (
+            "our addresses elsewhere are another environment's",
+            |s| s.addresses.push(address("remuda1", "10.43.3.7", 32, true)),
+            &["10.42.3.7"],
+            vec![],
+        ),
+    ];
+    for (name, spoil, balancers, expected) in cases {
+        let mut seen = settled();
+        spoil(&mut seen);
+        let plan = ensure(&seen, &wish(balancers), Some("remuda0"));
+        assert_eq!(plan.steps, expected, "{name}");
+        assert!(!plan.bridge_missing && plan.foreign.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn without_the_bridge_all_else_is_done_and_the_rules_come_before_the_address() {
+    let plan = ensure(&Seen::default(), &wish(&["10.42.3.7"]), None);
+    assert!(plan.bridge_missing);
+    assert_eq!(
+        plan.steps,
+        [Step::ReplaceRules, Step::Forwarding(true), add("lo", "169.254.169.250", 32)]
+    );
+}
+
+#[test]
+fn what_somebody_else_has_set_is_used_and_reported() {
+    let mut seen = settled();
+    seen.addresses = vec![
+        address("eth0", "169.254.169.250", 32, false),
+        address("remuda0", "10.42.0.1", 16, false),
+        address("remuda0", "10.42.3.7", 32, false),
+    ];
+    let plan = ensure(&seen, &wish(&["10.42.3.7"]), None);
+    assert_eq!(plan.steps, []);
+    assert_eq!(plan.foreign, [crate::LINK_LOCAL, Ipv4Addr::new(10, 42, 3, 7)]);
+    let gone = remove(&seen, Leaving::Last { forwarding_was_off: false });
+    assert_eq!(gone, [Step::DropRules], "an address that was there before us must stay");
+}
+
+#[test]
+fn a_renamed_bridge_leaves_nothing_of_ours_on_the_old_one() {
+    let mut seen = settled();
+    seen.links.insert("remuda9".into(), true);
+    let mut wish = wish(&[]);
+    wish.bridge = "remuda9".into();
+    let plan = ensure(&seen, &wish, Some("remuda0"));
+    assert_eq!(plan.steps, [take("remuda0", "10.42.3.7", 32), add("remuda9", "10.42.0.1", 16)]);
+}
+
+#[test]
+fn what_is_removed_is_ours_and_all_of_it() {
+    let mut seen = settled();
+    seen.addresses.push(address("remuda1", "10.43.3.7", 32, true));
+    assert_eq!(
+        remove(&seen, Leaving::Last { forwarding_was_off: true }),
+        [
+            take("lo", "169.254.169.250", 32),
+            take("remuda0", "10.42.3.7", 32),
+            take("remuda1", "10.43.3.7", 32),
+            Step::DropRules,
+            Step::Forwarding(false),
+        ]
+    );
+    seen.rules = Rules::Different;
+    assert_eq!(
+        remove(&seen, Leaving::One { bridge: "remuda0" }),
+        [take("remuda0", "10.42.3.7", 32), Step::ReplaceRules]
+    );
+    seen.forwarding = false;
+    let last = remove(&seen, Leaving::Last { forwarding_was_off: true });
+    assert!(!last.contains(&Step::Forwarding(false)), "it is off already");
+    assert_eq!(remove(&Seen::default(), Leaving::Last { forwarding_was_off: false }), []);
+}
