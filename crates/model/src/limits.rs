@@ -104,3 +104,50 @@ pub const RESOLV_SEARCH_DOMAINS_MAX: usize = 6;
 pub const RESOLV_LINE_BYTES_MAX: usize = 254;
 /// Most `options` words in a container's resolv.conf.
 pub const RESOLV_OPTIONS_MAX: usize = 16;
+/// Most threads of the proxy that carry traffic.
+pub const PROXY_SHARDS_MAX: usize = 64;
+/// Most client connections of one proxy thread; above, they wait in the accept queue.
+pub const PROXY_CLIENTS_PER_SHARD_MAX: usize = 50_000;
+/// Length of a listener's accept queue, in connections (the kernel's somaxconn caps it).
+pub const PROXY_BACKLOG: i32 = 4_096;
+/// Largest head of a request or an answer, in bytes.
+pub const PROXY_HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Time for the head of a request from its first byte, and to the first byte of a new
+/// connection, in milliseconds.
+pub const PROXY_HEAD_MS_MAX: u64 = 30_000;
+/// Longest idle time of a client's connection between two requests, in milliseconds.
+pub const PROXY_CLIENT_IDLE_MS_MAX: u64 = 75_000;
+/// Longest idle time of a pooled connection to an endpoint, in milliseconds: below the shortest
+/// keep-alive timeout of common servers (5 s), so that they rarely close one under us.
+pub const PROXY_POOL_IDLE_MS_MAX: u64 = 4_000;
+/// Most idle connections kept to one endpoint by one proxy thread.
+pub const PROXY_POOL_IDLE_MAX: usize = 1_024;
+/// Most endpoints tried for one request or connection.
+pub const PROXY_TRIES_MAX: usize = 5;
+/// Most of a request's body that is kept to send it again, in bytes.
+pub const PROXY_REPLAY_BYTES_MAX: usize = 64 * 1024;
+/// Longest wait of a request for an endpoint that can take it, in milliseconds.
+pub const PROXY_WAIT_MS_MAX: u64 = 2_000;
+/// Most requests of one proxy thread that wait for an endpoint of one upstream.
+pub const PROXY_WAITING_MAX: usize = 1_024;
+/// Time that a request in flight on an endpoint that went down has to be answered before it is
+/// sent to another one, in milliseconds.
+pub const PROXY_DOWN_GRACE_MS: u64 = 300;
+/// First time out of traffic of an endpoint that refused a connection, in milliseconds; doubles.
+pub const PROXY_EJECT_MS_MIN: u64 = 100;
+/// Longest time out of traffic of an endpoint that refuses connections, in milliseconds.
+pub const PROXY_EJECT_MS_MAX: u64 = 5_000;
+/// First wait until a listener whose address is taken is tried again, in milliseconds; doubles.
+pub const PROXY_BIND_RETRY_MS_MIN: u64 = 50;
+/// Longest wait until a listener whose address is taken is tried again, in milliseconds.
+pub const PROXY_BIND_RETRY_MS_MAX: u64 = 1_000;
+/// Bytes copied at once between the two sides of a TCP connection.
+pub const PROXY_COPY_BYTES: usize = 64 * 1024;
+/// Time without a datagram after which a UDP session ends, in milliseconds.
+pub const PROXY_UDP_IDLE_MS_MAX: u64 = 60_000;
+/// The same while its endpoint drains, in milliseconds.
+pub const PROXY_UDP_DRAIN_IDLE_MS_MAX: u64 = 2_000;
+/// Most UDP sessions of one listener in one proxy thread.
+pub const PROXY_UDP_SESSIONS_MAX: usize = 4_096;
+/// Time without an acknowledgement after which a peer counts as gone, in milliseconds.
+pub const PROXY_PEER_SILENCE_MS_MAX: u64 = 15_000;
