@@ -1,18 +1,16 @@
 //! `cargo xtask demo`: the whole path from source to traffic on this machine, through the
 //! interfaces that a user has and no others, and back to nothing.
 
-mod leftovers;
 mod ports;
 mod promises;
-mod remuda;
 mod wire;
 
 use crate::dockerd::Dockerd;
 use crate::place::Place;
+use crate::remuda::Remuda;
 use crate::say::{self, Step};
-use crate::{images, interrupt, needs, shell};
+use crate::{images, interrupt, leftovers, needs, shell};
 use anyhow::{Result, bail};
-use remuda::Remuda;
 
 /// How long the demo stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +37,11 @@ pub(crate) fn run(place: &Place, mode: Mode) -> Result<()> {
 }
 
 fn with_docker(place: &Place, mode: Mode) -> Result<()> {
-    let mut remuda = Remuda::of(place)?;
-    remuda.take_away_what_a_killed_demo_left()?;
+    let mut remuda = Remuda::of(place, "demo")?;
+    remuda.take_away_what_a_killed_task_left()?;
     leftovers::nobody_else_is_here()?;
     ports::free(&[7600, 8080, 9999])?;
-    let step = Step::loud("building remuda (release, static; some minutes the first time)");
-    shell::run(&mut remuda.build(place)?)?;
-    step.done("built");
+    remuda.build(place)?;
     images::make(place)?;
     interrupt::check()?;
 
@@ -88,7 +84,7 @@ fn show(place: &Place, remuda: &mut Remuda, mode: Mode) -> Result<()> {
 
 fn take_away(remuda: &mut Remuda) -> Result<()> {
     let step = Step::loud("taking everything away");
-    remuda.take_away(STACK)?;
+    remuda.take_away(&[STACK])?;
     let left = leftovers::find(remuda.binary());
     if !left.is_empty() {
         bail!("left behind:\n  {}", left.join("\n  "));

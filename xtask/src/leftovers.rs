@@ -10,7 +10,7 @@ use std::process::Command;
 const LABEL: &str = "label=io.remuda.environment";
 
 /// Refuses to begin where another Remuda is at work: its network would be ours.
-pub(super) fn nobody_else_is_here() -> Result<()> {
+pub(crate) fn nobody_else_is_here() -> Result<()> {
     let here = find(Path::new("/nowhere"));
     if !here.is_empty() {
         bail!(
@@ -22,7 +22,7 @@ pub(super) fn nobody_else_is_here() -> Result<()> {
 }
 
 /// Everything that can be found, one line each.
-pub(super) fn find(binary: &Path) -> Vec<String> {
+pub(crate) fn find(binary: &Path) -> Vec<String> {
     let mut found = vec![];
     listed(&mut found, "container", docker(&["ps", "-a", "--format", "{{.Names}}"]));
     listed(&mut found, "network", docker(&["network", "ls", "--format", "{{.Name}}"]));
@@ -51,7 +51,7 @@ fn listed(found: &mut Vec<String>, what: &str, outcome: Result<Vec<String>>) {
 }
 
 /// Processes that run this binary, deleted or not.
-fn processes(binary: &Path) -> Vec<String> {
+pub(crate) fn processes(binary: &Path) -> Vec<u32> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return vec![] };
     let mut found = vec![];
     for entry in entries.flatten() {
@@ -59,7 +59,7 @@ fn processes(binary: &Path) -> Vec<String> {
         let Ok(runs) = std::fs::read_link(entry.path().join("exe")) else { continue };
         let runs = runs.to_string_lossy();
         if Path::new(runs.trim_end_matches(" (deleted)")) == binary {
-            found.push(entry.file_name().to_string_lossy().into_owned());
+            found.extend(entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()));
         }
     }
     found
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_process_is_found_by_its_binary() {
         let own = std::env::current_exe().unwrap();
-        assert!(processes(&own).contains(&std::process::id().to_string()));
+        assert!(processes(&own).contains(&std::process::id()));
         assert!(processes(Path::new("/nowhere")).is_empty());
     }
 

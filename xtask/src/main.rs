@@ -8,6 +8,8 @@ mod interrupt;
 mod needs;
 mod dockerd;
 mod images;
+mod remuda;
+mod leftovers;
 mod tidy;
 mod suite;
 mod gate;

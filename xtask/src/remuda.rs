@@ -1,4 +1,5 @@
-//! The binary under demonstration: where it is built, how it is called, its `dev` process.
+//! Remuda as a user runs it: where its binary is built, how it is called, its `dev` process.
+//! Everything it keeps is in a folder of the target folder.
 
 use crate::dockerd::stop_child;
 use crate::place::Place;
@@ -13,9 +14,9 @@ use std::time::Duration;
 /// Longest wait for `remuda dev` to end after SIGTERM.
 const END_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The binary and what it runs with: nothing of it lies outside the target folder.
+/// The binary, and a `dev` with its own data, contexts and log.
 #[derive(Debug)]
-pub(super) struct Remuda {
+pub(crate) struct Remuda {
     binary: PathBuf,
     data: PathBuf,
     config: PathBuf,
@@ -24,9 +25,10 @@ pub(super) struct Remuda {
 }
 
 impl Remuda {
-    pub(super) fn of(place: &Place) -> Result<Self> {
+    /// `purpose` names its folder.
+    pub(crate) fn of(place: &Place, purpose: &str) -> Result<Self> {
         let (_, folder) = place.static_build(&place.target)?;
-        let demo = place.target.join("demo");
+        let demo = place.target.join(purpose);
         Ok(Self {
             binary: folder.join("remuda"),
             data: demo.join("data"),
@@ -36,36 +38,40 @@ impl Remuda {
         })
     }
 
-    pub(super) fn binary(&self) -> &Path {
+    /// The static release binary.
+    pub(crate) fn binary(&self) -> &Path {
         &self.binary
     }
 
-    pub(super) fn build(&self, place: &Place) -> Result<Command> {
+    /// Builds it.
+    pub(crate) fn build(&self, place: &Place) -> Result<()> {
+        let step = Step::loud("building remuda (release, static; some minutes the first time)");
         let (mut command, _) = place.static_build(&place.target)?;
-        command.args(["--package", "app", "--bin", "remuda"]);
-        Ok(command)
+        shell::run(command.args(["--package", "app", "--bin", "remuda"]))?;
+        step.done("built");
+        Ok(())
     }
 
-    /// The CLI, with the demo's own context file.
-    pub(super) fn command(&self) -> Command {
+    /// The CLI, with a context file of its own.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.binary);
         command.env("REMUDA_CONFIG", &self.config);
         command
     }
 
     /// For people who want to look around.
-    pub(super) fn how_to_call(&self) -> String {
+    pub(crate) fn how_to_call(&self) -> String {
         format!("REMUDA_CONFIG={} {} ps", self.config.display(), self.binary.display())
     }
 
     /// Starts `remuda dev` and waits until every role answers.
-    pub(super) fn start(&mut self) -> Result<()> {
+    pub(crate) fn start(&mut self) -> Result<()> {
         let step = Step::silent("starting `remuda dev`");
         let log = shell::create(&self.log)?;
         let mut dev = self.command();
         dev.arg("dev").arg("--data-dir").arg(&self.data);
         dev.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        // Ctrl-C is for the demo, which takes the example away before it ends this one
+        // Ctrl-C is for the task, which takes the stacks away before it ends this one
         dev.process_group(0);
         self.dev = Some(dev.spawn().context("starting `remuda dev`")?);
         let answers = shell::read(self.command().args(["status", "--wait", "60s"]));
@@ -76,10 +82,10 @@ impl Remuda {
         Ok(())
     }
 
-    /// A demo that was killed could not clean up; its `dev` may even run still.
-    pub(super) fn take_away_what_a_killed_demo_left(&self) -> Result<()> {
+    /// A task that was killed could not clean up; its `dev` may even run still.
+    pub(crate) fn take_away_what_a_killed_task_left(&self) -> Result<()> {
         if self.data.exists() && self.binary.exists() {
-            let step = Step::silent("taking away what an earlier demo left");
+            let step = Step::silent("taking away what an earlier run left");
             shell::read(&mut self.dev_down())?;
             self.forget()?;
             step.done("gone");
@@ -87,12 +93,14 @@ impl Remuda {
         Ok(())
     }
 
-    /// Stack, containers, network, processes, files.
-    pub(super) fn take_away(&mut self, stack: &str) -> Result<()> {
+    /// Takes away these stacks, then network, processes and files.
+    pub(crate) fn take_away(&mut self, stacks: &[&str]) -> Result<()> {
         let mut failures = vec![];
         if self.dev.as_mut().is_some_and(|dev| matches!(dev.try_wait(), Ok(None))) {
-            let down = shell::read(self.command().args(["down", "-p", stack]));
-            failures.extend(down.err());
+            for stack in stacks {
+                let down = shell::read(self.command().args(["down", "-p", stack]));
+                failures.extend(down.err());
+            }
         }
         failures.extend(shell::read(&mut self.dev_down()).err());
         if let Some(mut dev) = self.dev.take()

@@ -1,8 +1,8 @@
 //! What the demo promises, each looked at through a public interface: the CLI, DNS, the
 //! balancer's ports.
 
-use super::remuda::Remuda;
 use super::{STACK, wire};
+use crate::remuda::Remuda;
 use crate::{interrupt, say, shell};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
