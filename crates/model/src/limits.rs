@@ -38,6 +38,32 @@ pub const REVISIONS_KEPT_MAX: usize = 10;
 pub const STORE_VALUE_BYTES_MAX: usize = 512 * 1024;
 /// Most operations (compares, puts and deletes) in one store transaction.
 pub const TXN_OPS_MAX: usize = 1_024;
+/// Longest key in the store, in bytes.
+pub const STORE_KEY_BYTES_MAX: usize = 1_024;
+/// Largest store transaction, keys and values together, in bytes.
+pub const STORE_TXN_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Largest answer to one range read of the store, in bytes; the rest comes with the next page.
+pub const STORE_PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most bytes of queued writes in the store's writer before callers wait.
+pub const STORE_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Most writes that the store makes durable with one flush to disk.
+pub const STORE_COMMIT_BATCH_MAX: usize = 2_048;
+/// Most queued reads of the store before callers wait.
+pub const STORE_READ_QUEUE_MAX: usize = 1_024;
+/// Threads that read the store beside its writer.
+pub const STORE_READERS: usize = 2;
+/// Most watches on one store.
+pub const WATCHES_MAX: usize = 1_024;
+/// Most transactions that wait for one watcher before it has lagged.
+pub const WATCH_QUEUE_MAX: usize = 4_096;
+/// Most bytes that wait for one watcher before it has lagged.
+pub const WATCH_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most leases at a time.
+pub const LEASES_MAX: usize = 10_000;
+/// Most keys attached to one lease: they go in one transaction when it ends.
+pub const LEASE_KEYS_MAX: usize = 1_024;
+/// Longest time to live of a lease, in milliseconds.
+pub const LEASE_TTL_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 /// Most queued writes in the store's writer before callers wait.
 pub const STORE_QUEUE_MAX: usize = 4_096;
 /// Most decisions that one plan commits; the rest comes with the next plan.
