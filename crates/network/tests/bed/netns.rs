@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 const INSIDE: &str = "REMUDA_TEST_INSIDE_NETNS";
 
-/// Runs `body` inside a new network and mount namespace, in a process of its own: `test` is the
-/// calling test's full name. Without root it says that it skipped.
+/// Runs `body` inside new network, mount and process namespaces, in a process of its own: `test` is
+/// the calling test's full name. Without root it says that it skipped.
 pub(crate) fn as_root_in_own_netns(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         run("ip", &["link", "set", "lo", "up"]);
@@ -24,7 +24,8 @@ pub(crate) fn as_root_in_own_netns(test: &str, body: impl FnOnce()) {
     }
     let exe = std::env::current_exe().unwrap();
     let output = Command::new("unshare")
-        .args(["--net", "--mount", "--"])
+        // The process ids are its own as well: whatever the test starts ends with it.
+        .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
         .arg(exe)
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
@@ -84,6 +85,19 @@ impl Process {
         let child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|e| panic!("{program} does not start (is it installed?): {e}"));
+        Self(child)
+    }
+
+    /// With what it prints in `log`.
+    pub(crate) fn start_logged(program: &str, arguments: &[&str], log: std::fs::File) -> Self {
+        let second = log.try_clone().unwrap();
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(second)
             .spawn()
             .unwrap_or_else(|e| panic!("{program} does not start (is it installed?): {e}"));
         Self(child)
