@@ -26,6 +26,8 @@ pub(crate) fn as_root_in_own_netns(test: &str, body: impl FnOnce()) {
     let output = Command::new("unshare")
         // The process ids are its own as well: whatever the test starts ends with it.
         .args(["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--"])
+        // A shell as the first process reaps the orphans of others, which a test does not.
+        .args(["sh", "-c", "\"$0\" \"$@\"; exit $?"])
         .arg(exe)
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
         .env(INSIDE, "1")
