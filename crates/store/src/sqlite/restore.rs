@@ -65,7 +65,7 @@ fn make(backup: &Path, new: &Path, seen: Index) -> Result<(Index, Memo)> {
     let from = copy::vacuum_into(&source, new)?.index;
     drop(source);
     // Opening it brings a backup of an older version to this one's schema.
-    let (conn, _) = schema::open(new, schema::MIGRATIONS)?;
+    let (conn, _) = schema::open(new, schema::MIGRATIONS, |_| Ok(()))?;
     let index = Index(from.max(seen).0.saturating_add(RESTORE_INDEX_JUMP));
     let renew = || -> rusqlite::Result<()> {
         conn.execute_batch("BEGIN IMMEDIATE; DELETE FROM log")?;

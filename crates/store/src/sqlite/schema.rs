@@ -6,6 +6,7 @@ use super::failure::{of_file, of_read, of_write};
 use crate::error::{Error, Result};
 use crate::status::Epoch;
 use model::time::Index;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Row, Transaction, TransactionBehavior, params};
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Read;
@@ -104,8 +105,13 @@ pub(super) fn create(path: &Path, epoch: Option<Epoch>, index: Index) -> Result<
     Ok(conn)
 }
 
-/// Opens a database to write to, brought to this program's schema.
-pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<(Connection, Meta)> {
+/// Opens a database to write to, brought to this program's schema. Until it was checked and
+/// `accept` agrees to what it holds, nothing in it is changed.
+pub(super) fn open(
+    path: &Path,
+    migrations: &[Migration],
+    accept: impl FnOnce(&Meta) -> Result<()>,
+) -> Result<(Connection, Meta)> {
     check_file(path)?;
     let mode = fs::metadata(path).map_err(|e| of_file("read", path, e))?.permissions().mode();
     if mode & 0o077 != 0 {
@@ -113,8 +119,16 @@ pub(super) fn open(path: &Path, migrations: &[Migration]) -> Result<(Connection,
         fs::set_permissions(path, private).map_err(|e| of_file("close to others", path, e))?;
     }
     let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    // A database that is refused keeps its log: closing it would move it.
+    let keep_log = |conn: &Connection, keep| {
+        let switch = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        conn.set_db_config(switch, keep).map(drop).map_err(|e| of_read(path, e))
+    };
+    keep_log(&conn, true)?;
     let known = u32::try_from(migrations.len() + 1).unwrap_or(u32::MAX);
     let found = check(&conn, path, known)?;
+    accept(&meta(&conn).map_err(|e| of_read(path, e))?)?;
+    keep_log(&conn, false)?;
     if found < known {
         migrate(&mut conn, path, found, known, migrations)?;
     }
@@ -238,3 +252,6 @@ pub(super) fn meta(conn: &Connection) -> rusqlite::Result<Meta> {
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

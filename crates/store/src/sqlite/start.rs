@@ -36,11 +36,11 @@ pub(super) fn start(dir: &Path, migrations: &[Migration]) -> Result<Started> {
             tracing::info!(path = %path.display(), "new store made");
         }
     }
-    let (conn, meta) = schema::open(&path, migrations)?;
-    let found = Memo { epoch: meta.epoch, index: meta.index };
-    match Marker::read(&folder)? {
-        None => Marker::write(&folder, found)?,
-        Some(memo) => compare(&path, memo, found)?,
+    let memo = Marker::read(&folder)?;
+    let accept = |meta: &Meta| memo.map_or(Ok(()), |memo| compare(&path, memo, meta));
+    let (conn, meta) = schema::open(&path, migrations, accept)?;
+    if memo.is_none() {
+        Marker::write(&folder, Memo { epoch: meta.epoch, index: meta.index })?;
     }
     let mut marker = Marker::open(&folder)?;
     marker.advance(meta.index);
@@ -58,7 +58,7 @@ fn make(folder: &Folder, path: &Path) -> Result<()> {
     folder.sync()
 }
 
-fn compare(path: &Path, memo: Memo, found: Memo) -> Result<()> {
+fn compare(path: &Path, memo: Memo, found: &Meta) -> Result<()> {
     let path = path.to_owned();
     if memo.epoch != found.epoch {
         return Err(Error::OtherEpoch { path, found: found.epoch, expected: memo.epoch });
