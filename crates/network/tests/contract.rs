@@ -4,7 +4,6 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     reason = "a test program: what fails here fails the test"
 )]
 
@@ -332,6 +331,7 @@ macro_rules! contract {
         }
         mod linux_as_root {
             $(#[test]
+            #[ignore = "needs root"]
             fn $case() {
                 let name = concat!("linux_as_root::", stringify!($case));
                 super::netns::as_root_in_own_netns(name, || {

@@ -5,7 +5,6 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     reason = "a test program: what fails here fails the test"
 )]
 
@@ -82,8 +81,11 @@ impl Docker {
         fs::remove_file(self.folder.join("docker.pid")).unwrap();
     }
 
-    fn call(&self, arguments: &[&str]) -> String {
-        run("docker", &[&["-H", self.address.as_str()], arguments].concat()).trim().to_owned()
+    /// Runs a command of the docker CLI, its words split at spaces.
+    fn call(&self, command: &str) -> String {
+        let words: Vec<&str> =
+            ["-H", &self.address].into_iter().chain(command.split(' ')).collect();
+        run("docker", &words).trim().to_owned()
     }
 }
 
@@ -97,7 +99,7 @@ fn import_image(docker: &Docker, folder: &Path) {
     fs::copy("/bin/busybox", root.join("busybox")).unwrap();
     let tar = folder.join("image.tar").display().to_string();
     run("tar", &["-C", root.to_str().unwrap(), "-cf", &tar, "."]);
-    docker.call(&["import", &tar, "probe:1"]);
+    docker.call(&format!("import {tar} probe:1"));
 }
 
 /// What the container's own programs see; none of it goes through dockerd.
@@ -114,78 +116,47 @@ fn reaches_us(pid: &str, address: &str) {
     assert_eq!(page, format!("ours {address}"));
 }
 
+/// Serves DNS and metadata as the dataplane would.
+fn serve() {
+    let at = |port| SocketAddr::from((LINK_LOCAL, port));
+    let api = Ipv4Addr::new(10, 42, 1, 1);
+    let names = ["api.shop.rancher.internal", "api.shop"];
+    let zone: Zone = names.map(|name| (name.to_owned(), api)).into();
+    serve_dns(at(network::DNS_PORT), zone);
+    serve_http(at(network::METADATA_PORT), "ours");
+}
+
+/// Starts a container with our resolv.conf; its pid.
+fn start_container(docker: &Docker, name: &str, options: &str) -> String {
+    let search = ["shop.rancher.internal".to_owned(), "rancher.internal".to_owned()];
+    let resolv = write_resolv(&docker.folder, name, &resolv_conf(&search, &[])).unwrap();
+    let mount = format!("--volume {}:/etc/resolv.conf:ro", resolv.display());
+    let process = "probe:1 /busybox sleep 3600";
+    docker.call(&format!("run --detach --name {name} {mount} {options} {process}"));
+    docker.call(&format!("inspect --format {{{{.State.Pid}}}} {name}"))
+}
+
 #[test]
+#[ignore = "needs docker and root"]
 fn as_root_containers_reach_us_whatever_dockerd_does() {
     as_root_in_own_netns("as_root_containers_reach_us_whatever_dockerd_does", || {
         let folder = tempfile::tempdir().unwrap();
         let mut docker = Docker::start(folder.path());
         import_image(&docker, folder.path());
-        docker.call(&[
-            "network",
-            "create",
-            "--driver",
-            "bridge",
-            "--subnet",
-            "10.42.0.0/16",
-            "--gateway",
-            "10.42.0.1",
-            "--ip-range",
-            "10.42.255.0/24",
-            "--opt",
-            "com.docker.network.bridge.name=remuda0",
-            "remuda",
-        ]);
+        docker.call(
+            "network create --driver bridge --subnet 10.42.0.0/16 --gateway 10.42.0.1 \
+             --ip-range 10.42.255.0/24 --opt com.docker.network.bridge.name=remuda0 remuda",
+        );
         let before = whole_state();
-
         let mut wish = FabricWish::new("e1", "remuda0", "10.42.0.0/16".parse().unwrap());
         wish.bridge_addresses = ["10.42.3.200".parse().unwrap()].into();
         let fabric = Linux::new(folder.path().join("ours"));
         wait(fabric.ensure(&wish)).unwrap();
-        let at = |port| SocketAddr::from((LINK_LOCAL, port));
-        let api = Ipv4Addr::new(10, 42, 1, 1);
-        let names = ["api.shop.rancher.internal", "api.shop"];
-        let zone: Zone = names.map(|name| (name.to_owned(), api)).into();
-        serve_dns(at(network::DNS_PORT), zone);
-        serve_http(at(network::METADATA_PORT), "ours");
+        serve();
 
-        let search = ["shop.rancher.internal".to_owned(), "rancher.internal".to_owned()];
-        let resolv = write_resolv(folder.path(), "resolv-1", &resolv_conf(&search, &[])).unwrap();
-        let mount = format!("{}:/etc/resolv.conf:ro", resolv.display());
-        docker.call(&[
-            "run",
-            "--detach",
-            "--name",
-            "one",
-            "--network",
-            "remuda",
-            "--ip",
-            "10.42.3.1",
-            "--volume",
-            &mount,
-            "probe:1",
-            "/busybox",
-            "sleep",
-            "3600",
-        ]);
-        // A container that publishes our ports on every address of the host.
-        docker.call(&[
-            "run",
-            "--detach",
-            "--name",
-            "greedy",
-            "--publish",
-            "80:80",
-            "--publish",
-            "53:53/udp",
-            "--volume",
-            &mount,
-            "probe:1",
-            "/busybox",
-            "sleep",
-            "3600",
-        ]);
-        let pid = |name| docker.call(&["inspect", "--format", "{{.State.Pid}}", name]);
-        let (one, greedy) = (pid("one"), pid("greedy"));
+        let one = start_container(&docker, "one", "--network remuda --ip 10.42.3.1");
+        // This one publishes our ports on every address of the host.
+        let greedy = start_container(&docker, "greedy", "--publish 80:80 --publish 53:53/udp");
         reaches_us(&one, "10.42.3.1");
         reaches_us(&greedy, "172.17.0.2");
 
@@ -201,10 +172,15 @@ fn as_root_containers_reach_us_whatever_dockerd_does() {
         reaches_us(&one, "10.42.3.1");
         reaches_us(&greedy, "172.17.0.2");
 
-        docker.call(&["rm", "--force", "one", "greedy"]);
+        docker.call("rm --force one greedy");
         wait(fabric.remove("e1")).unwrap();
-        assert_eq!(settled(&whole_state()), settled(&before));
-        docker.call(&["network", "rm", "remuda"]);
+        let after = whole_state();
+        let (after, before) = (settled(&after), settled(&before));
+        let only = |these: &[&str], those: &[&str]| -> Vec<String> {
+            these.iter().filter(|l| !those.contains(l)).map(|l| (*l).to_owned()).collect()
+        };
+        assert_eq!((only(&before, &after), only(&after, &before)), (vec![], vec![]));
+        docker.call("network rm remuda");
         docker.signal("TERM");
         wait_until("dockerd ends", || !folder.path().join("docker.pid").exists());
     });
@@ -216,7 +192,7 @@ fn settled(state: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = state
         .lines()
         .filter(|l| !l.contains("fe80") && !l.contains("inet6") && !l.contains("ff00::"))
-        .map(|l| l.trim_end_matches(" linkdown"))
+        .map(|l| l.trim_end().trim_end_matches("linkdown").trim_end())
         .collect();
     lines.sort_unstable();
     lines

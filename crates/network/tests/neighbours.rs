@@ -4,7 +4,6 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     reason = "a test program: what fails here fails the test"
 )]
 
@@ -77,6 +76,7 @@ fn reaches_us(container: Option<&Container>, expected: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_containers_and_the_host_reach_dns_and_metadata_with_their_own_address() {
     as_root_in_own_netns(
         "as_root_containers_and_the_host_reach_dns_and_metadata_with_their_own_address",
@@ -97,6 +97,7 @@ fn as_root_containers_and_the_host_reach_dns_and_metadata_with_their_own_address
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_a_machine_on_the_wire_never_reaches_the_link_local_address() {
     as_root_in_own_netns(
         "as_root_a_machine_on_the_wire_never_reaches_the_link_local_address",
@@ -176,6 +177,7 @@ fn theirs_are_reachable(container: &Container) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_wildcard_listeners_of_others_are_untouched_when_they_were_there_first() {
     as_root_in_own_netns(
         "as_root_wildcard_listeners_of_others_are_untouched_when_they_were_there_first",
@@ -198,6 +200,7 @@ fn as_root_wildcard_listeners_of_others_are_untouched_when_they_were_there_first
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_wildcard_listeners_of_others_can_start_after_us() {
     as_root_in_own_netns("as_root_wildcard_listeners_of_others_can_start_after_us", || {
         let data = tempfile::tempdir().unwrap();
@@ -249,6 +252,7 @@ fn their_rules() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_rules_of_others_are_neither_changed_nor_in_our_way() {
     as_root_in_own_netns("as_root_rules_of_others_are_neither_changed_nor_in_our_way", || {
         let data = tempfile::tempdir().unwrap();
@@ -279,6 +283,7 @@ fn as_root_rules_of_others_are_neither_changed_nor_in_our_way() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_after_remove_the_host_is_what_it_was() {
     as_root_in_own_netns("as_root_after_remove_the_host_is_what_it_was", || {
         let data = tempfile::tempdir().unwrap();
@@ -300,6 +305,7 @@ fn as_root_after_remove_the_host_is_what_it_was() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_a_balancer_address_is_reached_from_containers() {
     as_root_in_own_netns("as_root_a_balancer_address_is_reached_from_containers", || {
         let data = tempfile::tempdir().unwrap();
@@ -314,6 +320,7 @@ fn as_root_a_balancer_address_is_reached_from_containers() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_rules_are_swapped_without_a_gap_while_containers_ask() {
     as_root_in_own_netns("as_root_rules_are_swapped_without_a_gap_while_containers_ask", || {
         let data = tempfile::tempdir().unwrap();

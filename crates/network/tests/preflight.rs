@@ -4,7 +4,6 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     reason = "a test program: what fails here fails the test"
 )]
 
@@ -37,6 +36,7 @@ fn only(check: &str, part: &str) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_each_fault_of_a_host_is_found_and_looking_leaves_no_trace() {
     as_root_in_own_netns(
         "as_root_each_fault_of_a_host_is_found_and_looking_leaves_no_trace",
@@ -76,6 +76,7 @@ fn as_root_each_fault_of_a_host_is_found_and_looking_leaves_no_trace() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_what_is_ours_already_is_no_problem() {
     as_root_in_own_netns("as_root_what_is_ours_already_is_no_problem", || {
         let data = tempfile::tempdir().unwrap();
@@ -88,6 +89,7 @@ fn as_root_what_is_ours_already_is_no_problem() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_without_the_capability_doctor_says_so_and_does_not_fail() {
     const TEST: &str = "as_root_without_the_capability_doctor_says_so_and_does_not_fail";
     const DROPPED: &str = "REMUDA_TEST_DROPPED_NET_ADMIN";
@@ -105,7 +107,7 @@ fn as_root_without_the_capability_doctor_says_so_and_does_not_fail() {
         let output = Command::new("setpriv")
             .args(["--bounding-set", "-net_admin"])
             .arg(std::env::current_exe().unwrap())
-            .args([TEST, "--exact", "--nocapture"])
+            .args([TEST, "--exact", "--nocapture", "--include-ignored"])
             .env(DROPPED, "1")
             .output()
             .unwrap();

@@ -4,7 +4,6 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
-    clippy::print_stdout,
     reason = "a test program: what fails here fails the test"
 )]
 
@@ -64,6 +63,7 @@ impl Bed {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_the_names_that_people_use_resolve_with_glibc_and_musl() {
     as_root_in_own_netns("as_root_the_names_that_people_use_resolve_with_glibc_and_musl", || {
         let bed = Bed::new(
@@ -90,6 +90,7 @@ fn as_root_the_names_that_people_use_resolve_with_glibc_and_musl() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn as_root_glibc_and_musl_read_the_longest_search_list_that_we_write() {
     as_root_in_own_netns(
         "as_root_glibc_and_musl_read_the_longest_search_list_that_we_write",

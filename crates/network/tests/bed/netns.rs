@@ -11,17 +11,14 @@ use std::time::{Duration, Instant};
 const INSIDE: &str = "REMUDA_TEST_INSIDE_NETNS";
 
 /// Runs `body` inside new network, mount and process namespaces, in a process of its own: `test` is
-/// the calling test's full name. Without root it says that it skipped.
+/// the calling test's full name.
 pub(crate) fn as_root_in_own_netns(test: &str, body: impl FnOnce()) {
     if std::env::var_os(INSIDE).is_some() {
         run("ip", &["link", "set", "lo", "up"]);
         body();
         return;
     }
-    if !is_root() {
-        println!("skipped: {test} needs root for its network namespaces");
-        return;
-    }
+    assert!(is_root(), "{test} makes network namespaces: run it as root");
     let exe = std::env::current_exe().unwrap();
     let output = Command::new("unshare")
         // The process ids are its own as well: whatever the test starts ends with it.
@@ -29,7 +26,7 @@ pub(crate) fn as_root_in_own_netns(test: &str, body: impl FnOnce()) {
         // A shell as the first process reaps the orphans of others, which a test does not.
         .args(["sh", "-c", "\"$0\" \"$@\"; exit $?"])
         .arg(exe)
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env(INSIDE, "1")
         .output()
         .expect("util-linux's unshare runs");
