@@ -37,8 +37,7 @@ struct Docker {
 
 impl Docker {
     fn start(folder: &Path) -> Self {
-        // Sockets and pid files of the machine's own dockerd are out of sight.
-        run("mount", &["-t", "tmpfs", "tmpfs", "/run"]);
+        fs::create_dir(folder).unwrap();
         let address = format!("unix://{}/docker.sock", folder.display());
         let mut docker = Self { folder: folder.to_owned(), address, daemon: None };
         docker.resume();
@@ -140,9 +139,12 @@ fn start_container(docker: &Docker, name: &str, options: &str) -> String {
 #[ignore = "needs docker and root"]
 fn as_root_containers_reach_us_whatever_dockerd_does() {
     as_root_in_own_netns("as_root_containers_reach_us_whatever_dockerd_does", || {
-        let folder = tempfile::tempdir().unwrap();
-        let mut docker = Docker::start(folder.path());
-        import_image(&docker, folder.path());
+        // Sockets and pid files of the machine's own dockerd are out of sight, and all that ours
+        // leaves is gone with the namespace.
+        run("mount", &["-t", "tmpfs", "tmpfs", "/run"]);
+        let folder = Path::new("/run/bed");
+        let mut docker = Docker::start(folder);
+        import_image(&docker, folder);
         docker.call(
             "network create --driver bridge --subnet 10.42.0.0/16 --gateway 10.42.0.1 \
              --ip-range 10.42.255.0/24 --opt com.docker.network.bridge.name=remuda0 remuda",
@@ -150,7 +152,7 @@ fn as_root_containers_reach_us_whatever_dockerd_does() {
         let before = whole_state();
         let mut wish = FabricWish::new("e1", "remuda0", "10.42.0.0/16".parse().unwrap());
         wish.bridge_addresses = ["10.42.3.200".parse().unwrap()].into();
-        let fabric = Linux::new(folder.path().join("ours"));
+        let fabric = Linux::new(folder.join("ours"));
         wait(fabric.ensure(&wish)).unwrap();
         serve();
 
@@ -182,7 +184,7 @@ fn as_root_containers_reach_us_whatever_dockerd_does() {
         assert_eq!((only(&before, &after), only(&after, &before)), (vec![], vec![]));
         docker.call("network rm remuda");
         docker.signal("TERM");
-        wait_until("dockerd ends", || !folder.path().join("docker.pid").exists());
+        wait_until("dockerd ends", || !folder.join("docker.pid").exists());
     });
 }
 
