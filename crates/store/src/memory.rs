@@ -143,3 +143,6 @@ fn ambiguous() -> Error {
     let source = Arc::new(rusqlite::Error::SqliteFailure(failed, None));
     Error::Ambiguous { path: "memory".into(), source }
 }
+
+#[cfg(test)]
+mod tests;

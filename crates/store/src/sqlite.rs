@@ -59,6 +59,8 @@ struct Inner {
     queue: Option<SyncSender<Queued>>,
     /// Bytes of room in the queue.
     room: Arc<Semaphore>,
+    /// One backup at a time: it takes a reader for as long as it lasts.
+    backups: Semaphore,
     writer: Option<JoinHandle<()>>,
 }
 
@@ -116,8 +118,8 @@ impl Sqlite {
         let writer = writer.map_err(|e| Error::Thread { name, source: Arc::new(e) })?;
         let (shared, readers) = opened.await.map_err(|_writer_gone| Error::Closed)??;
         let room = Arc::new(Semaphore::new(STORE_QUEUE_BYTES_MAX));
-        let (queue, writer) = (Some(queue), Some(writer));
-        Ok(Self { inner: Arc::new(Inner { shared, readers, queue, room, writer }) })
+        let (queue, writer, backups) = (Some(queue), Some(writer), Semaphore::new(1));
+        Ok(Self { inner: Arc::new(Inner { shared, readers, queue, room, backups, writer }) })
     }
 
     /// The database file.
@@ -130,6 +132,7 @@ impl Sqlite {
     /// go of the folder.
     pub async fn close(self) {
         self.inner.room.close();
+        self.inner.backups.close();
         self.inner.readers.close();
         let (reply, done) = oneshot::channel();
         if let Some(queue) = &self.inner.queue
@@ -207,6 +210,8 @@ impl Store for Sqlite {
 
     async fn backup(&self, path: &Path) -> Result<BackupMeta> {
         let path = path.to_owned();
+        let alone = self.inner.backups.acquire().await;
+        let _alone = alone.map_err(|_closed| Error::Closed)?;
         self.inner.readers.read(move |conn| copy::vacuum_into(conn, &path)).await
     }
 }

@@ -297,6 +297,9 @@ async fn nobody_else_can_look_into_it() {
     let store = Sqlite::open(&home).await.unwrap();
     put(&store, "a", "").await;
     assert_eq!(mode(&home), 0o700);
+    fs::create_dir(dir.path().join("plain")).unwrap();
+    let (above, plain) = (mode(&dir.path().join("deep")), mode(&dir.path().join("plain")));
+    assert_eq!(above, plain, "only the folder itself is closed");
     for entry in fs::read_dir(&home).unwrap() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());

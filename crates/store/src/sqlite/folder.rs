@@ -42,9 +42,13 @@ pub(super) enum Found {
 impl Folder {
     /// Makes the folder if need be, closes it to others, and takes it for this process.
     pub(super) fn take(dir: &Path) -> Result<Self> {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700);
-        builder.create(dir).map_err(|e| of_file("make the folder", dir, e))?;
+        // Only the folder itself is closed: others may have to pass through those above it.
+        let made = match dir.parent() {
+            Some(parent) => fs::create_dir_all(parent),
+            None => Ok(()),
+        };
+        made.and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(dir))
+            .map_err(|e| of_file("make the folder", dir, e))?;
         let mode = fs::metadata(dir).map_err(|e| of_file("read the folder", dir, e))?;
         if mode.permissions().mode() & 0o077 != 0 {
             fs::set_permissions(dir, Permissions::from_mode(0o700))

@@ -19,6 +19,19 @@ async fn filled(dir: &Path) -> PathBuf {
 }
 
 #[tokio::test]
+async fn every_commit_is_flushed_to_a_log_and_free_pages_can_be_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = filled(dir.path()).await;
+    let (conn, _) = open(&path, MIGRATIONS, |_| Ok(())).unwrap();
+    let told = |name: &str| {
+        conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, rusqlite::types::Value>(0))
+    };
+    assert_eq!(told("journal_mode").unwrap(), "wal".to_owned().into());
+    assert_eq!(told("synchronous").unwrap(), 2.into(), "FULL");
+    assert_eq!(told("auto_vacuum").unwrap(), 2.into(), "INCREMENTAL");
+}
+
+#[tokio::test]
 async fn a_newer_program_upgrades_after_a_copy_and_the_older_one_finds_its_way_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = filled(dir.path()).await;
