@@ -96,7 +96,9 @@ pub(crate) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<&str>) -> Pl
     if !seen.forwarding {
         plan.steps.push(Step::Forwarding(true));
     }
-    match seen.addresses.iter().find(|a| a.ip == wish.link_local) {
+    // One of ours on another device is a leftover; one of somebody else serves wherever it is.
+    let usable = |a: &&Address| a.ip == wish.link_local && (!a.ours || a.device == LOOPBACK);
+    match seen.addresses.iter().find(usable) {
         Some(address) if address.ours => {}
         Some(_) => plan.foreign.push(wish.link_local),
         None => plan.steps.push(Step::Add {

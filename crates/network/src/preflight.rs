@@ -62,11 +62,18 @@ struct Evidence {
     capabilities: Option<u64>,
     nft: Result<(), Error>,
     forwarding: Result<bool, Error>,
-    addresses: Result<Vec<Address>, Error>,
-    routes: Result<Vec<(Ipv4Net, String)>, Error>,
+    network: Result<Network, Error>,
     holders: Result<Vec<Holder>, Error>,
-    bridge_exists: bool,
     strict: Vec<Strict>,
+}
+
+/// Interfaces as they are.
+#[derive(Debug)]
+struct Network {
+    addresses: Vec<Address>,
+    /// With their devices; those of the bridge itself are left out.
+    routes: Vec<(Ipv4Net, String)>,
+    bridge_exists: bool,
 }
 
 /// Ports that Remuda's own processes listen on, and what each is for.
@@ -97,37 +104,25 @@ async fn gather(options: &PreflightOptions) -> Evidence {
     let status = tokio::fs::read_to_string("/proc/self/status").await.unwrap_or_default();
     let wanted: Vec<HostPort> =
         ports(options.link_local).into_iter().map(|(port, _what)| port).collect();
-    let (links, addresses, routes) = match look(options).await {
-        Ok((links, addresses, routes)) => (links, Ok(addresses), Ok(routes)),
-        Err((e, f)) => (BTreeSet::new(), Err(e), Err(f)),
-    };
     // Without the right to list rules there is nothing to judge, and `privileges` says so.
     let ruleset = nft::list_ruleset().await.unwrap_or_default();
     Evidence {
         capabilities: judge::effective_capabilities(&status),
         nft: nft::feed(nft::Mode::Check, &rules(options)).await,
         forwarding: read_forwarding().await,
-        addresses,
-        routes,
+        network: look(options).await,
         holders: sockets::listening(&wanted).await,
-        bridge_exists: links.contains(&options.bridge),
         strict: firewall::strict(&ruleset, &options.bridge, options.subnet),
     }
 }
 
-type Looked = (BTreeSet<String>, Vec<Address>, Vec<(Ipv4Net, String)>);
-
-async fn look(options: &PreflightOptions) -> Result<Looked, (Error, Error)> {
-    let both = |e: Error| {
-        let text = std::io::Error::other(e.to_string());
-        (e, Error::Netlink { doing: "list routes".to_owned(), source: text })
-    };
-    let session = route::Session::open().map_err(both)?;
-    let links = session.links().await.map_err(both)?;
-    let addresses = route::ours(&links, &session.addresses().await.map_err(both)?);
+async fn look(options: &PreflightOptions) -> Result<Network, Error> {
+    let session = route::Session::open()?;
+    let links = session.links().await?;
+    let addresses = route::ours(&links, &session.addresses().await?);
     let names: BTreeMap<u32, &String> =
         links.iter().map(|(name, link)| (link.index, name)).collect();
-    let routes = session.routes().await.map_err(both)?;
+    let routes = session.routes().await?;
     let routes = routes
         .into_iter()
         .map(|(to, device)| {
@@ -136,7 +131,7 @@ async fn look(options: &PreflightOptions) -> Result<Looked, (Error, Error)> {
         })
         .filter(|(_to, device)| *device != options.bridge)
         .collect();
-    Ok((links.into_keys().collect(), addresses, routes))
+    Ok(Network { addresses, routes, bridge_exists: links.contains_key(&options.bridge) })
 }
 
 fn rules(options: &PreflightOptions) -> String {

@@ -160,6 +160,19 @@ fn malformed() -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_answer_makes_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            is_ours(&bytes);
+            let mut rest = bytes.as_slice();
+            while let Ok((_, after)) = split_message(rest) {
+                prop_assert!(after.len() < rest.len(), "no progress");
+                rest = after;
+            }
+        }
+    }
 
     #[test]
     fn an_answer_that_ends_too_early_is_an_error_and_not_a_panic() {

@@ -1,6 +1,7 @@
 //! Tables: what is seen and wished, and which steps come of it.
 
 use super::*;
+use proptest::prelude::*;
 
 fn wish(balancers: &[&str]) -> FabricWish {
     let mut wish = FabricWish::new("e1", "remuda0", "10.42.0.0/16".parse().unwrap());
@@ -145,4 +146,75 @@ fn what_is_removed_is_ours_and_all_of_it() {
     let last = remove(&seen, Leaving::Last { forwarding_was_off: true });
     assert!(!last.contains(&Step::Forwarding(false)), "it is off already");
     assert_eq!(remove(&Seen::default(), Leaving::Last { forwarding_was_off: false }), []);
+}
+
+/// The steps as a host would take them.
+fn apply(seen: &mut Seen, steps: &[Step]) {
+    for step in steps {
+        match step {
+            Step::ReplaceRules => seen.rules = Rules::AsWished,
+            Step::DropRules => seen.rules = Rules::Absent,
+            Step::Forwarding(on) => seen.forwarding = *on,
+            Step::Up { device } => _ = seen.links.insert(device.clone(), true),
+            Step::Add { device, ip, prefix } => {
+                let new = Address { device: device.clone(), ip: *ip, prefix: *prefix, ours: true };
+                assert!(!seen.addresses.iter().any(|a| a.device == *device && a.ip == *ip));
+                seen.addresses.push(new);
+            }
+            Step::Remove { device, ip, .. } => {
+                let at = seen.addresses.iter().position(|a| a.device == *device && a.ip == *ip);
+                let gone = seen.addresses.remove(at.expect("only what was seen is removed"));
+                assert!(gone.ours, "an address of somebody else was removed: {gone:?}");
+            }
+        }
+    }
+}
+
+fn others(seen: &Seen) -> Vec<Address> {
+    seen.addresses.iter().filter(|a| !a.ours).cloned().collect()
+}
+
+fn any_seen() -> impl Strategy<Value = Seen> {
+    let device = prop::sample::select(vec!["lo", "remuda0", "remuda1", "eth0"]);
+    let ip = prop::sample::select(vec!["169.254.169.250", "10.42.0.1", "10.42.3.7", "10.42.3.8"]);
+    let addresses = prop::collection::btree_map((device, ip), any::<bool>(), 0..10);
+    let rules = prop::sample::select(vec![Rules::Absent, Rules::Different, Rules::AsWished]);
+    (addresses, rules, any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(addresses, rules, forwarding, bridge, up)| {
+            let mut links = BTreeMap::from([("lo".to_owned(), true), ("eth0".to_owned(), true)]);
+            if bridge {
+                links.extend([("remuda0".to_owned(), up), ("remuda1".to_owned(), true)]);
+            }
+            let addresses = addresses
+                .into_iter()
+                .filter(|((device, _), _)| links.contains_key(*device))
+                .map(|((device, ip), ours)| address(device, ip, 32, ours))
+                .collect();
+            Seen { links, addresses, rules, forwarding }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_plan_carried_out_leaves_nothing_to_plan(
+        mut seen in any_seen(),
+        balancers in prop::sample::subsequence(vec!["10.42.3.7", "10.42.3.8"], 0..=2),
+        before in prop::option::of(prop::sample::select(vec!["remuda0", "remuda1"])),
+    ) {
+        let wish = wish(&balancers);
+        let theirs = others(&seen);
+        let was_off = !seen.forwarding;
+        let first = ensure(&seen, &wish, before);
+        apply(&mut seen, &first.steps);
+        let second = ensure(&seen, &wish, Some("remuda0"));
+        prop_assert_eq!(&second.steps, &vec![]);
+        prop_assert_eq!(&second.foreign, &first.foreign);
+        let gone = remove(&seen, Leaving::Last { forwarding_was_off: was_off });
+        apply(&mut seen, &gone);
+        prop_assert_eq!(others(&seen), theirs);
+        prop_assert!(seen.addresses.iter().all(|a| !a.ours));
+        prop_assert_eq!(seen.rules, Rules::Absent);
+        prop_assert_eq!(seen.forwarding, !was_off);
+    }
 }

@@ -101,8 +101,8 @@ fn forwarding(seen: &Evidence) -> Finding {
 
 fn link_local(options: &PreflightOptions, seen: &Evidence) -> Finding {
     let check = "link_local";
-    let addresses = match &seen.addresses {
-        Ok(addresses) => addresses,
+    let addresses = match &seen.network {
+        Ok(network) => &network.addresses,
         Err(error) => return unknown(check, error),
     };
     match addresses.iter().find(|a| a.ip == options.link_local && !a.ours) {
@@ -124,9 +124,9 @@ fn link_local(options: &PreflightOptions, seen: &Evidence) -> Finding {
 
 fn subnet(options: &PreflightOptions, seen: &Evidence) -> Finding {
     let check = "subnet";
-    let (addresses, routes) = match (&seen.addresses, &seen.routes) {
-        (Ok(addresses), Ok(routes)) => (addresses, routes),
-        (Err(error), _) | (_, Err(error)) => return unknown(check, error),
+    let (addresses, routes) = match &seen.network {
+        Ok(network) => (&network.addresses, &network.routes),
+        Err(error) => return unknown(check, error),
     };
     let interfaces = addresses.iter().filter(|a| a.device != options.bridge).filter_map(|a| {
         let net = Ipv4Net::new(a.ip, a.prefix).ok()?.trunc();
@@ -181,7 +181,8 @@ fn port_use(options: &PreflightOptions, seen: &Evidence) -> Finding {
 fn firewall(options: &PreflightOptions, seen: &Evidence) -> Finding {
     let check = "firewall";
     // Docker adds its accept rules together with the bridge.
-    let harmful = seen.strict.iter().find(|s| s.hook == "input" || seen.bridge_exists);
+    let bridge_exists = seen.network.as_ref().is_ok_and(|network| network.bridge_exists);
+    let harmful = seen.strict.iter().find(|s| s.hook == "input" || bridge_exists);
     let bridge = &options.bridge;
     match harmful {
         None => fine(check),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::Address;
+use crate::preflight::Network;
 use crate::preflight::firewall::Strict;
 use crate::sockets::{Holder, Program};
 use model::service::Transport;
@@ -19,19 +20,25 @@ fn healthy() -> Evidence {
         capabilities: Some(NET_ADMIN),
         nft: Ok(()),
         forwarding: Ok(true),
-        addresses: Ok(vec![
-            address("eth0", "192.0.2.7", 24, false),
-            address("lo", "169.254.169.250", 32, true),
-            address("remuda0", "10.42.0.1", 16, false),
-        ]),
-        routes: Ok(vec![
-            ("0.0.0.0/0".parse().unwrap(), "eth0".into()),
-            ("169.254.169.254/32".parse().unwrap(), "eth0".into()),
-        ]),
+        network: Ok(Network {
+            addresses: vec![
+                address("eth0", "192.0.2.7", 24, false),
+                address("lo", "169.254.169.250", 32, true),
+                address("remuda0", "10.42.0.1", 16, false),
+            ],
+            routes: vec![
+                ("0.0.0.0/0".parse().unwrap(), "eth0".into()),
+                ("169.254.169.254/32".parse().unwrap(), "eth0".into()),
+            ],
+            bridge_exists: true,
+        }),
         holders: Ok(vec![]),
-        bridge_exists: true,
         strict: vec![],
     }
+}
+
+fn network(evidence: &mut Evidence) -> &mut Network {
+    evidence.network.as_mut().unwrap()
 }
 
 fn holder(port: u16, name: &str) -> Holder {
@@ -82,19 +89,19 @@ fn each_fault_is_found_alone_and_says_what_to_do() {
         ("ip_forward", |e| e.forwarding = Ok(false), "forwarding is off", "sysctl -w"),
         (
             "link_local",
-            |e| e.addresses = Ok(vec![address("eth0", "169.254.169.250", 32, false)]),
+            |e| network(e).addresses = vec![address("eth0", "169.254.169.250", 32, false)],
             "set on eth0",
             "ip address del 169.254.169.250/32 dev eth0",
         ),
         (
             "subnet",
-            |e| e.addresses = Ok(vec![address("eth1", "10.42.7.9", 24, false)]),
+            |e| network(e).addresses = vec![address("eth1", "10.42.7.9", 24, false)],
             "interface eth1 has 10.42.7.9/24",
             "--subnet",
         ),
         (
             "subnet",
-            |e| e.routes = Ok(vec![("10.0.0.0/8".parse().unwrap(), "tun0".into())]),
+            |e| network(e).routes = vec![("10.0.0.0/8".parse().unwrap(), "tun0".into())],
             "route to 10.0.0.0/8 goes through tun0",
             "--subnet",
         ),
@@ -137,7 +144,7 @@ fn each_fault_is_found_alone_and_says_what_to_do() {
 fn before_docker_has_made_the_bridge_a_dropping_forward_chain_is_no_problem() {
     let mut evidence = healthy();
     evidence.strict = vec![strict("forward")];
-    evidence.bridge_exists = false;
+    network(&mut evidence).bridge_exists = false;
     assert!(judge(&options(), &evidence).iter().all(|f| f.ok));
 }
 
