@@ -9,7 +9,7 @@ use model::limits;
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Oldest API version that is spoken.
@@ -159,12 +159,21 @@ pub(super) struct Shared {
     pub(super) options: DockerOptions,
     /// Guards the negotiated client; `None` until the first call and after a broken connection.
     client: Mutex<Option<Client>>,
-    /// Guards what inspect said of running containers, by id, with the print it was for.
-    pub(super) seen: Mutex<HashMap<String, (String, SeenContainer)>>,
+    /// Guards what is known of running containers.
+    pub(super) looks: Mutex<Looks>,
     /// Held while a network is made: Docker checks and makes in two steps.
     pub(super) network: tokio::sync::Mutex<()>,
     /// Guards the names of containers whose files are written but which are not made yet.
     pub(super) creating: Mutex<BTreeSet<String>>,
+}
+
+/// What inspect said of running containers, as long as it must still be so.
+#[derive(Default)]
+pub(super) struct Looks {
+    /// By id, with the print that it was for.
+    pub(super) known: HashMap<String, (String, SeenContainer)>,
+    /// Counts events: a look that was begun before one is not kept.
+    pub(super) events: u64,
 }
 
 impl Docker {
@@ -175,7 +184,7 @@ impl Docker {
             shared: Arc::new(Shared {
                 options,
                 client: Mutex::new(None),
-                seen: Mutex::default(),
+                looks: Mutex::default(),
                 network: tokio::sync::Mutex::default(),
                 creating: Mutex::default(),
             }),
@@ -184,6 +193,10 @@ impl Docker {
 
     pub(super) fn deadlines(&self) -> Deadlines {
         self.shared.options.deadlines
+    }
+
+    pub(super) fn looks(&self) -> MutexGuard<'_, Looks> {
+        self.shared.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn known_client(&self) -> Option<Client> {

@@ -18,10 +18,10 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use model::health::Health;
 use model::limits;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::PoisonError;
 
 impl Docker {
     pub(super) async fn list_containers(&self, owner: &str) -> Result<Vec<SeenContainer>> {
+        let events = self.looks().events;
         let filters =
             HashMap::from([("label".to_owned(), vec![format!("{}={owner}", label::ENVIRONMENT)])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
@@ -32,37 +32,45 @@ impl Docker {
             .await?;
         let listed: HashSet<String> = summaries.iter().filter_map(|s| s.id.clone()).collect();
         let mut found: Vec<SeenContainer> = stream::iter(summaries)
-            .map(|summary| self.seen(summary))
+            .map(|summary| self.look(summary, events))
             .buffer_unordered(limits::ENGINE_INSPECTS_PARALLEL_MAX)
             .try_filter_map(|seen| async move { Ok(seen) })
             .try_collect()
             .await?;
         found.sort_by(|a, b| a.name.cmp(&b.name));
-        let mut cache = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.retain(|id, (_, seen)| seen.owner.as_deref() != Some(owner) || listed.contains(id));
+        let ours = |seen: &SeenContainer| seen.owner.as_deref() == Some(owner);
+        self.looks().known.retain(|id, (_, seen)| !ours(seen) || listed.contains(id));
         Ok(found)
     }
 
     /// A listed container in full: as it was seen before when nothing can have changed since.
-    async fn seen(&self, summary: ContainerSummary) -> Result<Option<SeenContainer>> {
+    async fn look(&self, summary: ContainerSummary, events: u64) -> Result<Option<SeenContainer>> {
         let Some(id) = summary.id.as_deref() else { return Ok(None) };
         let print = print(&summary);
-        if let Some(print) = &print {
-            let cache = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((for_print, seen)) = cache.get(id)
-                && for_print == print
-            {
-                return Ok(Some(seen.clone()));
-            }
+        if let Some(print) = &print
+            && let Some((for_print, seen)) = self.looks().known.get(id)
+            && for_print == print
+        {
+            return Ok(Some(seen.clone()));
         }
         let seen = self.inspect_container(id).await?;
         if let (Some(print), Some(seen)) = (print, &seen)
             && seen.state == RunState::Running
         {
-            let mut cache = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            cache.insert(id.to_owned(), (print, seen.clone()));
+            let mut looks = self.looks();
+            if looks.events == events {
+                looks.known.insert(id.to_owned(), (print, seen.clone()));
+            }
         }
         Ok(seen)
+    }
+
+    /// Something happened to a container. Docker tells of an end before its list shows it, while
+    /// inspect waits until all is settled: the next `list` must ask it.
+    pub(super) fn forget_look(&self, id: &str) {
+        let mut looks = self.looks();
+        looks.events += 1;
+        looks.known.remove(id);
     }
 
     pub(super) async fn inspect_container(&self, id: &str) -> Result<Option<SeenContainer>> {

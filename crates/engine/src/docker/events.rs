@@ -49,7 +49,8 @@ impl Docker {
         let ask =
             Ask { operation: operation.clone(), method: "GET", path, body: None, upgrade: false };
         let chunks = self.begin(ask).await?.chunks(operation);
-        let reader = Reader { chunks, buffer: BytesMut::new(), scanned: 0, over: false };
+        let docker = self.clone();
+        let reader = Reader { docker, chunks, buffer: BytesMut::new(), scanned: 0, over: false };
         Ok(stream::unfold(reader, |mut reader| async move {
             let event = reader.next().await?;
             Some((event, reader))
@@ -68,6 +69,7 @@ pub(super) fn escaped(text: &str) -> String {
 }
 
 struct Reader {
+    docker: Docker,
     chunks: Chunks,
     buffer: BytesMut,
     /// Bytes of the buffer that are known to hold no newline.
@@ -85,7 +87,10 @@ impl Reader {
                     continue;
                 }
                 let event = parse(&line);
-                self.over = event.is_err();
+                match &event {
+                    Ok(event) => self.docker.forget_look(&event.id),
+                    Err(_) => self.over = true,
+                }
                 return Some(event);
             }
             self.scanned = self.buffer.len();

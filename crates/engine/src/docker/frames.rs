@@ -95,6 +95,7 @@ impl Lines {
         let half = if piece.stderr { &mut self.err } else { &mut self.out };
         if piece.begins && timestamps && !half.buffer.is_empty() {
             // A line over Docker's own limit comes in frames, each with a stamp in front.
+            half.take_stamp(timestamps);
             half.flush(piece.stderr, lines);
         }
         for part in piece.bytes.split_inclusive(|b| *b == b'\n') {
@@ -215,7 +216,7 @@ mod tests {
         let found = lines(false, true, &[&bytes]);
         let texts: Vec<_> = found.iter().map(|(_, time, text)| (*time, text.as_str())).collect();
         assert_eq!(texts[0], (Some(1_000_000_002), "hello world"));
-        assert_eq!(texts[1].1, "1970-01-01T00:00:02Z a long li");
+        assert_eq!(texts[1], (Some(2_000_000_000), "a long li"));
         assert_eq!(texts[2], (Some(2_000_000_000), "ne"));
         assert_eq!(texts[3].1, "no stamp");
     }
