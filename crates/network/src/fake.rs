@@ -3,7 +3,7 @@
 
 use crate::Error;
 use crate::fabric::{Fabric, Facts, LocalAddress};
-use crate::plan::{self, Address, Leaving, Rules, Seen, Step};
+use crate::plan::{self, Address, Leaving, Rules, Seen, Step, SwitchedOn};
 use crate::sockets::{Holder, HostPort};
 use crate::wish::{FabricStatus, FabricWish};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,7 +35,7 @@ pub struct FakeWorld {
     /// `ensure` calls until now.
     pub ensured: u64,
     environments: BTreeMap<String, String>,
-    forwarding_was_off: bool,
+    switched_on: Option<SwitchedOn>,
 }
 
 /// An address on the played host.
@@ -146,7 +146,7 @@ impl Fabric for Fake {
         let before = world.environments.insert(wish.environment.clone(), wish.bridge.clone());
         let seen = world.seen(&world.bridges());
         let plan = plan::ensure(&seen, wish, before.as_deref());
-        world.forwarding_was_off |= plan.steps.contains(&Step::Forwarding(true));
+        world.switched_on = SwitchedOn::by(&plan, &seen).or(world.switched_on);
         world.carry_out(&plan.steps);
         if plan.bridge_missing {
             return Err(Error::BridgeMissing { bridge: wish.bridge.clone() });
@@ -163,8 +163,8 @@ impl Fabric for Fake {
             (None, false) => return Ok(()),
             (Some(bridge), false) => plan::remove(&seen, Leaving::One { bridge }),
             (_, true) => {
-                let forwarding_was_off = std::mem::take(&mut world.forwarding_was_off);
-                plan::remove(&seen, Leaving::Last { forwarding_was_off })
+                let switched_on = world.switched_on.take();
+                plan::remove(&seen, Leaving::Last { switched_on })
             }
         };
         world.carry_out(&steps);

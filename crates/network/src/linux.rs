@@ -8,7 +8,7 @@ mod table;
 
 use crate::Error;
 use crate::fabric::{Fabric, Facts, LocalAddress};
-use crate::plan::{self, Leaving, Plan, Rules, Seen, Step};
+use crate::plan::{self, Leaving, Plan, Rules, Seen, Step, SwitchedOn};
 use crate::rules::{self, RuleSet};
 use crate::sockets::{self, Holder, HostPort};
 use crate::wish::{FabricStatus, FabricWish};
@@ -132,7 +132,7 @@ impl Linux {
             look.seen.rules = Rules::AsWished;
         }
         let plan = plan::ensure(&look.seen, wish, before.as_ref().map(|t| t.bridge.as_str()));
-        next.forwarding_was_off |= plan.steps.contains(&Step::Forwarding(true));
+        next.switched_on = SwitchedOn::by(&plan, &look.seen).or(next.switched_on);
         if next != *journal {
             journal::save(&self.inner.dir, &next).await?;
             *journal = next;
@@ -164,15 +164,15 @@ impl Linux {
                 (plan::remove(&look.seen, Leaving::One { bridge: &trace.bridge }), text)
             }
             _ => {
-                let forwarding_was_off = rest.forwarding_was_off;
-                (plan::remove(&look.seen, Leaving::Last { forwarding_was_off }), String::new())
+                let switched_on = rest.switched_on;
+                (plan::remove(&look.seen, Leaving::Last { switched_on }), String::new())
             }
         };
         let errors = self.carry_out(&look, &steps, &text, &mut rest).await;
         // Forgotten only when it is gone: what could not be taken away is tried again.
         if errors.is_empty() {
             if rest.environments.is_empty() {
-                rest.forwarding_was_off = false;
+                rest.switched_on = None;
             }
             journal::save(&self.inner.dir, &rest).await?;
             *journal = rest;

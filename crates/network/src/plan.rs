@@ -2,6 +2,7 @@
 //! Pure: it looks at what was seen and says which steps, it does none of them.
 
 use crate::wish::{FabricStatus, FabricWish, Repair};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -153,6 +154,29 @@ fn removal(a: &Address) -> Step {
     Step::Remove { device: a.device.clone(), ip: a.ip, prefix: a.prefix }
 }
 
+/// Docker's own bridge: while it is there, dockerd counts on forwarding.
+const DOCKER_BRIDGE: &str = "docker0";
+
+/// We switched forwarding on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SwitchedOn {
+    /// Was Docker's bridge there already? If it came later, dockerd found forwarding on, and would
+    /// have switched it on itself.
+    docker_was_there: bool,
+}
+
+impl SwitchedOn {
+    /// If `plan` switches forwarding on.
+    pub(crate) fn by(plan: &Plan, seen: &Seen) -> Option<Self> {
+        let docker_was_there = seen.links.contains_key(DOCKER_BRIDGE);
+        plan.steps.contains(&Step::Forwarding(true)).then_some(Self { docker_was_there })
+    }
+
+    fn is_ours_to_undo(self, seen: &Seen) -> bool {
+        seen.forwarding && (self.docker_was_there || !seen.links.contains_key(DOCKER_BRIDGE))
+    }
+}
+
 /// Whose things are to go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Leaving<'a> {
@@ -161,7 +185,7 @@ pub(crate) enum Leaving<'a> {
     /// All that is ours: the last environment leaves, or the journal was lost.
     Last {
         /// Did we switch forwarding on since this boot?
-        forwarding_was_off: bool,
+        switched_on: Option<SwitchedOn>,
     },
 }
 
@@ -175,14 +199,14 @@ pub(crate) fn remove(seen: &Seen, leaving: Leaving<'_>) -> Vec<Step> {
             }
             steps
         }
-        Leaving::Last { forwarding_was_off } => {
+        Leaving::Last { switched_on } => {
             // The address goes before the rules that keep others from it.
             let mut steps: Vec<Step> =
                 seen.addresses.iter().filter(|a| a.ours).map(removal).collect();
             if seen.rules != Rules::Absent {
                 steps.push(Step::DropRules);
             }
-            if forwarding_was_off && seen.forwarding {
+            if switched_on.is_some_and(|switch| switch.is_ours_to_undo(seen)) {
                 steps.push(Step::Forwarding(false));
             }
             steps

@@ -144,6 +144,20 @@ async fn leaves_what_was_there_before_it<H: Host>(host: H) {
     assert_eq!(seen(&host), before);
 }
 
+async fn leaves_forwarding_on_for_a_docker_that_came_after_it<H: Host>(host: H) {
+    let wish = wish("e1", "remuda0", &[]);
+    for docker_was_there in [false, true] {
+        host.set_forwarding(false);
+        let fabric = host.restarted();
+        fabric.ensure(&wish).await.unwrap_err();
+        if !docker_was_there {
+            host.make_bridge("docker0", "172.17.0.1/16");
+        }
+        fabric.remove("e1").await.unwrap();
+        assert_eq!(host.forwarding(), !docker_was_there);
+    }
+}
+
 async fn without_the_bridge_all_else_is_done<H: Host>(host: H) {
     let fabric = host.fabric();
     let wish = wish("e1", "remuda0", &[BALANCER]);
@@ -348,6 +362,7 @@ contract! {
     follows_the_wished_balancers
     removes_what_it_made_and_nothing_else
     leaves_what_was_there_before_it
+    leaves_forwarding_on_for_a_docker_that_came_after_it
     without_the_bridge_all_else_is_done
     two_environments_share_a_host
     refuses_a_wish_that_no_host_can_carry_out

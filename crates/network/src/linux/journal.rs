@@ -3,6 +3,7 @@
 //! before the thing itself is done, so that a crash in between is never forgotten.
 
 use crate::Error;
+use crate::plan::SwitchedOn;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -15,11 +16,11 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// What is ours.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Journal {
-    /// Boot that `forwarding_was_off` and `loaded` are of: all of it is gone after the next one.
+    /// Boot that `switched_on` and `loaded` are of: all of it is gone after the next one.
     boot: String,
     /// Did we switch forwarding on?
     #[serde(default)]
-    pub(crate) forwarding_was_off: bool,
+    pub(crate) switched_on: Option<SwitchedOn>,
     /// The rules that we loaded last.
     #[serde(default)]
     pub(crate) loaded: Option<Loaded>,
@@ -76,7 +77,7 @@ fn of_boot(kept: Journal, boot: String) -> Journal {
 /// Writes the journal, or takes its file away when nothing on this host is ours.
 pub(crate) async fn save(dir: &Path, journal: &Journal) -> Result<(), Error> {
     let path = dir.join(FILE);
-    let done = if journal.environments.is_empty() && !journal.forwarding_was_off {
+    let done = if journal.environments.is_empty() && journal.switched_on.is_none() {
         match tokio::fs::remove_file(&path).await {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),
@@ -110,13 +111,14 @@ mod tests {
         };
         let kept = Journal {
             boot: "a".into(),
-            forwarding_was_off: true,
+            switched_on: serde_json::from_str(r#"{"docker_was_there":true}"#).unwrap(),
             loaded: Some(Loaded { text: 1, kernel: 2 }),
             environments: BTreeMap::from([("e1".to_owned(), trace)]),
         };
         assert_eq!(of_boot(kept.clone(), "a".into()), kept);
         let after = of_boot(kept.clone(), "b".into());
-        assert!(!after.forwarding_was_off && after.loaded.is_none());
+        assert!(kept.switched_on.is_some());
+        assert!(after.switched_on.is_none() && after.loaded.is_none());
         assert_eq!(after.environments, kept.environments);
     }
 }

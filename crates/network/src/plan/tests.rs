@@ -109,7 +109,7 @@ fn what_somebody_else_has_set_is_used_and_reported() {
     let plan = ensure(&seen, &wish(&["10.42.3.7"]), None);
     assert_eq!(plan.steps, []);
     assert_eq!(plan.foreign, [crate::LINK_LOCAL, Ipv4Addr::new(10, 42, 3, 7)]);
-    let gone = remove(&seen, Leaving::Last { forwarding_was_off: false });
+    let gone = remove(&seen, Leaving::Last { switched_on: None });
     assert_eq!(gone, [Step::DropRules], "an address that was there before us must stay");
 }
 
@@ -128,7 +128,7 @@ fn what_is_removed_is_ours_and_all_of_it() {
     let mut seen = settled();
     seen.addresses.push(address("remuda1", "10.43.3.7", 32, true));
     assert_eq!(
-        remove(&seen, Leaving::Last { forwarding_was_off: true }),
+        remove(&seen, Leaving::Last { switched_on: Some(SwitchedOn { docker_was_there: false }) }),
         [
             take("lo", "169.254.169.250", 32),
             take("remuda0", "10.42.3.7", 32),
@@ -143,9 +143,10 @@ fn what_is_removed_is_ours_and_all_of_it() {
         [take("remuda0", "10.42.3.7", 32), Step::ReplaceRules]
     );
     seen.forwarding = false;
-    let last = remove(&seen, Leaving::Last { forwarding_was_off: true });
+    let last =
+        remove(&seen, Leaving::Last { switched_on: Some(SwitchedOn { docker_was_there: false }) });
     assert!(!last.contains(&Step::Forwarding(false)), "it is off already");
-    assert_eq!(remove(&Seen::default(), Leaving::Last { forwarding_was_off: false }), []);
+    assert_eq!(remove(&Seen::default(), Leaving::Last { switched_on: None }), []);
 }
 
 /// The steps as a host would take them.
@@ -206,11 +207,12 @@ proptest! {
         let theirs = others(&seen);
         let was_off = !seen.forwarding;
         let first = ensure(&seen, &wish, before);
+        let switched_on = SwitchedOn::by(&first, &seen);
         apply(&mut seen, &first.steps);
         let second = ensure(&seen, &wish, Some("remuda0"));
         prop_assert_eq!(&second.steps, &vec![]);
         prop_assert_eq!(&second.foreign, &first.foreign);
-        let gone = remove(&seen, Leaving::Last { forwarding_was_off: was_off });
+        let gone = remove(&seen, Leaving::Last { switched_on });
         apply(&mut seen, &gone);
         prop_assert_eq!(others(&seen), theirs);
         prop_assert!(seen.addresses.iter().all(|a| !a.ours));
