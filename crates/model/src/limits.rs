@@ -70,6 +70,22 @@ pub const STORE_QUEUE_MAX: usize = 4_096;
 pub const DECISIONS_PER_PLAN_MAX: usize = 400;
 /// Largest frame between agent and dataplane, in bytes.
 pub const DATAPLANE_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Time the dataplane has to greet who connects to its socket, in milliseconds.
+pub const DATAPLANE_GREETING_MS_MAX: u64 = 2_000;
+/// Reports of the dataplane that wait for their reader in the agent.
+pub const DATAPLANE_EVENTS_MAX: usize = 16;
+/// Most connections to the socket of a dataplane at a time.
+pub const DATAPLANE_CONNECTIONS_MAX: usize = 8;
+/// Shortest time between two reports of the dataplane, in milliseconds; the first goes at once.
+pub const DATAPLANE_REPORT_MS: u64 = 20;
+/// Messages that wait for the dataplane's main loop.
+pub const DATAPLANE_QUEUE_MAX: usize = 256;
+/// Time in which changes of the dataplane's state on disk are gathered, in milliseconds.
+pub const DATAPLANE_STATE_MS: u64 = 100;
+/// Most connections to the dataplane's port of metrics at a time.
+pub const DATAPLANE_ADMIN_CONNECTIONS_MAX: usize = 32;
+/// Longest time of one exchange on the dataplane's port of metrics, in milliseconds.
+pub const DATAPLANE_ADMIN_MS_MAX: u64 = 10_000;
 /// Largest frame between server and agent, in bytes.
 pub const LINK_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most containers an agent starts at the same time (Docker gains nothing above).
@@ -177,3 +193,44 @@ pub const PROXY_UDP_DRAIN_IDLE_MS_MAX: u64 = 2_000;
 pub const PROXY_UDP_SESSIONS_MAX: usize = 4_096;
 /// Time without an acknowledgement after which a peer counts as gone, in milliseconds.
 pub const PROXY_PEER_SILENCE_MS_MAX: u64 = 15_000;
+/// Largest DNS message over UDP that we send, in bytes, whatever the asker offers: it fits in one
+/// packet on every network.
+pub const DNS_UDP_BYTES_MAX: usize = 1_232;
+/// Largest DNS message, in bytes (over TCP; its length has 16 bits).
+pub const DNS_TCP_BYTES_MAX: usize = 65_535;
+/// Most addresses in one answer: they fit in a message over TCP.
+pub const DNS_ANSWER_ADDRESSES_MAX: usize = 2_000;
+/// Most DNS connections over TCP at a time, in one thread.
+pub const DNS_TCP_CONNECTIONS_MAX: usize = 256;
+/// Longest silence of a DNS connection over TCP, in milliseconds.
+pub const DNS_TCP_IDLE_MS_MAX: u64 = 10_000;
+/// Most questions to the host's resolvers at a time.
+pub const DNS_FORWARDS_MAX: usize = 1_024;
+/// Most askers that wait for one question to the host's resolvers.
+pub const DNS_FORWARD_WAITERS_MAX: usize = 256;
+/// Longest wait for one of the host's resolvers, in milliseconds.
+pub const DNS_FORWARD_MS_MAX: u64 = 2_000;
+/// Most of the host's resolvers that are asked.
+pub const DNS_RESOLVERS_MAX: usize = 8;
+/// Most answers of the host's resolvers that are kept.
+pub const DNS_CACHE_ENTRIES_MAX: usize = 10_000;
+/// Most bytes of answers that are kept.
+pub const DNS_CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest time that an answer of the host's resolvers is kept, in seconds.
+pub const DNS_CACHE_TTL_S_MAX: u32 = 86_400;
+/// Longest time that a failure of the host's resolvers is kept, in milliseconds.
+pub const DNS_FAILURE_MS_MAX: u64 = 1_000;
+/// Longest wait until a DNS address that cannot be bound is tried again, in milliseconds.
+pub const DNS_BIND_RETRY_MS: u64 = 250;
+/// Most threads that answer DNS.
+pub const DNS_THREADS_MAX: usize = 4;
+/// Most probes under way at a time.
+pub const PROBES_PARALLEL_MAX: usize = 1_024;
+/// Shortest interval between two probes of one target, in milliseconds.
+pub const PROBE_INTERVAL_MS_MIN: u64 = 10;
+/// Interval of probes of `ready_ports`, in milliseconds, once the first tries failed.
+pub const PROBE_READY_INTERVAL_MS: u64 = 100;
+/// Longest wait for an answer of a probe of `ready_ports`, in milliseconds.
+pub const PROBE_READY_TIMEOUT_MS: u64 = 1_000;
+/// Most of an HTTP probe's answer that is read for its status, in bytes.
+pub const PROBE_HEAD_BYTES_MAX: usize = 1_024;
