@@ -278,6 +278,17 @@ async fn docker_a_terminal_is_passed_through() {
 }
 
 #[tokio::test]
+async fn docker_a_silent_log_is_open_before_its_first_line() {
+    let Some(bench) = OnDocker::new().await else { return };
+    let id = started(&bench, &shell(&bench, "silent", "exec sleep 1000", |_| {})).await;
+    let follow = LogOptions { follow: true, ..LogOptions::default() };
+    let mut log = bench.docker.logs(&id, &follow).await.expect("it does not wait for a line");
+    bench.docker.remove(&id).await.unwrap();
+    let end = tokio::time::timeout(PATIENCE, log.next()).await.expect("it ends");
+    assert!(end.is_none(), "{end:?}");
+}
+
+#[tokio::test]
 async fn docker_both_outputs_and_long_lines_are_told_apart() {
     let Some(bench) = OnDocker::new().await else { return };
     let script = "echo out; echo err >&2; x=0123456789abcdef; for i in 1 2 3 4 5 6 7 8 9 10 11; do x=$x$x; done; echo $x";

@@ -24,7 +24,18 @@ impl Docker {
     pub(super) async fn create_container(&self, request: &CreateRequest) -> Result<String> {
         request.check()?;
         let writing = self.write_files(request).await?;
-        match self.create_or_adopt(request, writing.paths()).await {
+        let mut answer = self.create_or_adopt(request, writing.paths()).await;
+        if matches!(answer, Ok(None)) {
+            // The name was taken and is free now.
+            answer = self.create_or_adopt(request, writing.paths()).await;
+        }
+        let made = answer.and_then(|id| {
+            id.ok_or_else(|| Error::NameTaken {
+                name: request.name.clone(),
+                by: "a container that comes and goes".to_owned(),
+            })
+        });
+        match made {
             Ok(id) => {
                 writing.belongs_to(&id).await?;
                 Ok(id)
@@ -39,7 +50,12 @@ impl Docker {
         }
     }
 
-    async fn create_or_adopt(&self, request: &CreateRequest, files: &[PathBuf]) -> Result<String> {
+    /// `None` when the name was taken by a container that is gone now.
+    async fn create_or_adopt(
+        &self,
+        request: &CreateRequest,
+        files: &[PathBuf],
+    ) -> Result<Option<String>> {
         let body = body(request, files)?;
         let options = CreateContainerOptionsBuilder::default().name(&request.name).build();
         let mac = request.spec.mac_address.as_deref();
@@ -59,7 +75,7 @@ impl Docker {
             )
             .await;
         match answer {
-            Ok(made) => Ok(made.id),
+            Ok(made) => Ok(Some(made.id)),
             Err(Error::Docker { status: 409, .. }) => self.adopt(request).await,
             Err(Error::NotFound { message, .. }) if message.contains("No such image") => {
                 let image = request.spec.image.clone();
@@ -70,21 +86,15 @@ impl Docker {
     }
 
     /// The name is taken: by ourselves, when an earlier reply was lost.
-    async fn adopt(&self, request: &CreateRequest) -> Result<String> {
+    async fn adopt(&self, request: &CreateRequest) -> Result<Option<String>> {
         let name = &request.name;
-        let Some(there) = self.inspect_container(name).await? else {
-            // It went away in between: the caller comes back anyway.
-            return Err(Error::NameTaken {
-                name: name.clone(),
-                by: "a container that is being removed".into(),
-            });
-        };
+        let Some(there) = self.inspect_container(name).await? else { return Ok(None) };
         let wanted = |key| request.labels.get(key);
         if there.owner.as_ref() == wanted(label::ENVIRONMENT)
             && there.instance.as_ref() == wanted(label::INSTANCE)
         {
             tracing::debug!(container = %name, id = %there.id, "container was there already");
-            return Ok(there.id);
+            return Ok(Some(there.id));
         }
         let by = match &there.instance {
             Some(instance) => format!("instance {instance} (container {})", there.id),

@@ -59,8 +59,8 @@ impl OnDocker {
     pub(crate) fn second(&self, socket: &std::path::Path) -> Docker {
         let mut options = DockerOptions::at(socket, self.files.path());
         options.config_dir = None;
-        options.deadlines.call_ms = 5_000;
-        options.deadlines.container_ms = 5_000;
+        options.deadlines.call_ms = 2_000;
+        options.deadlines.container_ms = 2_000;
         Docker::new(options)
     }
 
