@@ -8,8 +8,17 @@ pub const CONTAINER_NAME_BYTES_MAX: usize = 160;
 pub const COMPOSE_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest `env_file`, secret or config file read, in bytes (Docker's own secret limit).
 pub const AUXILIARY_FILE_BYTES_MAX: usize = 500 * 1024;
+/// Largest sum of the secrets and configs of one service, in bytes of their content: they travel
+/// in its revision, which is one value of the store.
+pub const SERVICE_FILES_BYTES_MAX: usize = 300 * 1024;
 /// Most nodes a compose file may have once aliases are expanded.
 pub const COMPOSE_NODES_MAX: usize = 200_000;
+/// Most text a compose file may have once aliases and variables are expanded, in bytes.
+pub const COMPOSE_EXPANDED_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most compose files read for one stack: `-f`, `extends` and `env_file` together.
+pub const COMPOSE_FILES_MAX: usize = 200;
+/// Deepest nesting of defaults in one `${VAR:-…}`.
+pub const INTERPOLATION_DEPTH_MAX: usize = 32;
 /// Deepest nesting of a compose file.
 pub const COMPOSE_DEPTH_MAX: usize = 64;
 /// Longest `extends` chain.
