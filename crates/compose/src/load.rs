@@ -1,0 +1,361 @@
+//! The way of a load: variables, files, `extends`, merging, profiles, checks, the model.
+
+use crate::check::{self, Wanted};
+use crate::diagnostic::{Diagnostic, Errors, quoted};
+use crate::document::Document;
+use crate::environment::is_active;
+use crate::fields::Fields;
+use crate::files::Files;
+use crate::keys::Scope;
+use crate::loader::Loader;
+use crate::merge;
+use crate::read::{BuildSpec, Read, Stack};
+use crate::render::{self, Whole};
+use crate::schema;
+use crate::source::Place;
+use crate::stack_name;
+use crate::variables::Variables;
+use crate::yaml::{Map, Mark, Node};
+use model::id::{ServiceName, StackName};
+use model::limits;
+use model::stack::StackSpec;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What to load, and with what around it.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Compose files in merging order; `-` is the standard input. At least one.
+    pub files: Vec<PathBuf>,
+    /// Folder beside which the relative paths of these files resolve; by default each file's own.
+    pub project_dir: Option<PathBuf>,
+    /// Name of the stack, before everything that would name it.
+    pub project_name: Option<String>,
+    /// The process environment.
+    pub env: BTreeMap<String, String>,
+    /// Files of variables instead of the `.env` beside the first file.
+    pub env_files: Vec<PathBuf>,
+    /// Active profiles; `*` is all. Those of `COMPOSE_PROFILES` when empty.
+    pub profiles: Vec<String>,
+    /// Every warning is an error.
+    pub strict: bool,
+}
+
+/// A stack as its files have it.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Its name.
+    pub stack: StackName,
+    /// Its services and volumes.
+    pub spec: StackSpec,
+    /// Images to build before.
+    pub builds: BTreeMap<ServiceName, BuildSpec>,
+    /// What is not carried out as written.
+    pub warnings: Vec<Diagnostic>,
+    /// Every file that was read, as an absolute path.
+    pub sources: Vec<PathBuf>,
+    pub(crate) canonical: Arc<str>,
+}
+
+/// The merged, interpolated file as canonical YAML. Contents of secrets are not in it.
+#[must_use]
+pub fn render(loaded: &Loaded) -> String {
+    loaded.canonical.to_string()
+}
+
+/// Loads a stack from the disk, relative paths taken from the current folder.
+///
+/// # Errors
+/// `Errors`: everything that is wrong with the files, each with its place.
+pub fn load(options: &LoadOptions) -> Result<Loaded, Errors> {
+    // Without a current folder only absolute paths can be used.
+    let folder = std::env::current_dir().unwrap_or_else(|_gone| PathBuf::from("/"));
+    load_from(options, &Files::disk(folder))
+}
+
+/// Loads a stack from given files.
+///
+/// # Errors
+/// `Errors`: everything that is wrong with the files, each with its place.
+pub fn load_from(options: &LoadOptions, files: &Files) -> Result<Loaded, Errors> {
+    let variables = Variables::new(options.env.clone());
+    let mut loader = Loader::new(files, variables, options.strict);
+    take_env_files(options, &mut loader);
+    let parts = gather(options, &mut loader);
+    let Loader { mut report, sources, .. } = loader;
+    if parts.is_none() && !report.failed() {
+        report.file_error("compose".to_owned(), "the files make no stack");
+    }
+    let warnings = report.finish(&sources);
+    match (warnings, parts) {
+        (Ok(warnings), Some(parts)) => Ok(Loaded {
+            stack: parts.stack,
+            spec: parts.spec,
+            builds: parts.builds,
+            warnings,
+            sources: sources.paths(),
+            canonical: parts.canonical.into(),
+        }),
+        (Ok(warnings), None) => Err(Errors { errors: vec![], more: 0, warnings }),
+        (Err(errors), _) => Err(errors),
+    }
+}
+
+struct Parts {
+    stack: StackName,
+    spec: StackSpec,
+    builds: BTreeMap<ServiceName, BuildSpec>,
+    canonical: String,
+}
+
+/// Folder of the first file, where `.env` lies and the stack gets its name from.
+fn first_folder(options: &LoadOptions, files: &Files) -> PathBuf {
+    match (&options.project_dir, options.files.first()) {
+        (Some(folder), _) => files.absolute(folder),
+        (None, Some(first)) if first != Path::new("-") => {
+            files.absolute(first).parent().unwrap_or(Path::new("/")).to_owned()
+        }
+        _ => files.absolute(Path::new(".")),
+    }
+}
+
+fn take_env_files(options: &LoadOptions, loader: &mut Loader<'_>) {
+    let mut named: Vec<(PathBuf, String)> = vec![];
+    for file in &options.env_files {
+        named.push((loader.files.absolute(file), file.display().to_string()));
+    }
+    if named.is_empty() {
+        let path = first_folder(options, loader.files).join(".env");
+        if loader.files.is_file(&path) {
+            let shown = path.display().to_string();
+            named.push((path, shown));
+        }
+    }
+    for (path, shown) in named {
+        if let Some((_, pairs)) = loader.env_file_pairs(&path, &shown, false) {
+            Arc::make_mut(&mut loader.variables).take(pairs);
+        }
+    }
+}
+
+fn gather(options: &LoadOptions, loader: &mut Loader<'_>) -> Option<Parts> {
+    let documents = documents(options, loader);
+    if loader.report.failed() && documents.is_empty() {
+        return None;
+    }
+    let mut whole = merged(&documents, loader);
+    let folder = first_folder(options, loader.files);
+    let asked = options.project_name.as_deref();
+    let variables = loader.variables.clone();
+    let stack = stack_name::find(asked, &variables, &documents, &folder, &mut loader.report);
+    let start = Place { file: documents.first()?.file, line: 1, column: 1 };
+    if whole.services.is_empty() {
+        loader.report.error(start, "there is no service").expected("services: {name: {image: …}}");
+        return None;
+    }
+    if whole.services.len() > limits::STACK_SERVICES_MAX {
+        let message = format!("there are {} services", whole.services.len());
+        let max = limits::STACK_SERVICES_MAX;
+        loader.report.error(start, message).expected(format!("at most {max}"));
+        return None;
+    }
+    let inactive = prepare(&mut whole, profiles(options, &variables), loader);
+    check_sections(&whole, loader);
+    // The rest is read under any name, so that all errors are shown at once.
+    let name = stack.clone().or_else(|| StackName::parse("stack").ok())?;
+    let (spec, builds) = read_services(&name, &whole, &inactive, loader);
+    let stack = stack?;
+    whole.name = stack.to_string();
+    Some(Parts { stack, spec, builds, canonical: render::text(whole) })
+}
+
+fn documents(options: &LoadOptions, loader: &mut Loader<'_>) -> Vec<Arc<Document>> {
+    if options.files.is_empty() {
+        loader
+            .report
+            .file_error("compose".to_owned(), "no compose file is named")
+            .expected("compose.yaml or docker-compose.yml");
+    }
+    let mut out: Vec<Arc<Document>> = vec![];
+    let main = first_folder(options, loader.files);
+    for file in &options.files {
+        let stdin = file == Path::new("-");
+        let path = if stdin { file.clone() } else { loader.files.absolute(file) };
+        let own = if stdin { None } else { path.parent() };
+        let folder = match (&options.project_dir, own) {
+            (None, Some(own)) => own.to_owned(),
+            _ => main.clone(),
+        };
+        let shown = file.display().to_string();
+        if let Some(document) = loader.document(&path, &shown, &folder, None) {
+            out.push(document);
+        }
+    }
+    out
+}
+
+/// All documents laid over each other, what they extend below each.
+fn merged(documents: &[Arc<Document>], loader: &mut Loader<'_>) -> Whole {
+    let mut out = Whole::default();
+    for document in documents {
+        let mut services = Map::default();
+        for (key, node) in document.services.iter() {
+            let node = if node.mark == Mark::Reset {
+                Some(node.clone())
+            } else {
+                loader.extended(document, &key.text, &mut vec![])
+            };
+            if let Some(node) = node {
+                services.set(key.clone(), node);
+            }
+        }
+        let report = &mut loader.report;
+        out.services = merge::named(&out.services, &services, report);
+        out.volumes = merge::named(&out.volumes, &document.volumes, report);
+        out.networks = merge::named(&out.networks, &document.networks, report);
+        out.secrets = merge::named(&out.secrets, &document.secrets, report);
+        out.configs = merge::named(&out.configs, &document.configs, report);
+    }
+    for map in
+        [&mut out.services, &mut out.volumes, &mut out.networks, &mut out.secrets, &mut out.configs]
+    {
+        *map = merge::settle(map);
+    }
+    out
+}
+
+fn profiles(options: &LoadOptions, variables: &Variables) -> Vec<String> {
+    if !options.profiles.is_empty() {
+        return options.profiles.clone();
+    }
+    let text = variables.get("COMPOSE_PROFILES").unwrap_or_default();
+    text.split(',').map(str::trim).filter(|p| !p.is_empty()).map(str::to_owned).collect()
+}
+
+/// Checks the keys of every service and fills in its variables. Services of inactive profiles are
+/// taken out and returned with their profiles.
+fn prepare(
+    whole: &mut Whole,
+    profiles: Vec<String>,
+    loader: &mut Loader<'_>,
+) -> BTreeMap<String, Vec<String>> {
+    let mut inactive = BTreeMap::new();
+    let mut active = Map::default();
+    let mut read = BTreeMap::new();
+    for (key, node) in std::mem::take(&mut whole.services) {
+        let name = &*key.text;
+        if let Err(error) = ServiceName::parse(name) {
+            loader
+                .report
+                .error(key.place, error.to_string())
+                .expected("letters, digits, '-' and '_', at most 63");
+        }
+        let Some(map) = node.as_map() else { continue };
+        schema::check_map(
+            map,
+            Scope::Service,
+            &format!("service {}", quoted(name)),
+            &mut loader.report,
+        );
+        if !is_active(map, &profiles) {
+            inactive.insert(name.to_owned(), Fields::of(map).texts("profiles"));
+            continue;
+        }
+        let mut map = map.clone();
+        loader.resolve_variables(&mut map, &mut read);
+        active.set(key, Node::map(node.place, map));
+    }
+    whole.services = active;
+    inactive
+}
+
+fn check_sections(whole: &Whole, loader: &mut Loader<'_>) {
+    let sections = [
+        ("volume", &whole.volumes, Scope::Volume),
+        ("network", &whole.networks, Scope::Network),
+        ("secret", &whole.secrets, Scope::File),
+        ("config", &whole.configs, Scope::File),
+    ];
+    for (what, map, scope) in sections {
+        for (key, node) in map.iter() {
+            let subject = format!("{what} {}", quoted(&key.text));
+            match node.as_map() {
+                Some(map) => schema::check_map(map, scope, &subject, &mut loader.report),
+                None if node.is_null() => {}
+                None => {
+                    loader
+                        .report
+                        .error(node.place, format!("{subject} is {}", node.kind()))
+                        .expected("a map, or nothing");
+                }
+            }
+        }
+    }
+}
+
+fn read_services(
+    name: &StackName,
+    whole: &Whole,
+    inactive: &BTreeMap<String, Vec<String>>,
+    loader: &mut Loader<'_>,
+) -> (StackSpec, BTreeMap<ServiceName, BuildSpec>) {
+    let stack = Stack {
+        name,
+        services: &whole.services,
+        inactive,
+        partial: &loader.partial,
+        volumes: &whole.volumes,
+        networks: &whole.networks,
+        secrets: &whole.secrets,
+        configs: &whole.configs,
+        sources: &loader.sources,
+        files: loader.files,
+        variables: &loader.variables,
+    };
+    let mut spec = StackSpec::default();
+    let mut builds = BTreeMap::new();
+    let mut left_out = BTreeSet::new();
+    for (key, node) in whole.services.iter() {
+        let (Ok(service), Some(map)) = (ServiceName::parse(&key.text), node.as_map()) else {
+            continue;
+        };
+        let read = Read {
+            stack: &stack,
+            report: &mut loader.report,
+            subject: format!("service {}", quoted(&key.text)),
+            name: &key.text,
+            place: key.place,
+            fields: Fields::of(map),
+            volumes: BTreeMap::new(),
+            labels: BTreeMap::new(),
+        };
+        let Some(outcome) = read.service(&service) else {
+            left_out.insert(service);
+            continue;
+        };
+        spec.volumes.extend(outcome.volumes);
+        builds.extend(outcome.build.map(|build| (service.clone(), build)));
+        spec.services.insert(service, outcome.spec);
+    }
+    check::cycles(&whole.services, &mut loader.report);
+    check::left_out(&mut spec, &left_out, name, whole, &mut loader.report);
+    check_ports(&spec, whole, loader);
+    (spec, builds)
+}
+
+fn check_ports(spec: &StackSpec, whole: &Whole, loader: &mut Loader<'_>) {
+    let mut wanted = vec![];
+    for (key, node) in whole.services.iter() {
+        let service = ServiceName::parse(&key.text).ok().and_then(|name| spec.services.get(&name));
+        let Some(service) = service else { continue };
+        let fields = node.as_map().map(Fields::of);
+        let items = fields.map(|f| f.items("ports")).unwrap_or_default();
+        for (i, port) in service.template.ports.iter().enumerate() {
+            let same_length = items.len() == service.template.ports.len();
+            let place = if same_length { items[i].place } else { key.place };
+            wanted.push(Wanted { service: &key.text, place, port });
+        }
+    }
+    check::ports(&wanted, &mut loader.report);
+}
