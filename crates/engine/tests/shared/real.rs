@@ -45,14 +45,13 @@ impl OnDocker {
         let owner = format!("rt{pid}x{n}");
         let image = format!("remuda-test/{owner}:1");
         let bench = Self { docker, socket, files, image, subnet: subnet(pid, n), owner };
-        import(&bench).await;
+        import(&bench.socket, &bench.image).await;
         Some(bench)
     }
 
     /// bollard itself, to look at what the engine's own types do not show.
     pub(crate) fn raw(&self) -> bollard::Docker {
-        let socket = self.socket.to_str().unwrap();
-        bollard::Docker::connect_with_unix(socket, 60, bollard::API_DEFAULT_VERSION).unwrap()
+        connect(&self.socket)
     }
 
     /// Another engine on the same Docker, as a second process would have it.
@@ -152,13 +151,19 @@ fn busybox() -> Vec<u8> {
     tar.into_inner().unwrap()
 }
 
-async fn import(bench: &OnDocker) {
-    let (repo, tag) = bench.image.split_once(':').unwrap();
+/// Makes the image on the Docker at `socket`.
+pub(crate) async fn import(socket: &std::path::Path, image: &str) {
+    let (repo, tag) = image.split_once(':').unwrap();
     let options = CreateImageOptionsBuilder::default().from_src("-").repo(repo).tag(tag).build();
     let body = bollard::body_full(Bytes::from(busybox()));
-    let raw = bench.raw();
+    let raw = connect(socket);
     let mut steps = raw.create_image(Some(options), Some(body), None).boxed();
     while let Some(step) = steps.next().await {
         step.expect("docker imports a busybox image");
     }
+}
+
+fn connect(socket: &std::path::Path) -> bollard::Docker {
+    let socket = socket.to_str().unwrap();
+    bollard::Docker::connect_with_unix(socket, 60, bollard::API_DEFAULT_VERSION).unwrap()
 }
