@@ -121,6 +121,7 @@ pub(crate) struct Finding {
     message: String,
     expected: Option<String>,
     hint: Option<String>,
+    kept: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -141,6 +142,11 @@ impl Finding {
         self.hint = Some(text.into());
         self
     }
+
+    /// Will it be shown? Beyond the bounds of a report it is only counted.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept
+    }
 }
 
 /// Collects remarks, bounded.
@@ -149,6 +155,7 @@ pub(crate) struct Report {
     errors: Vec<Finding>,
     warnings: Vec<Finding>,
     errors_seen: usize,
+    warnings_seen: usize,
     strict: bool,
     /// Takes the remarks beyond the bounds.
     spill: Option<Box<Finding>>,
@@ -179,15 +186,20 @@ impl Report {
     }
 
     fn push(&mut self, severity: Severity, place: At, message: String) -> &mut Finding {
-        let finding = Finding { severity, place, message, expected: None, hint: None };
+        let mut finding =
+            Finding { severity, place, message, expected: None, hint: None, kept: true };
         let (list, max) = match severity {
             Severity::Error => {
                 self.errors_seen += 1;
                 (&mut self.errors, ERRORS_SHOWN_MAX)
             }
-            Severity::Warning => (&mut self.warnings, WARNINGS_KEPT_MAX),
+            Severity::Warning => {
+                self.warnings_seen += 1;
+                (&mut self.warnings, WARNINGS_KEPT_MAX)
+            }
         };
         if list.len() >= max {
+            finding.kept = false;
             return self.spill.insert(Box::new(finding));
         }
         list.push(finding);
@@ -201,6 +213,20 @@ impl Report {
             findings.sort_by_key(|f| match &f.place {
                 At::File(_) => (0, None),
                 At::Place(place) => (1, Some(*place)),
+            });
+        }
+        let more = self.warnings_seen - self.warnings.len();
+        if more > 0 {
+            let message = format!("{more} more warnings are not shown");
+            let place = At::File("compose".to_owned());
+            let severity = Severity::Warning;
+            self.warnings.push(Finding {
+                severity,
+                place,
+                message,
+                expected: None,
+                hint: None,
+                kept: true,
             });
         }
         let warnings = self.warnings.iter().map(|f| diagnostic(f, sources)).collect();

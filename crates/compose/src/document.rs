@@ -180,13 +180,12 @@ fn check_top(top: &Map, report: &mut Report) {
             (None, _) => {
                 let message = format!("top-level key {} is not known", quoted(name));
                 let finding = report.warn(key.place, message);
-                match keys::nearest(Scope::Top, name) {
-                    Some(near) => finding.hint(format!("did you mean {near:?}?")),
-                    None if node.as_map().is_some() => {
-                        finding.hint("if it is a service, put it below services:")
-                    }
-                    None => finding.hint("remove it, or begin it with \"x-\" to keep it as a note"),
-                };
+                if node.as_map().is_some() {
+                    finding.hint("if it is a service, put it below services:");
+                }
+                if node.as_map().is_none() || keys::nearest(Scope::Top, name).is_some() {
+                    finding.near_key(Scope::Top, name);
+                }
             }
         }
     }

@@ -43,14 +43,9 @@ impl Loader<'_> {
                 return None;
             }
         };
-        let file = self.sources.add(Source {
-            shown: shown.to_owned(),
-            path: path.to_owned(),
-            folder: path.parent().unwrap_or(Path::new("/")).to_owned(),
-            text: "".into(),
-            legacy: false,
-            masked: true,
-        });
+        let mut source = Source::new(shown, path, path.parent().unwrap_or(Path::new("/")));
+        source.masked = true;
+        let file = self.sources.add(source);
         let text = self.text(file, &bytes)?;
         match dotenv::parse(&text, raw) {
             Ok(pairs) => Some((file, pairs)),

@@ -18,6 +18,7 @@ pub(crate) struct Expander<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     /// Bytes that may still be written.
     budget: usize,
+    exhausted: bool,
     /// Variables that were used without a value and without a default.
     pub(crate) unset: BTreeSet<String>,
 }
@@ -26,7 +27,7 @@ const DOUBLE: &str = "write $$ for a dollar sign that is meant as one";
 
 impl<'a> Expander<'a> {
     pub(crate) fn new(lookup: &'a dyn Fn(&str) -> Option<String>, budget: usize) -> Self {
-        Self { lookup, budget, unset: BTreeSet::new() }
+        Self { lookup, budget, exhausted: false, unset: BTreeSet::new() }
     }
 
     /// The text with its variables replaced.
@@ -83,6 +84,8 @@ impl<'a> Expander<'a> {
         }
         let Some(left) = self.budget.checked_sub(text.len()) else {
             let max = limits::COMPOSE_EXPANDED_BYTES_MAX;
+            self.budget = 0;
+            self.exhausted = true;
             let message = format!("with its variables the stack has over {max} bytes");
             return Err(Malformed { at: scan.at, message, hint: None });
         };
@@ -183,6 +186,11 @@ impl<'a> Expander<'a> {
             }
             String::new()
         })
+    }
+
+    /// Was there more to write than the budget allows? One error about it is enough.
+    pub(crate) fn exhausted(&self) -> bool {
+        self.exhausted
     }
 
     /// Bytes that may still be written, for the next text.

@@ -83,15 +83,7 @@ impl<'a> Loader<'a> {
                 return None;
             }
         };
-        let source = Source {
-            shown: shown.to_owned(),
-            path: path.to_owned(),
-            folder: folder.to_owned(),
-            text: "".into(),
-            legacy: false,
-            masked: false,
-        };
-        let file = self.sources.add(source);
+        let file = self.sources.add(Source::new(shown, path, folder));
         let text = self.text(file, &bytes)?;
         let root = yaml::parse(&text, file, &mut self.report)?;
         let root = self.expand(&root);
@@ -112,14 +104,8 @@ impl<'a> Loader<'a> {
             None => match error {
                 // The place is the file itself.
                 ReadError::TooLarge(_) => {
-                    let file = self.sources.add(Source {
-                        shown: shown.to_owned(),
-                        path: PathBuf::from(shown),
-                        folder: PathBuf::from("/"),
-                        text: "".into(),
-                        legacy: false,
-                        masked: false,
-                    });
+                    let file =
+                        self.sources.add(Source::new(shown, Path::new(shown), Path::new("/")));
                     let place = Place { file, line: 1, column: 1 };
                     self.report.error(place, message)
                 }
@@ -163,7 +149,7 @@ impl<'a> Loader<'a> {
 
     fn set_text(&mut self, file: u32, text: Arc<str>) {
         if let Some(source) = self.sources.get_mut(file) {
-            source.text = text;
+            source.set_text(text);
         }
     }
 
@@ -187,16 +173,18 @@ impl<'a> Loader<'a> {
 
     fn expand_node(&mut self, node: &Node, expander: &mut Expander<'_>) -> Node {
         let value = match &node.value {
-            Value::Scalar { text, .. } if text.contains('$') => match expander.expand(text) {
-                Ok(expanded) => {
-                    self.warn_unset(node.place, &mut expander.unset);
-                    Value::Scalar { text: expanded.into(), plain: false }
+            Value::Scalar { text, .. } if text.contains('$') && !expander.exhausted() => {
+                match expander.expand(text) {
+                    Ok(expanded) => {
+                        self.warn_unset(node.place, &mut expander.unset);
+                        Value::Scalar { text: expanded.into(), plain: false }
+                    }
+                    Err(error) => {
+                        self.malformed(node, text, error);
+                        node.value.clone()
+                    }
                 }
-                Err(error) => {
-                    self.malformed(node, text, error);
-                    node.value.clone()
-                }
-            },
+            }
             Value::Scalar { .. } => node.value.clone(),
             Value::List(items) => {
                 let items = items.iter().map(|n| self.expand_node(n, expander)).collect();
@@ -311,12 +299,8 @@ impl<'a> Loader<'a> {
         }
         if !document.services.contains(base) {
             let names = document.services.iter().map(|(k, _)| &*k.text);
-            let hint = crate::nearest::hint(base, names);
             let message = format!("extends names service {}, which is not there", quoted(base));
-            let finding = self.report.error(place, message);
-            if let Some(hint) = hint {
-                finding.hint(hint);
-            }
+            self.report.error(place, message).near(base, names);
             return None;
         }
         self.extended(document, base, chain)

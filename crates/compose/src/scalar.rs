@@ -74,11 +74,11 @@ pub(crate) fn milli(text: &str) -> Result<u64, &'static str> {
 
 fn thousandths(text: &str) -> Option<i64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
-    let whole = if whole.is_empty() { 0 } else { plain_digits(whole, 10)? };
+    let whole = match whole {
+        "" if text.starts_with('.') => 0,
+        digits => plain_digits(digits, 10)?,
+    };
     if fraction.is_empty() || !fraction.bytes().all(|b| b.is_ascii_digit()) || fraction.len() > 9 {
-        return None;
-    }
-    if text.starts_with('.') && fraction.is_empty() {
         return None;
     }
     let fraction: String = fraction.chars().chain("000".chars()).take(3).collect();

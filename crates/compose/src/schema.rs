@@ -14,14 +14,8 @@ pub(crate) fn check_map(map: &Map, scope: Scope, subject: &str, report: &mut Rep
             continue;
         }
         let Some(info) = keys::find(scope, name) else {
-            let finding = report.warn(
-                key.place,
-                format!("{subject}: key {} is not known and has no effect", quoted(name)),
-            );
-            match keys::nearest(scope, name) {
-                Some(near) => finding.hint(format!("did you mean {near:?}?")),
-                None => finding.hint("remove it, or begin it with \"x-\" to keep it as a note"),
-            };
+            let message = format!("{subject}: key {} is not known and has no effect", quoted(name));
+            report.warn(key.place, message).near_key(scope, name);
             continue;
         };
         if let Status::Later(note) = info.status {

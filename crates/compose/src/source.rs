@@ -23,7 +23,9 @@ pub(crate) struct Source {
     /// Absolute folder beside which relative paths resolve.
     pub(crate) folder: PathBuf,
     /// The text, empty when it could not be read.
-    pub(crate) text: Arc<str>,
+    text: Arc<str>,
+    /// Byte offset of each line.
+    lines: Vec<usize>,
     /// Its services are at top level (docker-compose v1).
     pub(crate) legacy: bool,
     /// Values are cut from quoted lines, since the file is likely to hold passwords.
@@ -66,14 +68,36 @@ impl Sources {
 }
 
 impl Source {
-    /// The text of a line without its line break. YAML breaks lines at LF, CR LF and CR.
-    pub(crate) fn line(&self, line: u32) -> Option<&str> {
-        let mut rest: &str = &self.text;
-        for _ in 1..line {
-            let at = rest.find(['\n', '\r'])?;
-            let crlf = rest[at..].starts_with("\r\n");
-            rest = &rest[at + if crlf { 2 } else { 1 }..];
+    /// A file whose text is not read yet.
+    pub(crate) fn new(shown: &str, path: &Path, folder: &Path) -> Self {
+        Self {
+            shown: shown.to_owned(),
+            path: path.to_owned(),
+            folder: folder.to_owned(),
+            text: "".into(),
+            lines: vec![0],
+            legacy: false,
+            masked: false,
         }
-        Some(&rest[..rest.find(['\n', '\r']).unwrap_or(rest.len())])
+    }
+
+    /// Sets the text and finds its lines. YAML breaks them at LF, CR LF and CR.
+    pub(crate) fn set_text(&mut self, text: Arc<str>) {
+        let bytes = text.as_bytes();
+        self.lines = vec![0];
+        for (i, byte) in bytes.iter().enumerate() {
+            let crlf = *byte == b'\r' && bytes.get(i + 1) == Some(&b'\n');
+            if matches!(byte, b'\n' | b'\r') && !crlf {
+                self.lines.push(i + 1);
+            }
+        }
+        self.text = text;
+    }
+
+    /// The text of a line without its line break.
+    pub(crate) fn line(&self, line: u32) -> Option<&str> {
+        let start = *self.lines.get((line as usize).checked_sub(1)?)?;
+        let end = self.lines.get(line as usize).copied().unwrap_or(self.text.len());
+        Some(self.text[start..end].trim_end_matches(['\n', '\r']))
     }
 }

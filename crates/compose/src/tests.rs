@@ -2,7 +2,11 @@
 
 mod bad_files;
 mod balancers;
+mod budgets;
 mod containers;
+mod layers;
+mod properties;
+mod variables;
 
 use crate::{Errors, Files, LoadOptions, Loaded, load_from};
 use model::balancer::BalancerSpec;

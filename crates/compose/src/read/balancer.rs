@@ -153,14 +153,11 @@ impl Read<'_> {
             self.error(place, &what).hint(format!("activate one of its profiles: {profiles}"));
             return false;
         }
-        let names = self.stack.services.iter().map(|(k, _)| &*k.text);
-        let hint = crate::nearest::hint(name, names);
+        let services = self.stack.services;
         let what = format!("{how} service {}, which is not there", quoted(name));
-        let finding = self.error(place, &what);
-        finding.expected("the name of a service of this stack");
-        if let Some(hint) = hint {
-            finding.hint(hint);
-        }
+        self.error(place, &what)
+            .expected("the name of a service of this stack")
+            .near(name, services.iter().map(|(k, _)| &*k.text));
         false
     }
 

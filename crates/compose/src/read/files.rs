@@ -54,13 +54,9 @@ impl Read<'_> {
             return None;
         };
         let Some(definition) = declared.get(source) else {
-            let hint = crate::nearest::hint(source, declared.iter().map(|(k, _)| &*k.text));
-            let finding =
-                self.error(node.place, &format!("{key}: {} is not declared", quoted(source)));
-            finding.expected(format!("a name below the top-level {key}"));
-            if let Some(hint) = hint {
-                finding.hint(hint);
-            }
+            self.error(node.place, &format!("{key}: {} is not declared", quoted(source)))
+                .expected(format!("a name below the top-level {key}"))
+                .near(source, declared.iter().map(|(k, _)| &*k.text));
             return None;
         };
         let folder = if secret { "/run/secrets/" } else { "/" };

@@ -28,10 +28,7 @@ impl Read<'_> {
                 }
                 None => {
                     let what = format!("label {} is not known", quoted(&key.text));
-                    let finding = self.warn(key.place, &what);
-                    if let Some(near) = keys::nearest(Scope::Label, &key.text) {
-                        finding.hint(format!("did you mean {near:?}?"));
-                    }
+                    self.warn(key.place, &what).near_key(Scope::Label, &key.text);
                 }
             }
         }

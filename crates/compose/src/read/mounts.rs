@@ -117,11 +117,11 @@ impl Read<'_> {
                 self.volumes.insert(source.to_owned(), VolumeSpec::default());
                 return Some(source.to_owned());
             }
-            let hint = crate::nearest::hint(source, declared.iter().map(|(k, _)| &*k.text));
             let what = format!("volumes: {} is not declared", quoted(source));
-            let finding = self.error(place, &what);
-            finding.expected("a name below the top-level volumes");
-            finding.hint(hint.unwrap_or_else(|| format!("add \"volumes: {{{source}: {{}}}}\"")));
+            self.error(place, &what)
+                .expected("a name below the top-level volumes")
+                .hint(format!("add \"volumes: {{{source}: {{}}}}\""))
+                .near(source, declared.iter().map(|(k, _)| &*k.text));
             return None;
         };
         let fields = node.as_map().map(Fields::of);

@@ -44,13 +44,10 @@ impl Read<'_> {
         for (key, _) in map.iter().filter(|(k, _)| &*k.text != "default") {
             let name = &*key.text;
             if !declared.contains(name) && !self.stack.sources.is_legacy(key.place.file) {
-                let hint = crate::nearest::hint(name, declared.iter().map(|(k, _)| &*k.text));
                 let what = format!("network {} is not declared", quoted(name));
-                let finding = self.error(key.place, &what);
-                finding.expected("a name below the top-level networks");
-                if let Some(hint) = hint {
-                    finding.hint(hint);
-                }
+                self.error(key.place, &what)
+                    .expected("a name below the top-level networks")
+                    .near(name, declared.iter().map(|(k, _)| &*k.text));
                 continue;
             }
             let what = format!(
