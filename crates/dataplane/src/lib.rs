@@ -9,6 +9,7 @@
 mod error;
 mod protocol;
 mod client;
+pub mod proxy;
 
 pub use client::{Client, Event};
 pub use error::Error;

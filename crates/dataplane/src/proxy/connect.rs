@@ -1,0 +1,110 @@
+//! Connections to endpoints, and what a failed one means for the endpoint.
+
+use super::endpoint::{Connection, Endpoint};
+use super::shard::Shard;
+use super::socket::{Io, Socket};
+use hyper_util::rt::TokioIo;
+use model::limits::{PROXY_HEAD_BYTES_MAX, PROXY_PEER_SILENCE_MS_MAX};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// Why there is no connection to an endpoint.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    /// It did not answer in time.
+    #[error("no connection within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// The kernel says no.
+    #[error("{0}")]
+    Refused(io::Error),
+}
+
+impl ConnectError {
+    /// Does it say something of the endpoint, and not only of this process?
+    fn blames_endpoint(&self) -> bool {
+        use io::ErrorKind::{
+            ConnectionRefused, ConnectionReset, HostUnreachable, NetworkUnreachable, TimedOut,
+        };
+        match self {
+            Self::TimedOut(_) => true,
+            Self::Refused(error) => matches!(
+                error.kind(),
+                ConnectionRefused
+                    | ConnectionReset
+                    | HostUnreachable
+                    | NetworkUnreachable
+                    | TimedOut
+            ),
+        }
+    }
+}
+
+/// Connects to `endpoint`. A failure puts it out of traffic for a while, a success back in.
+pub(super) async fn tcp(
+    shard: &Shard,
+    endpoint: &Endpoint,
+    timeout: Duration,
+) -> Result<TcpStream, ConnectError> {
+    let began = shard.exact_ms();
+    let connected = tokio::time::timeout(timeout, TcpStream::connect(endpoint.shared.addr)).await;
+    let error = match connected {
+        Ok(Ok(stream)) => {
+            shard.counters.connects.count();
+            endpoint.shared.ejection.connected();
+            if let Err(error) = set_options(&stream) {
+                tracing::debug!(%error, "options of a connection to an endpoint were not set");
+            }
+            return Ok(stream);
+        }
+        Ok(Err(error)) => ConnectError::Refused(error),
+        Err(_elapsed) => ConnectError::TimedOut(timeout),
+    };
+    shard.counters.connect_failures.count();
+    if error.blames_endpoint() {
+        endpoint.shared.ejection.failed(shard.exact_ms(), began);
+    }
+    tracing::debug!(
+        endpoint = endpoint.shared.key, addr = %endpoint.shared.addr, %error,
+        "endpoint cannot be reached"
+    );
+    Err(error)
+}
+
+/// Connects to `endpoint` for HTTP/1. The shard's runtime owns the task that moves its bytes; it
+/// ends with the connection.
+pub(super) async fn http(
+    shard: &Shard,
+    endpoint: &Endpoint,
+    timeout: Duration,
+) -> Result<Connection, ConnectError> {
+    let socket = Socket::new(tcp(shard, endpoint, timeout).await?);
+    let handle = Arc::downgrade(&socket);
+    let (sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(2 * PROXY_HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(Io(socket)))
+        .await
+        .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::trace!(%error, "a connection to an endpoint ended");
+        }
+    });
+    Ok(Connection { sender, socket: handle })
+}
+
+/// A peer that vanished without a word is noticed by the kernel.
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    detect_vanished(&socket2::SockRef::from(stream))
+}
+
+/// Sets keep-alive and the longest time without an acknowledgement.
+pub(super) fn detect_vanished(socket: &socket2::Socket) -> io::Result<()> {
+    let silence = Duration::from_millis(PROXY_PEER_SILENCE_MS_MAX);
+    let keepalive =
+        socket2::TcpKeepalive::new().with_time(silence).with_interval(silence / 5).with_retries(4);
+    socket.set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_user_timeout(Some(silence))
+}

@@ -1,0 +1,321 @@
+//! One HTTP request on its way to an endpoint: tried, tried again elsewhere while that can do no
+//! harm, and answered in any case.
+
+use super::answer::{Answer, Held};
+use super::client::Busy;
+use super::connect::{self, ConnectError};
+use super::endpoint::{Connection, Endpoint, Lease};
+use super::headers;
+use super::request_body::{BodySource, RequestBody};
+use super::retry::{self, Progress};
+use super::socket::Socket;
+use super::upgrade;
+use super::upstream::{Unavailable, Upstream};
+use futures_util::future::{Either, select};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use model::limits::{PROXY_DOWN_GRACE_MS, PROXY_TRIES_MAX};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// A request through all its tries.
+struct Exchange {
+    upstream: Rc<Upstream>,
+    head: Head,
+    body: BodySource,
+    /// The client wants to change protocol.
+    upgrade: Option<OnUpgrade>,
+    /// Endpoints that failed it.
+    tried: Vec<Rc<Endpoint>>,
+    /// A pooled connection failed: the next one is a new one.
+    fresh: bool,
+}
+
+#[derive(Clone, Default)]
+struct Head {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+/// An endpoint's answer, and what it comes on.
+struct Reply {
+    response: Response<Incoming>,
+    lease: Lease,
+    connection: Connection,
+}
+
+/// Why a try failed.
+struct Failed {
+    again: bool,
+    status: StatusCode,
+    text: String,
+}
+
+/// Passes `request` on to an endpoint of `upstream`.
+pub(super) async fn forward(
+    busy: Busy,
+    upstream: Rc<Upstream>,
+    mut request: Request<Incoming>,
+) -> Response<Answer> {
+    let wants_upgrade =
+        request.version() == Version::HTTP_11 && headers::wants_upgrade(request.headers());
+    let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
+    let (parts, incoming) = request.into_parts();
+    let body = BodySource::new(incoming, retry::is_idempotent(&parts.method));
+    let mut head = Head { method: parts.method, uri: parts.uri, headers: parts.headers };
+    let chunked = body.is_chunked();
+    headers::to_endpoint(&mut head.headers, &busy.0.forwarded, wants_upgrade, chunked);
+    let exchange = Exchange { upstream, head, body, upgrade, tried: Vec::new(), fresh: false };
+    exchange.run(busy).await
+}
+
+impl Exchange {
+    async fn run(mut self, busy: Busy) -> Response<Answer> {
+        let mut deadline: Option<Instant> = None;
+        let mut last: Option<Failed> = None;
+        loop {
+            if last.is_some() {
+                busy.0.shard.counters.retries.count();
+            }
+            let upstream = Rc::clone(&self.upstream);
+            let lease = match upstream.acquire(&self.tried, &mut deadline).await {
+                Ok(endpoint) => Lease::new(endpoint),
+                Err(why) => return self.unavailable(busy, why, last),
+            };
+            match self.attempt(&busy, lease).await {
+                Ok(reply) => return self.answer(busy, reply),
+                Err(failed) if failed.again && self.tried.len() < PROXY_TRIES_MAX => {
+                    last = Some(failed);
+                }
+                Err(failed) => return self.give_up(busy, &failed),
+            }
+        }
+    }
+
+    /// Sends the request to one endpoint and waits for the head of its answer.
+    async fn attempt(&mut self, busy: &Busy, lease: Lease) -> Result<Reply, Failed> {
+        let endpoint = Rc::clone(&lease.0);
+        let down_before = endpoint.down.rings();
+        let certain = !retry::is_idempotent(&self.head.method);
+        let pooled = if self.fresh { None } else { endpoint.checkout(certain) };
+        let reused = pooled.is_some();
+        let mut connection = match pooled {
+            Some(connection) => connection,
+            None => {
+                let limit = self.upstream.connect_timeout();
+                match connect::http(&busy.0.shard, &endpoint, limit).await {
+                    Ok(connection) => connection,
+                    Err(error) => return Err(self.not_connected(endpoint, &error)),
+                }
+            }
+        };
+        // `None`: it closed since it was looked at, which sending will find.
+        let socket = connection.socket.upgrade();
+        let received = socket.as_ref().map_or(0, |socket| socket.received());
+        let request = self.request();
+        let sent = connection.sender.try_send_request(request);
+        let error = match self.wait(&endpoint, down_before, &socket, received, sent).await {
+            Waited::Answered(response) => return Ok(Reply { response, lease, connection }),
+            Waited::Failed(error) => Some(error),
+            Waited::Down => None,
+        };
+        let (error, progress) = match error {
+            Some(mut error) => {
+                let unsent = error.take_message();
+                let progress = match unsent {
+                    Some(request) => {
+                        self.take_back(request);
+                        Progress::Unsent
+                    }
+                    None if answered(&socket, received) => Progress::Answered,
+                    None => Progress::Sent,
+                };
+                (Some(error.into_error()), progress)
+            }
+            None => (None, Progress::Sent),
+        };
+        Err(self.failed(endpoint, reused, progress, error))
+    }
+
+    /// Waits for the head of the answer. A request that may be sent again gives up on an endpoint
+    /// that went down.
+    async fn wait<F>(
+        &self,
+        endpoint: &Rc<Endpoint>,
+        down_before: u64,
+        socket: &Option<Arc<Socket>>,
+        received: u64,
+        sent: F,
+    ) -> Waited
+    where
+        F: Future<Output = Result<Response<Incoming>, SendError>>,
+    {
+        let mut sent = pin!(sent);
+        match select(sent.as_mut(), endpoint.down.after(down_before)).await {
+            Either::Left((result, _)) => return result.into(),
+            Either::Right(((), _)) => {}
+        }
+        let grace = Duration::from_millis(PROXY_DOWN_GRACE_MS);
+        if let Ok(result) = timeout(grace, sent.as_mut()).await {
+            return result.into();
+        }
+        let again = retry::may_retry(&self.head.method, Progress::Sent, self.body.is_whole());
+        if again && !answered(socket, received) {
+            return Waited::Down;
+        }
+        match timeout(self.upstream.drain(), sent).await {
+            Ok(result) => result.into(),
+            Err(_elapsed) => Waited::Down,
+        }
+    }
+
+    /// The request for one try. A method that is never sent twice gives its head away, and gets it
+    /// back when nothing was sent.
+    fn request(&mut self) -> Request<RequestBody> {
+        let head = if retry::is_idempotent(&self.head.method) {
+            self.head.clone()
+        } else {
+            let method = self.head.method.clone();
+            std::mem::replace(&mut self.head, Head { method, ..Head::default() })
+        };
+        let mut request = Request::new(self.body.body());
+        *request.method_mut() = head.method;
+        *request.uri_mut() = head.uri;
+        *request.headers_mut() = head.headers;
+        request
+    }
+
+    fn take_back(&mut self, request: Request<RequestBody>) {
+        let (parts, _body) = request.into_parts();
+        self.head = Head { method: parts.method, uri: parts.uri, headers: parts.headers };
+    }
+
+    fn not_connected(&mut self, endpoint: Rc<Endpoint>, error: &ConnectError) -> Failed {
+        let status = match error {
+            ConnectError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
+            ConnectError::Refused(_) => StatusCode::BAD_GATEWAY,
+        };
+        let text = format!("{} cannot be reached: {error}", shown(&endpoint));
+        self.tried.push(endpoint);
+        Failed { again: self.body.is_whole(), status, text }
+    }
+
+    fn failed(
+        &mut self,
+        endpoint: Rc<Endpoint>,
+        reused: bool,
+        progress: Progress,
+        error: Option<hyper::Error>,
+    ) -> Failed {
+        let again = retry::may_retry(&self.head.method, progress, self.body.is_whole());
+        let (status, text) = match &error {
+            None => {
+                let text = format!("{} went down and did not answer", shown(&endpoint));
+                (StatusCode::GATEWAY_TIMEOUT, text)
+            }
+            Some(error) if error.is_user() => {
+                (StatusCode::BAD_REQUEST, "the request's body broke off".to_owned())
+            }
+            Some(error) => {
+                let what = match progress {
+                    Progress::Unsent => "closed its connection",
+                    Progress::Sent => "closed its connection without an answer",
+                    Progress::Answered => "broke its answer off, or it was not HTTP",
+                };
+                (StatusCode::BAD_GATEWAY, format!("{} {what}: {error}", shown(&endpoint)))
+            }
+        };
+        // A pooled connection may just have been closed for its age: that says nothing of the
+        // endpoint, which gets a second chance on a new connection.
+        if reused && error.is_some() {
+            self.fresh = true;
+        } else {
+            self.tried.push(endpoint);
+        }
+        Failed { again, status, text }
+    }
+
+    fn answer(self, busy: Busy, reply: Reply) -> Response<Answer> {
+        let Reply { mut response, lease, connection } = reply;
+        let shard = Rc::clone(&busy.0.shard);
+        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if switching {
+            let Some(client) = self.upgrade else {
+                let text = format!("{} changed the protocol unasked", shown(&lease.0));
+                let failed = Failed { again: false, status: StatusCode::BAD_GATEWAY, text };
+                return answer_failed(busy, &failed);
+            };
+            let endpoint = hyper::upgrade::on(&mut response);
+            upgrade::start(shard, client, endpoint, lease);
+            let (mut parts, _body) = response.into_parts();
+            headers::to_client(&mut parts.headers, true);
+            return Response::from_parts(parts, Answer::empty(busy));
+        }
+        let (mut parts, body) = response.into_parts();
+        headers::to_client(&mut parts.headers, false);
+        parts.version = Version::HTTP_11;
+        let held = Held { shard, lease, connection };
+        Response::from_parts(parts, Answer::of_endpoint(busy, body, held))
+    }
+
+    fn give_up(&self, busy: Busy, failed: &Failed) -> Response<Answer> {
+        let Failed { again, status, .. } = *failed;
+        let text = match self.tried.len() {
+            0 | 1 => failed.text.clone(),
+            tried => format!("{}; {tried} endpoints were tried", failed.text),
+        };
+        answer_failed(busy, &Failed { again, status, text })
+    }
+
+    fn unavailable(&self, busy: Busy, why: Unavailable, last: Option<Failed>) -> Response<Answer> {
+        let name = &self.upstream.name;
+        let (reason, text) = match (why, last) {
+            (Unavailable::NoEndpoint, Some(failed)) => return self.give_up(busy, &failed),
+            (Unavailable::NoEndpoint, None) => {
+                ("no-endpoint", format!("no endpoint of {name:?} can take requests"))
+            }
+            (Unavailable::QueueFull, _) => {
+                ("queue-full", format!("too many requests wait for an endpoint of {name:?}"))
+            }
+            (Unavailable::Removed, _) => ("no-upstream", format!("{name:?} was removed")),
+        };
+        busy.0.shard.counters.failed.count();
+        Answer::own(busy, StatusCode::SERVICE_UNAVAILABLE, reason, &text)
+    }
+}
+
+type SendError = hyper::client::conn::TrySendError<Request<RequestBody>>;
+
+/// What the wait for an answer came to.
+enum Waited {
+    Answered(Response<Incoming>),
+    Failed(SendError),
+    Down,
+}
+
+impl From<Result<Response<Incoming>, SendError>> for Waited {
+    fn from(result: Result<Response<Incoming>, SendError>) -> Self {
+        match result {
+            Ok(response) => Self::Answered(response),
+            Err(error) => Self::Failed(error),
+        }
+    }
+}
+
+fn answered(socket: &Option<Arc<Socket>>, before: u64) -> bool {
+    socket.as_ref().is_some_and(|socket| socket.received() != before)
+}
+
+fn shown(endpoint: &Endpoint) -> String {
+    format!("{} at {}", endpoint.shared.key, endpoint.shared.addr)
+}
+
+fn answer_failed(busy: Busy, failed: &Failed) -> Response<Answer> {
+    busy.0.shard.counters.failed.count();
+    Answer::own(busy, failed.status, "endpoint-failed", &failed.text)
+}

@@ -1,0 +1,53 @@
+//! TCP forward: one connection to one endpoint.
+
+use super::connect;
+use super::endpoint::Lease;
+use super::listening::Target;
+use super::shard::{Open, Shard};
+use super::socket::reset_on_close;
+use super::tunnel;
+use super::upgrade::until_cut;
+use bytes::Bytes;
+use model::limits::PROXY_TRIES_MAX;
+use std::rc::Rc;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Serves one client's connection to its end. One that no endpoint takes is reset.
+pub(super) async fn serve(shard: Rc<Shard>, target: Rc<Target>, client: TcpStream, open: Open) {
+    let Some((endpoint, lease)) = reach(&shard, &target).await else {
+        shard.counters.tcp_failed.count();
+        reset_on_close(&client);
+        return;
+    };
+    let copy = tunnel::copy(&shard, &client, &endpoint, Bytes::new(), Bytes::new());
+    if let Some(Err(error)) = until_cut(&shard, &lease, copy).await {
+        tracing::trace!(%error, "a forwarded connection broke");
+    }
+    // The count goes down only once the endpoint's socket is closed.
+    drop((client, endpoint));
+    drop((lease, open));
+}
+
+async fn reach(shard: &Rc<Shard>, target: &Target) -> Option<(TcpStream, Lease)> {
+    let upstream = target.upstream.borrow().clone()?;
+    let mut deadline: Option<Instant> = None;
+    let mut tried = Vec::new();
+    while tried.len() < PROXY_TRIES_MAX {
+        let lease = match upstream.acquire(&tried, &mut deadline).await {
+            Ok(endpoint) => Lease::new(endpoint),
+            Err(why) => {
+                tracing::debug!(upstream = %target.name, ?why, "no endpoint for a connection");
+                return None;
+            }
+        };
+        match connect::tcp(shard, &lease.0, upstream.connect_timeout()).await {
+            Ok(stream) => return Some((stream, lease)),
+            Err(_logged) => {
+                shard.counters.retries.count();
+                tried.push(Rc::clone(&lease.0));
+            }
+        }
+    }
+    None
+}
