@@ -9,10 +9,26 @@
 mod error;
 mod protocol;
 mod client;
+
+mod effective;
+mod dns;
+mod probe;
 pub mod proxy;
+mod glue;
+
+mod state;
+mod folder;
+mod agent;
+mod admin;
+mod plane;
+mod run;
 
 pub use client::{Client, Event};
+pub use dns::{DnsOptions, Resolvers};
+pub use effective::{Effective, ServedEndpoint, Turn, effective};
 pub use error::Error;
+pub use folder::stop;
 pub use protocol::{
     ListenerStatus, Local, LocalInstance, PROTOCOL_VERSION, ProbeVerdict, Probes, Report, Run,
 };
+pub use run::{Options, run};

@@ -1,0 +1,125 @@
+//! What one DNS message is answered: pure, on bytes. The thread that calls it sends.
+
+#[cfg(test)]
+mod tests;
+
+use super::table::{Found, Table};
+use super::wire::{self, Query, Rcode, Refusal, Reply, TYPE_A, TYPE_SOA};
+use model::limits::{DNS_ANSWER_ADDRESSES_MAX, DNS_TCP_BYTES_MAX, DNS_UDP_BYTES_MAX};
+use rand::Rng;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Smallest datagram that every asker takes, in bytes.
+const UDP_PLAIN: usize = 512;
+
+/// By what the asker came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Udp,
+    Tcp,
+}
+
+/// What is to be done with a message.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "lives on one stack for one question")]
+pub(crate) enum Step<'a> {
+    /// Send what is in the buffer.
+    Send,
+    /// Nothing.
+    Drop,
+    /// The host's resolvers know.
+    Forward(Query<'a>),
+}
+
+/// Longest answer to a query, in bytes.
+pub(crate) fn limit(query: &Query<'_>, transport: Transport) -> usize {
+    match (transport, query.edns) {
+        (Transport::Tcp, _) => DNS_TCP_BYTES_MAX,
+        (Transport::Udp, None) => UDP_PLAIN,
+        (Transport::Udp, Some(edns)) => usize::from(edns.size).clamp(UDP_PLAIN, DNS_UDP_BYTES_MAX),
+    }
+}
+
+/// Answers `message` of `source` into `out`, or says who does.
+pub(crate) fn answer<'a>(
+    message: &'a [u8],
+    source: IpAddr,
+    transport: Transport,
+    table: &Table,
+    rng: &mut impl Rng,
+    out: &mut Vec<u8>,
+) -> Step<'a> {
+    let query = match wire::query(message) {
+        Ok(query) => query,
+        Err(Refusal::Drop) => return Step::Drop,
+        Err(Refusal::Code(code)) => {
+            wire::refuse(message, code, out);
+            return Step::Send;
+        }
+    };
+    let limit = limit(&query, transport);
+    if query.edns.is_some_and(|edns| edns.version != 0) {
+        bad_version(&query, out, limit);
+        return Step::Send;
+    }
+    let caller = match source.to_canonical() {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let (found, zone) = table.find(query.name(), caller);
+    match found {
+        Found::Foreign => return Step::Forward(query),
+        Found::Addresses(addresses) if query.kind == TYPE_A && !addresses.is_empty() => {
+            let mut reply = Reply::to(&query, out, limit, Rcode::NoError);
+            shuffled(addresses, rng, |address| reply.address(table.ttl, address));
+            reply.finish();
+        }
+        Found::Addresses(_) | Found::Apex | Found::Missing => {
+            let missing = found == Found::Missing;
+            let rcode = if missing { Rcode::NxDomain } else { Rcode::NoError };
+            let mut reply = Reply::to(&query, out, limit, rcode);
+            let asked = found == Found::Apex && query.kind == TYPE_SOA;
+            reply.soa(zone, table.ttl, table.serial, !asked);
+            reply.finish();
+        }
+    }
+    Step::Send
+}
+
+/// Gives the addresses in random order until one is refused.
+fn shuffled(addresses: &[Ipv4Addr], rng: &mut impl Rng, mut take: impl FnMut(Ipv4Addr) -> bool) {
+    match addresses {
+        [] => {}
+        [one] => {
+            take(*one);
+        }
+        many => {
+            // Few are the rule: their order is made on the stack.
+            let mut few = [Ipv4Addr::UNSPECIFIED; 32];
+            let mut more;
+            let order: &mut [Ipv4Addr] = if many.len() <= few.len() {
+                &mut few[..many.len()]
+            } else {
+                more = vec![Ipv4Addr::UNSPECIFIED; many.len()];
+                &mut more
+            };
+            order.copy_from_slice(many);
+            for at in 0..order.len().min(DNS_ANSWER_ADDRESSES_MAX) {
+                let other = rng.random_range(at..order.len());
+                order.swap(at, other);
+                if !take(order[at]) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// BADVERS: its upper bits are in the OPT record.
+fn bad_version(query: &Query<'_>, out: &mut Vec<u8>, limit: usize) {
+    let mut plain = query.clone();
+    plain.edns = None;
+    Reply::to(&plain, out, limit, Rcode::NoError).finish();
+    wire::opt(out, 1, false);
+    out[11] = 1;
+}

@@ -1,0 +1,200 @@
+//! An answer of a resolver of the host, kept so that it can be given to any asker: with its
+//! records as they came, and the places of their TTLs.
+
+#[cfg(test)]
+mod tests;
+
+use crate::dns::wire::{self, HEADER, Query, Rcode, TYPE_SOA};
+use model::limits::{DNS_CACHE_TTL_S_MAX, DNS_FAILURE_MS_MAX};
+use std::time::{Duration, Instant};
+
+/// What is asked of the resolvers: askers of the same share one answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    /// In lower case, without the root label.
+    pub(crate) name: Box<[u8]>,
+    pub(crate) kind: u16,
+    /// Wants signatures, wants them unchecked.
+    pub(crate) dnssec: bool,
+    pub(crate) checking_disabled: bool,
+}
+
+impl Key {
+    pub(crate) fn of(query: &Query<'_>) -> Self {
+        Self {
+            name: query.name().into(),
+            kind: query.kind,
+            dnssec: query.edns.is_some_and(|edns| edns.dnssec),
+            checking_disabled: query.checking_disabled,
+        }
+    }
+
+    /// The question as it is sent, with type and class.
+    pub(crate) fn question(&self) -> Vec<u8> {
+        let mut bytes = self.name.to_vec();
+        bytes.push(0);
+        bytes.extend_from_slice(&self.kind.to_be_bytes());
+        bytes.extend_from_slice(&[0, 1]);
+        bytes
+    }
+}
+
+/// What an asker needs for its own copy.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    pub(crate) id: u16,
+    pub(crate) recursion_desired: bool,
+    pub(crate) edns: bool,
+    /// As asked, its case kept.
+    pub(crate) question: Box<[u8]>,
+    /// Longest answer, in bytes.
+    pub(crate) limit: usize,
+}
+
+impl Asker {
+    pub(crate) fn of(query: &Query<'_>, limit: usize) -> Self {
+        Self {
+            id: query.id,
+            recursion_desired: query.recursion_desired,
+            edns: query.edns.is_some(),
+            question: query.question.into(),
+            limit,
+        }
+    }
+}
+
+/// An answer without its OPT record.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// With header and question.
+    message: Box<[u8]>,
+    /// Where TTLs are.
+    ttls: Box<[usize]>,
+    /// Upper bits of the code, from its OPT record.
+    extended_rcode: u8,
+    dnssec: bool,
+    at: Instant,
+    until: Instant,
+}
+
+impl Kept {
+    /// Takes an answer to `key` that came at `now`; `None` when it is malformed or answers
+    /// something else. A cut answer is not taken: it is asked for again by TCP first.
+    pub(crate) fn take(key: &Key, id: u16, message: &[u8], now: Instant) -> Option<Self> {
+        let question = key.question();
+        let body = HEADER + question.len();
+        let header: &[u8; HEADER] = message.get(..HEADER)?.try_into().ok()?;
+        let ours = header[..2] == id.to_be_bytes()
+            && header[2] & 0xf8 == 0x80
+            && header[4..6] == [0, 1]
+            && message.get(HEADER..body)?.eq_ignore_ascii_case(&question);
+        if !ours {
+            return None;
+        }
+        let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+        let (answers, authorities, more) = (count(6), count(8), count(10));
+        let mut ttls = vec![];
+        let mut least = None;
+        let mut negative = None;
+        let mut at = body;
+        for index in 0..u32::from(answers) + u32::from(authorities) {
+            let record = wire::record(message, at)?;
+            least = Some(least.map_or(record.ttl, |least: u32| least.min(record.ttl)));
+            if record.kind == TYPE_SOA && index >= u32::from(answers) {
+                // The last number of the data is how long a no may be kept.
+                let minimum = message.get(record.end.checked_sub(4)?..record.end)?;
+                let minimum = u32::from_be_bytes(minimum.try_into().ok()?);
+                negative = Some(record.ttl.min(minimum));
+            }
+            ttls.push(record.ttl_at);
+            at = record.end;
+        }
+        // The additional section ends for us where EDNS begins: what resolvers put after it
+        // (signatures of the exchange) is between them and us.
+        let (mut kept_more, mut extended_rcode, mut end) = (0u16, 0, at);
+        for _ in 0..more {
+            let record = wire::record(message, end)?;
+            if record.is_opt() {
+                extended_rcode = record.ttl.to_be_bytes()[0];
+                break;
+            }
+            ttls.push(record.ttl_at);
+            kept_more += 1;
+            end = record.end;
+        }
+        let mut message: Box<[u8]> = message[..end].into();
+        message[10..12].copy_from_slice(&kept_more.to_be_bytes());
+        // Not ours to have authority over.
+        message[2] &= !0x06;
+        message[3] |= 0x80;
+        let rcode = message[3] & 0x0f;
+        let seconds = match (rcode, answers) {
+            (0, 1..) => least,
+            (0 | 3, _) => negative,
+            _ => None,
+        };
+        let keep = seconds.map_or(Duration::from_millis(DNS_FAILURE_MS_MAX), |seconds| {
+            Duration::from_secs(u64::from(seconds.min(DNS_CACHE_TTL_S_MAX)))
+        });
+        let (ttls, dnssec) = (ttls.into(), key.dnssec);
+        Some(Self { message, ttls, extended_rcode, dnssec, at: now, until: now + keep })
+    }
+
+    /// No resolver answered.
+    pub(crate) fn failure(key: &Key, now: Instant) -> Self {
+        let mut message = vec![0, 0, 0x80, 0x80 | Rcode::ServFail as u8, 0, 1, 0, 0, 0, 0, 0, 0];
+        message.extend_from_slice(&key.question());
+        Self {
+            message: message.into(),
+            ttls: [].into(),
+            extended_rcode: 0,
+            dnssec: key.dnssec,
+            at: now,
+            until: now + Duration::from_millis(DNS_FAILURE_MS_MAX),
+        }
+    }
+
+    /// Until when it may be given.
+    pub(crate) fn until(&self) -> Instant {
+        self.until
+    }
+
+    /// What it takes in memory, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        self.message.len() + self.ttls.len() * size_of::<usize>() + size_of::<Self>()
+    }
+
+    /// Did the resolver fail, so that another may be asked?
+    pub(crate) fn is_failure(&self) -> bool {
+        !matches!(self.message.get(3).map(|flags| flags & 0x0f), Some(0 | 3))
+    }
+
+    /// Writes it for an asker, its TTLs less by its age; cut when it is too long.
+    pub(crate) fn write(&self, asker: &Asker, now: Instant, out: &mut Vec<u8>) {
+        out.clear();
+        let body = HEADER + asker.question.len();
+        let whole = self.message.len() + if asker.edns { 11 } else { 0 } <= asker.limit;
+        out.extend_from_slice(if whole { &self.message } else { &self.message[..body] });
+        out[..2].copy_from_slice(&asker.id.to_be_bytes());
+        out[2] = (out[2] & 0xfe) | u8::from(asker.recursion_desired);
+        out[HEADER..body].copy_from_slice(&asker.question);
+        if whole {
+            let age = now.saturating_duration_since(self.at).as_secs();
+            let age = u32::try_from(age).unwrap_or(u32::MAX);
+            for at in &self.ttls {
+                if let Some(ttl) = out.get_mut(*at..*at + 4) {
+                    let old = u32::from_be_bytes([ttl[0], ttl[1], ttl[2], ttl[3]]);
+                    ttl.copy_from_slice(&old.saturating_sub(age).to_be_bytes());
+                }
+            }
+        } else {
+            out[2] |= 0x02;
+            out[6..12].fill(0);
+        }
+        if asker.edns {
+            wire::opt(out, self.extended_rcode, self.dnssec);
+            let more = u16::from_be_bytes([out[10], out[11]]).saturating_add(1);
+            out[10..12].copy_from_slice(&more.to_be_bytes());
+        }
+    }
+}

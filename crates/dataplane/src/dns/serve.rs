@@ -1,0 +1,166 @@
+//! The loops that take questions: a thread per UDP socket that does nothing but receive, answer
+//! and send, and a task per TCP connection.
+
+use super::Shared;
+use super::answer::{self, Step, Transport, answer};
+use super::forward::kept::{Asker, Key};
+use super::forward::{Ask, ReplyTo};
+use super::wire::{self, Query, Rcode, Reply};
+use model::limits::{DNS_TCP_CONNECTIONS_MAX, DNS_TCP_IDLE_MS_MAX};
+use rand::SeedableRng as _;
+use rand::rngs::SmallRng;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// Receives until the socket is ended.
+pub(super) fn udp(socket: &Arc<UdpSocket>, shared: &Shared, asks: &mpsc::Sender<Ask>) {
+    let mut rng = SmallRng::from_os_rng();
+    let mut message = [0u8; 4_096];
+    let mut out = Vec::with_capacity(4_096);
+    loop {
+        let (length, from) = match socket.recv_from(&mut message) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                if shared.stopping.load(Ordering::Acquire) {
+                    return;
+                }
+                // Out of memory and the like: it goes on when it has passed.
+                tracing::warn!(%error, "dns question not received");
+                std::thread::sleep(Duration::from_millis(10));
+                continue;
+            }
+        };
+        if length == 0 && shared.stopping.load(Ordering::Acquire) {
+            return;
+        }
+        let table = shared.table.load();
+        shared.queries.fetch_add(1, Ordering::Relaxed);
+        let message = &message[..length];
+        match answer(message, from.ip(), Transport::Udp, &table, &mut rng, &mut out) {
+            Step::Send => {}
+            Step::Drop => continue,
+            Step::Forward(query) => {
+                let to = || ReplyTo::Udp { socket: socket.clone(), to: from };
+                if !forward(&query, from.ip(), Transport::Udp, shared, asks, to, &mut out) {
+                    continue;
+                }
+            }
+        }
+        if let Err(error) = socket.send_to(&out, from) {
+            tracing::debug!(%from, %error, "dns answer not sent");
+        }
+    }
+}
+
+/// True when the answer is in `out` already; else it comes by `to`.
+fn forward(
+    query: &Query<'_>,
+    source: IpAddr,
+    transport: Transport,
+    shared: &Shared,
+    asks: &mpsc::Sender<Ask>,
+    to: impl FnOnce() -> ReplyTo,
+    out: &mut Vec<u8>,
+) -> bool {
+    let key = Key::of(query);
+    let limit = answer::limit(query, transport);
+    let asker = Asker::of(query, limit);
+    let now = Instant::now();
+    if let Some(kept) = shared.cache.with(|cache| cache.get(&key, now)) {
+        kept.write(&asker, now, out);
+        return true;
+    }
+    shared.forwarded.fetch_add(1, Ordering::Relaxed);
+    if asks.try_send(Ask { key, asker, to: to() }).is_ok() {
+        return false;
+    }
+    tracing::debug!(%source, "too many dns questions at a time");
+    Reply::to(query, out, limit, Rcode::ServFail).finish();
+    true
+}
+
+/// Accepts until it is dropped.
+pub(super) async fn tcp(listener: TcpListener, shared: Arc<Shared>, asks: mpsc::Sender<Ask>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < DNS_TCP_CONNECTIONS_MAX => {
+                match accepted {
+                    Ok((stream, from)) => {
+                        connections.spawn(connection(stream, from, shared.clone(), asks.clone()));
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "dns connection not accepted");
+                        tokio::time::sleep(Duration::from_millis(10)).await;
+                    }
+                }
+            }
+            Some(_ended) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn connection(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    shared: Arc<Shared>,
+    asks: mpsc::Sender<Ask>,
+) {
+    let idle = Duration::from_millis(DNS_TCP_IDLE_MS_MAX);
+    let mut out = vec![];
+    loop {
+        let message = async {
+            let length = stream.read_u16().await?;
+            let mut message = vec![0; usize::from(length)];
+            stream.read_exact(&mut message).await?;
+            io::Result::Ok(message)
+        };
+        let Ok(Ok(message)) = tokio::time::timeout(idle, message).await else { return };
+        shared.queries.fetch_add(1, Ordering::Relaxed);
+        if !reply(&message, from.ip(), &shared, &asks, &mut out).await {
+            return;
+        }
+        let Ok(length) = u16::try_from(out.len()) else { return };
+        let mut framed = length.to_be_bytes().to_vec();
+        framed.extend_from_slice(&out);
+        let Ok(Ok(())) = tokio::time::timeout(idle, stream.write_all(&framed)).await else {
+            return;
+        };
+    }
+}
+
+/// False when there is no answer, and the connection is of no use.
+async fn reply(
+    message: &[u8],
+    source: IpAddr,
+    shared: &Shared,
+    asks: &mpsc::Sender<Ask>,
+    out: &mut Vec<u8>,
+) -> bool {
+    let mut rng = SmallRng::from_os_rng();
+    let step = answer(message, source, Transport::Tcp, &shared.table.load(), &mut rng, out);
+    match step {
+        Step::Send => true,
+        Step::Drop => false,
+        Step::Forward(query) => {
+            let (sender, receiver) = oneshot::channel();
+            let to = || ReplyTo::Tcp(sender);
+            if forward(&query, source, Transport::Tcp, shared, asks, to, out) {
+                return true;
+            }
+            match receiver.await {
+                Ok(answer) => *out = answer,
+                Err(_forwarder_ended) => wire::refuse(message, Rcode::ServFail, out),
+            }
+            true
+        }
+    }
+}

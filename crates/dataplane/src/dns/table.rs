@@ -1,0 +1,112 @@
+//! The names of one View, ready to be asked: built once, read by every thread, never changed.
+
+use super::wire::{Name, strip};
+use crate::effective::Effective;
+use model::view::HostView;
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+/// Names, zones and callers.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    zones: Vec<Name>,
+    /// Relative to any zone; a name that only has names below it has no addresses.
+    names: HashMap<Name, Entry>,
+    /// What each caller's search list appends, relative to our zones, in order.
+    callers: HashMap<Ipv4Addr, Vec<Box<[u8]>>>,
+    pub(crate) ttl: u32,
+    pub(crate) serial: u32,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Addresses(Box<[Ipv4Addr]>),
+    /// Only names below it.
+    Branch,
+}
+
+/// What a name is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    /// Ours, with these addresses (none: it exists).
+    Addresses(&'a [Ipv4Addr]),
+    /// The zone itself.
+    Apex,
+    /// Ours, and it does not exist.
+    Missing,
+    /// Not ours.
+    Foreign,
+}
+
+impl Table {
+    /// From a view and what is served of it. Names that DNS cannot carry are left out.
+    pub(crate) fn of(view: &HostView, served: &Effective) -> Self {
+        let zones: Vec<Name> = view.dns.zones.iter().filter_map(|zone| Name::parse(zone)).collect();
+        let mut names = HashMap::with_capacity(served.names.len());
+        for (text, addresses) in &served.names {
+            let Some(name) = Name::parse(text) else { continue };
+            let mut parent = name.as_wire();
+            while let Some(length) = parent.first() {
+                parent = parent.get(1 + usize::from(*length)..).unwrap_or_default();
+                if !parent.is_empty() && !names.contains_key(parent) {
+                    names.insert(Name::of_wire(parent), Entry::Branch);
+                }
+            }
+            names.insert(name, Entry::Addresses(addresses.as_slice().into()));
+        }
+        let suffix = |text: &String| {
+            let name = Name::parse(text)?;
+            zones.iter().find_map(|zone| strip(name.as_wire(), zone.as_wire()).map(Box::from))
+        };
+        let callers = view.callers.iter();
+        let callers = callers
+            .map(|(address, caller)| (*address, caller.search.iter().filter_map(suffix).collect()))
+            .collect();
+        let serial = u32::try_from(view.index.0 & u64::from(u32::MAX)).unwrap_or(0);
+        Self { zones, names, callers, ttl: view.dns.ttl_s, serial }
+    }
+
+    /// Looks a name up as `caller` means it: whole when it ends in a zone of ours, else by its
+    /// search list and then below our zones. The second is the zone that has authority.
+    pub(crate) fn find(&self, name: &[u8], caller: Option<Ipv4Addr>) -> (Found<'_>, &[u8]) {
+        for zone in &self.zones {
+            let Some(relative) = strip(name, zone.as_wire()) else { continue };
+            let found = if relative.is_empty() {
+                Found::Apex
+            } else {
+                match self.names.get(relative) {
+                    Some(Entry::Addresses(addresses)) => Found::Addresses(addresses),
+                    Some(Entry::Branch) => Found::Addresses(&[]),
+                    None => Found::Missing,
+                }
+            };
+            return (found, zone.as_wire());
+        }
+        let zone = self.zones.first().map_or(&[][..], Name::as_wire);
+        if name.is_empty() {
+            return (Found::Foreign, zone);
+        }
+        let search = caller.and_then(|caller| self.callers.get(&caller));
+        let mut buffer = [0u8; 256];
+        let suffixes = search.into_iter().flatten().map(Box::as_ref).chain([&[][..]]);
+        for suffix in suffixes {
+            let length = name.len() + suffix.len();
+            let Some(candidate) = buffer.get_mut(..length) else { continue };
+            candidate[..name.len()].copy_from_slice(name);
+            candidate[name.len()..].copy_from_slice(suffix);
+            if let Some(Entry::Addresses(addresses)) = self.names.get(&*candidate) {
+                return (Found::Addresses(addresses), zone);
+            }
+        }
+        (Found::Foreign, zone)
+    }
+}
+
+#[cfg(test)]
+impl Table {
+    /// Gives a name these addresses, whatever the view said.
+    pub(crate) fn put(&mut self, name: &str, addresses: impl Iterator<Item = Ipv4Addr>) {
+        let name = Name::parse(name).expect("a name of the test");
+        self.names.insert(name, Entry::Addresses(addresses.collect()));
+    }
+}

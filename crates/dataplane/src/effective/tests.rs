@@ -1,0 +1,186 @@
+//! Tables: what is known of instances, and what is served of them.
+
+use super::*;
+use crate::protocol::{LocalInstance, Run};
+use model::health::HealthCheck;
+use model::time::Index;
+use model::view::{DnsView, Endpoint, Upstream, VIEW_FORMAT};
+
+fn id(n: u32) -> InstanceId {
+    format!("shop/api#{n}@{n}").parse().unwrap()
+}
+
+fn address(n: u32) -> Ipv4Addr {
+    Ipv4Addr::new(10, 42, 0, u8::try_from(n).unwrap())
+}
+
+/// One instance in words: `active|draining`, `up|down` and a health as the View says, `here|there`,
+/// `check|ready`, and what is known locally: `run=N`, `stopped`, `docker=H`, `probe=H@N`.
+fn world(lines: &[&str]) -> (HostView, Local, Probes) {
+    let mut view = HostView {
+        format: VIEW_FORMAT,
+        environment: "default".into(),
+        host: "here".parse().unwrap(),
+        index: Index(1),
+        dns: DnsView::default(),
+        callers: BTreeMap::new(),
+        instances: BTreeMap::new(),
+        upstreams: BTreeMap::new(),
+        listeners: BTreeMap::new(),
+    };
+    let (mut local, mut probes) = (Local::new(), Probes::new());
+    let health = |text: &str| match text {
+        "healthy" => Health::Healthy,
+        "unhealthy" => Health::Unhealthy,
+        "initializing" => Health::Initializing,
+        _ => Health::Unchecked,
+    };
+    for (n, line) in (1..).zip(lines) {
+        let mut instance = ViewInstance {
+            address: address(n),
+            host: "here".parse().unwrap(),
+            admit: Admit::Active,
+            check: None,
+            ready_ports: vec![],
+            running: true,
+            health: Health::Unchecked,
+        };
+        let mut told = None;
+        for word in line.split_whitespace() {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            match key {
+                "draining" => instance.admit = Admit::Draining,
+                "down" => instance.running = false,
+                "there" => instance.host = "there".parse().unwrap(),
+                "check" => instance.check = Some(HealthCheck::tcp(80)),
+                "ready" => instance.ready_ports = vec![80],
+                "view" => instance.health = health(value),
+                "stopped" => told = Some(LocalInstance::default()),
+                "run" => {
+                    let run = Run {
+                        started_at: Timestamp(value.parse().unwrap()),
+                        container_id: "c".into(),
+                    };
+                    told.get_or_insert_with(LocalInstance::default).run = Some(run);
+                }
+                "docker" => {
+                    told.get_or_insert_with(LocalInstance::default).docker_health = health(value);
+                }
+                "probe" => {
+                    let (what, run) = value.split_once('@').unwrap();
+                    let verdict = ProbeVerdict {
+                        health: health(what),
+                        detail: String::new(),
+                        run_started_at: Timestamp(run.parse().unwrap()),
+                    };
+                    probes.insert(id(n), verdict);
+                }
+                other => panic!("what is {other}?"),
+            }
+        }
+        if let Some(told) = told {
+            local.insert(id(n), told);
+        }
+        view.instances.insert(id(n), instance);
+    }
+    let all: Vec<InstanceId> = view.instances.keys().cloned().collect();
+    let endpoints = all.iter().map(|i| Endpoint { instance: i.clone(), port: 80, weight: 1 });
+    let upstream =
+        Upstream { endpoints: endpoints.collect(), connect_timeout_ms: 250, drain_ms: 1_000 };
+    view.upstreams.insert("api".into(), upstream);
+    view.dns.names.insert("api.shop".into(), NameTarget::Service(all));
+    view.dns.names.insert("shop-api-1".into(), NameTarget::Instance(id(1)));
+    let metadata = NameTarget::Address(Ipv4Addr::new(169, 254, 169, 250));
+    view.dns.names.insert("rancher-metadata".into(), metadata);
+    (view, local, probes)
+}
+
+/// `names` of the service by number, then a letter per endpoint: Up, Draining, down (-).
+fn check(lines: &[&str], names: &[u32], turns: &str) {
+    let (view, local, probes) = world(lines);
+    let served = effective(&view, &local, &probes);
+    let expect: Vec<Ipv4Addr> = names.iter().map(|n| address(*n)).collect();
+    assert_eq!(served.names["api.shop"], expect, "names of {lines:?}");
+    let letters = served.upstreams["api"].iter().map(|endpoint| match endpoint.turn {
+        Turn::Up => 'U',
+        Turn::Draining => 'D',
+        Turn::Down => '-',
+    });
+    assert_eq!(letters.collect::<String>(), turns, "endpoints of {lines:?}");
+}
+
+#[test]
+fn without_local_knowledge_the_view_counts() {
+    check(&["", "down", "draining", "view=unhealthy", "there view=healthy"], &[1, 5], "U-D-U");
+    check(&["there check view=initializing", "there ready view=healthy"], &[2], "-U");
+    check(&["check view=healthy", "check view=unhealthy"], &[1], "U-");
+}
+
+#[test]
+fn local_knowledge_takes_out_brings_back_and_gives_the_next_start() {
+    check(&["stopped", ""], &[2], "-U");
+    check(&["down run=7", "stopped"], &[1], "U-");
+    check(&["run=7 docker=unhealthy", "run=7 docker=healthy"], &[2], "-U");
+    check(&["run=7 docker=initializing", "run=7"], &[2], "-U");
+    let (view, local, probes) = world(&["run=7", ""]);
+    let runs: Vec<i64> =
+        effective(&view, &local, &probes).upstreams["api"].iter().map(|e| e.run.0).collect();
+    assert_eq!(runs, [7, 0]);
+}
+
+#[test]
+fn an_instance_that_the_view_does_not_list_is_not_served() {
+    let (mut view, local, probes) = world(&["run=7", "run=7"]);
+    view.instances.remove(&id(2));
+    let served = effective(&view, &local, &probes);
+    assert_eq!(served.names["api.shop"], [address(1)]);
+    assert_eq!(served.upstreams["api"].len(), 1);
+}
+
+#[test]
+fn a_verdict_counts_for_its_own_start_only() {
+    check(&["check run=7 probe=healthy@7", "check run=8 probe=healthy@7"], &[1], "U-");
+    check(&["ready run=7 probe=healthy@7", "ready run=8 probe=healthy@7"], &[1], "U-");
+    check(&["check run=8 view=healthy probe=healthy@7", "run=1"], &[2], "-U");
+    check(&["check run=7 probe=unhealthy@7", "check run=7 probe=healthy@7"], &[2], "-U");
+}
+
+#[test]
+fn a_port_that_listens_is_not_enough_for_a_container_with_a_healthcheck() {
+    check(&["ready run=7 probe=healthy@7 docker=initializing", "run=7"], &[2], "-U");
+    check(&["ready run=7 probe=healthy@7 docker=healthy", "stopped"], &[1], "U-");
+    // A check of ours decides alone.
+    check(&["check run=7 probe=healthy@7 docker=unhealthy", "stopped"], &[1], "U-");
+}
+
+#[test]
+fn a_name_fails_open_and_never_names_what_drains() {
+    check(&["check run=7 probe=unhealthy@7", "stopped"], &[1], "U-");
+    check(&["stopped", "down", "draining"], &[1, 2], "--D");
+    check(&["draining", "draining"], &[], "DD");
+}
+
+#[test]
+fn endpoints_fail_open_to_those_that_once_were_fit_only() {
+    let unfit = ["check run=7 probe=unhealthy@7", "run=7 docker=unhealthy"];
+    check(&unfit, &[1, 2], "UU");
+    // It does not listen yet: to wait is better than to ask.
+    check(&["ready run=7 probe=initializing@7", "ready run=7"], &[1, 2], "--");
+    check(&["check run=7 probe=unhealthy@7", "ready run=7"], &[1, 2], "U-");
+    check(&["check run=7 probe=unhealthy@7", "draining"], &[1], "UD");
+}
+
+#[test]
+fn names_of_containers_and_addresses_are_never_filtered() {
+    let (view, local, probes) = world(&["draining stopped"]);
+    let served = effective(&view, &local, &probes);
+    assert_eq!(served.names["shop-api-1"], [address(1)]);
+    assert_eq!(served.names["rancher-metadata"], [Ipv4Addr::new(169, 254, 169, 250)]);
+}
+
+#[test]
+fn an_address_shared_by_two_instances_is_named_once() {
+    let (mut view, local, probes) = world(&["", ""]);
+    view.instances.get_mut(&id(2)).unwrap().address = address(1);
+    assert_eq!(effective(&view, &local, &probes).names["api.shop"], [address(1)]);
+}

@@ -1,0 +1,69 @@
+//! The View and what is served of it in the words of the proxy, and back. Pure.
+
+use crate::effective::{Effective, ServedEndpoint, Turn};
+use crate::protocol::{ListenerStatus, Probes, Report};
+use crate::proxy::{EndpointConfig, EndpointState, ProxyConfig, ProxyStatus, UpstreamConfig};
+use model::id::InstanceId;
+use model::time::Index;
+use model::view::HostView;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What the proxy is told.
+pub(crate) fn proxy_config(view: &HostView, served: &Effective) -> ProxyConfig {
+    let upstreams = view.upstreams.iter().map(|(id, upstream)| {
+        let endpoints = served.upstreams.get(id).map_or(&[][..], Vec::as_slice);
+        let config = UpstreamConfig {
+            endpoints: endpoints.iter().map(endpoint).collect(),
+            connect_timeout: Duration::from_millis(upstream.connect_timeout_ms),
+            drain: Duration::from_millis(upstream.drain_ms),
+        };
+        (id.clone(), config)
+    });
+    ProxyConfig { listeners: view.listeners.clone(), upstreams: upstreams.collect() }
+}
+
+fn endpoint(served: &ServedEndpoint) -> EndpointConfig {
+    EndpointConfig {
+        key: served.instance.to_string(),
+        run: u64::try_from(served.run.0).unwrap_or(0),
+        addr: served.addr.into(),
+        weight: served.weight,
+        state: match served.turn {
+            Turn::Up => EndpointState::Up,
+            Turn::Draining => EndpointState::Draining,
+            Turn::Down => EndpointState::Down,
+        },
+    }
+}
+
+/// What is reported, once the view of `in_force` is.
+pub(crate) fn report(
+    view: Option<&HostView>,
+    in_force: Index,
+    served: &Effective,
+    probes: &Probes,
+    status: &ProxyStatus,
+) -> Report {
+    let listed = status.listeners.iter();
+    let listeners = listed
+        .filter(|(id, _)| view.is_some_and(|view| view.listeners.contains_key(*id)))
+        .map(|(id, status)| {
+            let error = status.error.clone().unwrap_or_default();
+            let ok = error.is_empty() && !status.bound.is_empty();
+            (id.clone(), ListenerStatus { ok, error })
+        });
+    let endpoints = served.upstreams.values().flatten();
+    let taking: BTreeSet<&InstanceId> =
+        endpoints.filter(|e| e.turn == Turn::Up).map(|e| &e.instance).collect();
+    let active = status.in_flight.iter().filter_map(|(key, count)| {
+        let id: InstanceId = key.parse().ok()?;
+        (!taking.contains(&id)).then_some((id, *count))
+    });
+    Report {
+        view: in_force,
+        probes: probes.clone(),
+        listeners: listeners.collect(),
+        active: active.collect(),
+    }
+}

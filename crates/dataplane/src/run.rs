@@ -1,0 +1,109 @@
+//! Puts a dataplane together and takes it apart again.
+
+use crate::dns::{Dns, DnsOptions};
+use crate::error::Error;
+use crate::plane::{Inputs, Plane};
+use crate::probe::Prober;
+use crate::protocol::Report;
+use crate::proxy::{Proxy, ProxyOptions};
+use crate::state::{self, Remembered};
+use crate::{admin, agent, folder};
+use model::limits::{DATAPLANE_GRACE_MS, DATAPLANE_QUEUE_MAX};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// How a dataplane runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Its folder, which exists and belongs to it: lock, socket, last View.
+    pub dir: PathBuf,
+    /// Serve this view (JSON) instead of the remembered one; nothing is remembered then.
+    pub view: Option<PathBuf>,
+    /// Names.
+    pub dns: DnsOptions,
+    /// Threads that carry traffic; one for each processor when there is none named.
+    pub proxy_threads: Option<usize>,
+    /// Metrics, health and dump; `None` is nowhere. A port in use is only warned of.
+    pub admin: Option<SocketAddr>,
+}
+
+impl Options {
+    /// A folder, and every default.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            view: None,
+            dns: DnsOptions::default(),
+            proxy_threads: None,
+            admin: Some(([127, 0, 0, 1], 7602).into()),
+        }
+    }
+}
+
+/// Serves until `stop` comes, or an agent says so; SIGHUP ends nothing. Listeners, names and
+/// probes that cannot be had are tried again by themselves.
+///
+/// # Errors
+/// When another dataplane serves the folder, the folder or the view file cannot be used, or a
+/// thread cannot be started.
+pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Error> {
+    let dir = options.dir.clone();
+    // Until the end of this function.
+    let _lock = folder::lock(&dir)?;
+    let hangup = signal(SignalKind::hangup());
+    let _ignored = hangup.map_err(|source| Error::Folder { path: dir.clone(), source })?;
+    let remembered = match &options.view {
+        Some(path) => {
+            Remembered { view: Some(Arc::new(state::view_file(path)?)), ..Remembered::default() }
+        }
+        None => state::load(&dir),
+    };
+    let index = remembered.view.as_ref().map_or(0, |view| view.index.0);
+    tracing::info!(dir = %dir.display(), view = index, "dataplane starts");
+
+    let proxy_options =
+        options.proxy_threads.map_or_else(ProxyOptions::default, |shards| ProxyOptions { shards });
+    let thread = |source| Error::Thread { name: "proxy".into(), source };
+    let proxy = Proxy::start(&proxy_options).map_err(thread)?;
+    let dns = Dns::start(options.dns)?;
+    let (prober, verdicts) = Prober::start((*remembered.live.probes).clone())?;
+    let (report, reports) = watch::channel(Report::default());
+    let (memory, memories) = watch::channel(remembered.clone());
+    let plane = Plane::new(remembered.clone(), (dns, proxy, prober), report, memory);
+
+    let (to_plane, messages) = mpsc::channel(DATAPLANE_QUEUE_MAX);
+    let (asker, questions) = mpsc::channel(DATAPLANE_QUEUE_MAX);
+    let mut doors = JoinSet::new();
+    doors.spawn(agent::accept(folder::listen(&dir)?, to_plane, reports));
+    if let Some(addr) = options.admin {
+        match tokio::net::TcpListener::bind(addr).await {
+            Ok(listener) => {
+                doors.spawn(admin::serve(listener, asker));
+            }
+            Err(error) => tracing::warn!(%addr, %error, "no metrics: the port cannot be had"),
+        }
+    }
+    let mut keeper = JoinSet::new();
+    if options.view.is_none() {
+        keeper.spawn(state::keep(dir.clone(), remembered, memories));
+    }
+    let inputs = Inputs { messages, verdicts, questions };
+    let proxy = plane.run(inputs, stop).await;
+    // The plane's end of the memory is gone: what is not written yet is written now.
+    proxy.shutdown(Duration::from_millis(DATAPLANE_GRACE_MS)).await;
+    while let Some(ended) = keeper.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "state not written");
+        }
+    }
+    folder::leave(&dir);
+    doors.shutdown().await;
+    tracing::info!("dataplane ends");
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! What a dataplane remembers on disk, so that a new one serves at once what the last one served:
+//! the View, and apart from it, since it changes more often, what is known of this host.
+
+#[cfg(test)]
+mod tests;
+
+use crate::error::Error;
+use crate::protocol::{Local, Probes};
+use model::limits::DATAPLANE_STATE_MS;
+use model::view::{HostView, VIEW_FORMAT};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What this host knew, newer than the View.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Live {
+    pub(crate) local: Arc<Local>,
+    pub(crate) probes: Arc<Probes>,
+}
+
+/// All that is remembered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    pub(crate) view: Option<Arc<HostView>>,
+    pub(crate) live: Live,
+}
+
+fn view_path(dir: &Path) -> PathBuf {
+    dir.join("view.json")
+}
+
+fn live_path(dir: &Path) -> PathBuf {
+    dir.join("live.json")
+}
+
+/// Reads what the last dataplane of `dir` left. What cannot be read is set aside with a warning.
+pub(crate) fn load(dir: &Path) -> Remembered {
+    let view: Option<HostView> = read(&view_path(dir), |view: &HostView| {
+        (view.format <= VIEW_FORMAT).then_some(()).ok_or_else(|| {
+            format!("it has format {}, this program reads {VIEW_FORMAT}", view.format)
+        })
+    });
+    let live = read(&live_path(dir), |_: &Live| Ok(()));
+    Remembered { view: view.map(Arc::new), live: live.unwrap_or_default() }
+}
+
+fn read<T: DeserializeOwned>(path: &Path, check: impl Fn(&T) -> Result<(), String>) -> Option<T> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "state not read, starting without it");
+            return None;
+        }
+    };
+    let parsed = serde_json::from_slice(&bytes).map_err(|error| error.to_string());
+    match parsed.and_then(|value| check(&value).map(|()| value)) {
+        Ok(value) => Some(value),
+        Err(why) => {
+            let aside = path.with_extension("json.bad");
+            let moved = std::fs::rename(path, &aside);
+            tracing::warn!(path = %path.display(), why, aside = %aside.display(), moved = moved.is_ok(),
+                "state cannot be used and is set aside");
+            None
+        }
+    }
+}
+
+/// Reads a view file.
+///
+/// # Errors
+/// When it is not readable, no view, or of a newer format.
+pub(crate) fn view_file(path: &Path) -> Result<HostView, Error> {
+    let failed = |source: io::Error| Error::ViewFile { path: path.to_owned(), source };
+    let bytes = std::fs::read(path).map_err(failed)?;
+    let view: HostView = serde_json::from_slice(&bytes).map_err(|e| failed(io::Error::from(e)))?;
+    if view.format > VIEW_FORMAT {
+        let (path, format) = (path.to_owned(), view.format);
+        return Err(Error::ViewFormat { path, format, newest: VIEW_FORMAT });
+    }
+    Ok(view)
+}
+
+/// Replaces a file by one that is whole, whenever the machine stops.
+fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let new = path.with_extension("json.new");
+    let mut options = File::options();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(&serde_json::to_vec(value)?)?;
+    file.sync_data()?;
+    std::fs::rename(&new, path)
+}
+
+/// Writes what is sent until its sender is gone, the last of it always. `written` is on disk.
+pub(crate) async fn keep(
+    dir: PathBuf,
+    mut written: Remembered,
+    mut state: watch::Receiver<Remembered>,
+) {
+    loop {
+        let open = state.changed().await.is_ok();
+        if open {
+            tokio::time::sleep(Duration::from_millis(DATAPLANE_STATE_MS)).await;
+        }
+        let new = state.borrow_and_update().clone();
+        let (dir, before) = (dir.clone(), written.clone());
+        written = new.clone();
+        let work = tokio::task::spawn_blocking(move || save(&dir, &before, &new));
+        if let Err(error) = work.await {
+            tracing::error!(%error, "state not written");
+        }
+        if !open {
+            return;
+        }
+    }
+}
+
+fn save(dir: &Path, before: &Remembered, new: &Remembered) {
+    let told = |path: PathBuf, result: io::Result<()>| {
+        if let Err(error) = result {
+            tracing::error!(path = %path.display(), %error, "state not written");
+        }
+    };
+    if let Some(view) = &new.view
+        && before.view.as_ref().is_none_or(|before| !Arc::ptr_eq(before, view))
+    {
+        told(view_path(dir), write(&view_path(dir), view));
+    }
+    if before.live != new.live {
+        told(live_path(dir), write(&live_path(dir), &new.live));
+    }
+}

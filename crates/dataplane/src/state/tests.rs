@@ -1,0 +1,75 @@
+//! What comes back from disk, and what does not.
+
+use super::*;
+use crate::protocol::{LocalInstance, ProbeVerdict, Run};
+use model::health::Health;
+use model::time::{Index, Timestamp};
+use model::view::DnsView;
+use std::collections::BTreeMap;
+
+fn remembered(index: u64) -> Remembered {
+    let id: model::id::InstanceId = "shop/api#1@1".parse().unwrap();
+    let run = Run { started_at: Timestamp(5), container_id: "c".into() };
+    let local = LocalInstance { run: Some(run), docker_health: Health::Healthy };
+    let verdict = ProbeVerdict {
+        health: Health::Unhealthy,
+        detail: "tcp: refused".into(),
+        run_started_at: Timestamp(5),
+    };
+    let view = HostView {
+        format: VIEW_FORMAT,
+        environment: "default".into(),
+        host: "here".parse().unwrap(),
+        index: Index(index),
+        dns: DnsView::default(),
+        callers: BTreeMap::new(),
+        instances: BTreeMap::new(),
+        upstreams: BTreeMap::new(),
+        listeners: BTreeMap::new(),
+    };
+    Remembered {
+        view: Some(Arc::new(view)),
+        live: Live {
+            local: Arc::new([(id.clone(), local)].into()),
+            probes: Arc::new([(id, verdict)].into()),
+        },
+    }
+}
+
+#[tokio::test]
+async fn the_last_state_is_written_when_its_sender_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(load(dir.path()), Remembered::default());
+    let (sender, receiver) = watch::channel(Remembered::default());
+    let keeper = tokio::spawn(keep(dir.path().to_owned(), Remembered::default(), receiver));
+    for index in 1..50 {
+        sender.send_replace(remembered(index));
+        tokio::task::yield_now().await;
+    }
+    drop(sender);
+    keeper.await.unwrap();
+    assert_eq!(load(dir.path()), remembered(49));
+}
+
+#[test]
+fn what_cannot_be_read_is_set_aside_and_the_rest_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    save(dir.path(), &Remembered::default(), &remembered(1));
+    std::fs::write(view_path(dir.path()), "{\"format\":1,").unwrap();
+    let loaded = load(dir.path());
+    assert_eq!((loaded.view, loaded.live), (None, remembered(1).live));
+    assert!(!view_path(dir.path()).exists());
+    assert!(dir.path().join("view.json.bad").exists());
+}
+
+#[test]
+fn a_view_of_a_newer_format_is_not_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut view = Arc::unwrap_or_clone(remembered(1).view.unwrap());
+    view.format = VIEW_FORMAT + 1;
+    write(&view_path(dir.path()), &view).unwrap();
+    let error = view_file(&view_path(dir.path())).unwrap_err();
+    assert!(error.to_string().ends_with("has format 2, this program reads 1"), "{error}");
+    assert_eq!(load(dir.path()).view, None);
+    assert!(dir.path().join("view.json.bad").exists());
+}
