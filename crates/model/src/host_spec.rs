@@ -55,9 +55,6 @@ pub struct InstanceSpec {
     pub drain_ms: u64,
     /// Is it checked by the dataplane (its health then comes from there)?
     pub probed: bool,
-    /// Listeners of the view that lead to it: one that does not listen is told in its status.
-    #[serde(default)]
-    pub listeners: Vec<String>,
 }
 
 /// A balancer on this host.

@@ -80,8 +80,6 @@ pub struct InstanceStatus {
     pub container_id: String,
     /// Digest or id of the image it runs.
     pub image_id: String,
-    /// When its image was there: the time to get ready counts from then.
-    pub pulled_at: Option<Timestamp>,
     /// When the container started.
     pub started_at: Option<Timestamp>,
     /// Starts after the first one.
