@@ -1,137 +1,121 @@
-//! What one host should hold (`spec`, on the server), and how its agent gets there (`plan`).
+//! One host: what it should hold (`spec`, on the server), and the next actions to get there
+//! (`plan`, on the agent).
 
-pub mod memo;
-pub mod seen;
+mod plan;
 
-pub use memo::{Failure, Memo};
-pub use seen::{InFlight, Listening, ProbeResult, Seen, SeenContainer, SeenInstance, SeenVolume};
+pub use plan::{
+    Action, Busy, BusyKind, HostPlan, Memo, Probe, Seen, SeenContainer, SeenInstance, plan,
+};
 
-use model::container_spec::PullPolicy;
-use model::id::InstanceId;
-use model::instance::InstanceStatus;
-use model::stack::VolumeSpec;
-use model::time::Timestamp;
+use crate::publish;
+use model::cluster::Cluster;
+use model::host_spec::{BalancerPlacement, HostSpec, InstanceSpec};
+use model::id::HostId;
+use model::instance::Instance;
+use model::service::{Kind, Template};
+use model::time::Generation;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-/// What an agent should do now, and what it should report.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct HostPlan {
-    /// To start now, side by side; at most one per instance and per volume, none for one that has
-    /// an action in flight.
-    pub actions: Vec<Action>,
-    /// To report, and to give back as `Seen::reported` next time. An instance that could not be
-    /// looked at is not in it.
-    pub statuses: BTreeMap<InstanceId, InstanceStatus>,
-    /// Plan again then even if nothing has changed.
-    pub wake_at: Option<Timestamp>,
-}
-
-/// One effect on the world. Each may be carried out twice without harm.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Have the image here.
-    Pull {
-        /// For whom.
-        instance: InstanceId,
-        /// Image reference.
-        image: String,
-        /// When it is fetched.
-        policy: PullPolicy,
-    },
-    /// Have the named volume. Its spec is `HostSpec::volumes`'.
-    EnsureVolume {
-        /// Docker's name.
-        name: String,
-        /// What it is made from.
-        spec: VolumeSpec,
-    },
-    /// Make the container as `HostSpec::instances` says.
-    Create {
-        /// Whose.
-        instance: InstanceId,
-    },
-    /// Start it.
-    Start {
-        /// Whose.
-        instance: InstanceId,
-        /// Docker's id.
-        container: String,
-    },
-    /// Stop it, and keep it.
-    Stop {
-        /// Whose.
-        instance: InstanceId,
-        /// Docker's id.
-        container: String,
-        /// SIGTERM to SIGKILL, milliseconds.
-        grace_ms: u64,
-    },
-    /// Take it away, killing it if it runs.
-    Remove {
-        /// Whose.
-        instance: InstanceId,
-        /// Docker's id.
-        container: String,
-    },
-}
-
-impl Action {
-    /// Whose it is; `None` for a volume.
-    #[must_use]
-    pub fn instance(&self) -> Option<&InstanceId> {
-        match self {
-            Self::Pull { instance, .. }
-            | Self::Create { instance }
-            | Self::Start { instance, .. }
-            | Self::Stop { instance, .. }
-            | Self::Remove { instance, .. } => Some(instance),
-            Self::EnsureVolume { .. } => None,
+/// What the host should hold now.
+///
+/// # Panics
+/// Never: a cluster without an environment gives an empty spec.
+#[must_use]
+pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
+    let environment = cluster.environment().map_or_else(publish::no_environment, |e| (**e).clone());
+    let mut spec = HostSpec {
+        generation: Generation(cluster.index().0),
+        host: host.clone(),
+        environment,
+        instances: BTreeMap::new(),
+        balancers: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+    };
+    let routed = publish::routed_ports(cluster);
+    for instance in cluster.instances().filter(|instance| instance.host == *host) {
+        let service = &instance.id.service;
+        let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
+        match &revision.template.kind {
+            Kind::Balancer(_) => {
+                let placement = BalancerPlacement {
+                    goal: instance.goal,
+                    address: instance.address,
+                    listeners: publish::balancer_listeners(&revision.template),
+                };
+                spec.balancers.insert(instance.id.clone(), placement);
+            }
+            Kind::Container(container) => {
+                let one = InstanceSpec {
+                    goal: instance.goal,
+                    target: instance.target,
+                    container_name: instance.container_name.clone(),
+                    container: Arc::new((**container).clone()),
+                    address: instance.address,
+                    search: search(instance),
+                    system_labels: labels(cluster, instance),
+                    restart: revision.template.restart,
+                    stop_grace_ms: revision.template.stop_grace_ms,
+                    drain_ms: revision.template.drain_ms,
+                    probed: is_probed(&routed, instance, &revision.template),
+                };
+                volumes(cluster, &one, instance, &mut spec);
+                spec.instances.insert(instance.id.clone(), one);
+            }
         }
     }
+    spec
+}
 
-    /// Its kind.
-    #[must_use]
-    pub fn kind(&self) -> ActionKind {
-        match self {
-            Self::Pull { .. } => ActionKind::Pull,
-            Self::EnsureVolume { .. } => ActionKind::EnsureVolume,
-            Self::Create { .. } => ActionKind::Create,
-            Self::Start { .. } => ActionKind::Start,
-            Self::Stop { .. } => ActionKind::Stop,
-            Self::Remove { .. } => ActionKind::Remove,
+/// Does the dataplane probe it, so that its health comes from there?
+fn is_probed(routed: &publish::RoutedPorts, instance: &Instance, template: &Template) -> bool {
+    template.health_check.is_some() || !publish::ready_ports(routed, instance, template).is_empty()
+}
+
+fn volumes(cluster: &Cluster, one: &InstanceSpec, instance: &Instance, spec: &mut HostSpec) {
+    let Some(stack) = cluster.stack(&instance.id.service.stack) else { return };
+    for mount in &one.container.mounts {
+        if let model::container_spec::Mount::Volume { name, .. } = mount
+            && let Some(volume) = stack.volumes.get(name)
+        {
+            spec.volumes.insert(name.clone(), volume.clone());
         }
     }
 }
 
-/// Kind of an action.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum ActionKind {
-    /// `Action::Pull`.
-    Pull,
-    /// `Action::EnsureVolume`.
-    EnsureVolume,
-    /// `Action::Create`.
-    Create,
-    /// `Action::Start`.
-    Start,
-    /// `Action::Stop`.
-    Stop,
-    /// `Action::Remove`.
-    Remove,
+/// Search domains: what makes `api` and a sidekick's name work inside a stack.
+pub(crate) fn search(instance: &Instance) -> Vec<String> {
+    let stack = instance.id.service.stack.as_str().to_ascii_lowercase();
+    let service = instance.id.service.service.as_str().to_ascii_lowercase();
+    vec![
+        format!("{service}.{stack}.rancher.internal"),
+        format!("{stack}.rancher.internal"),
+        "rancher.internal".into(),
+    ]
 }
 
-impl std::fmt::Display for ActionKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Self::Pull => "pull",
-            Self::EnsureVolume => "ensure_volume",
-            Self::Create => "create",
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Remove => "remove",
-        })
+fn labels(cluster: &Cluster, instance: &Instance) -> BTreeMap<String, String> {
+    let id = &instance.id;
+    let environment = cluster.environment().map(|e| e.id.clone()).unwrap_or_default();
+    let stack = id.service.stack.to_string();
+    let mut labels: BTreeMap<String, String> = [
+        ("io.remuda.environment", environment.clone()),
+        ("io.remuda.instance", id.to_string()),
+        ("io.remuda.revision", instance.target.revision.to_string()),
+        ("io.rancher.environment.uuid", environment),
+        ("io.rancher.stack.name", stack.clone()),
+        ("io.rancher.stack_service.name", id.service.to_string()),
+        ("io.rancher.project.name", stack),
+        ("io.rancher.project_service.name", id.service.to_string()),
+        ("io.rancher.container.name", id.public_name()),
+        ("io.rancher.service.launch.config", "io.rancher.service.primary.launch.config".into()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect();
+    if let (Some(address), Some(environment)) = (instance.address, cluster.environment()) {
+        let prefix = environment.subnet.prefix_len();
+        labels.insert("io.rancher.container.ip".into(), format!("{address}/{prefix}"));
     }
+    labels
 }

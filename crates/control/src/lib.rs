@@ -1,8 +1,13 @@
-//! All of the thinking, as pure functions: what should exist and where (`cluster::plan`), what one
-//! host should hold and how to get there (`host::spec`, `host::plan`), what the world may see of it
-//! (`publish::view`), and what must never be true (`audit`).
-//!
-//! No I/O, no clock, no randomness, no logging: time is an argument, timers come back as `wake_at`.
+//! All of the thinking, as pure functions: what should be where (`cluster`), what one host should
+//! hold and how it gets there (`host`), what the world may see (`publish`), an independent check
+//! (`audit`), and the change log told to people (`events`). No I/O, no clock, no randomness.
 
 pub mod cluster;
+pub mod operate;
 pub mod host;
+pub mod publish;
+pub mod audit;
+pub mod events;
+
+mod readiness;
+mod ledger;

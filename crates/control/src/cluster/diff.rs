@@ -1,0 +1,238 @@
+//! What a new spec of a stack changes: the proposal that `up` commits, and its story for people.
+
+use model::change::{Edit, Proposal};
+use model::cluster::Cluster;
+use model::id::{ServiceId, StackName};
+use model::instance::{Goal, Target};
+use model::record::{Record, RecordKey, Revision, Rollout, Service, ServiceSettings, Stack};
+use model::service::ServiceSpec;
+use model::stack::StackSpec;
+use model::time::Timestamp;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What a new spec changes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StackDiff {
+    /// Service by service, those of the stack that are not in the spec too.
+    pub services: Vec<ServiceDiff>,
+    /// What to commit; empty when nothing changes.
+    pub proposal: Proposal,
+}
+
+/// What changes of one service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServiceDiff {
+    /// Which.
+    pub id: ServiceId,
+    /// What happens to it.
+    pub change: ServiceChange,
+    /// `path: old -> new`, secrets masked.
+    pub details: Vec<String>,
+}
+
+/// What happens to a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceChange {
+    /// It is new.
+    Create,
+    /// Its template or settings change.
+    Update,
+    /// Only its scale changes.
+    Scale,
+    /// A rollout that had failed is tried again.
+    Retry,
+    /// It stays.
+    Unchanged,
+    /// It goes.
+    Remove,
+}
+
+/// Most differences told of one service.
+const DETAILS_MAX: usize = 50;
+
+/// Compares a spec with what the cluster has of the stack.
+#[must_use]
+pub fn diff(
+    cluster: &Cluster,
+    stack: &StackName,
+    spec: &StackSpec,
+    remove_orphans: bool,
+    now: Timestamp,
+) -> StackDiff {
+    let mut out = StackDiff { services: vec![], proposal: Proposal::default() };
+    stack_record(cluster, stack, spec, now, &mut out.proposal);
+    for (name, wanted) in &spec.services {
+        let id = ServiceId { stack: stack.clone(), service: name.clone() };
+        let one = match cluster.service(&id) {
+            Some(known) => update(cluster, known, wanted, now, &mut out.proposal),
+            None => create(id, wanted, now, &mut out.proposal),
+        };
+        out.services.push(one);
+    }
+    for known in cluster.services_of(stack) {
+        if spec.services.contains_key(&known.id.service) || known.goal == Goal::Remove {
+            continue;
+        }
+        let change = if remove_orphans {
+            let one = crate::operate::remove_service(cluster, &known.id);
+            out.proposal.reads.extend(one.reads);
+            out.proposal.change.edits.extend(one.change.edits);
+            ServiceChange::Remove
+        } else {
+            ServiceChange::Unchanged
+        };
+        out.services.push(ServiceDiff { id: known.id.clone(), change, details: vec![] });
+    }
+    out
+}
+
+fn stack_record(
+    cluster: &Cluster,
+    name: &StackName,
+    spec: &StackSpec,
+    now: Timestamp,
+    proposal: &mut Proposal,
+) {
+    let known = cluster.stack(name);
+    let mut stack = known.map_or_else(
+        || Stack { name: name.clone(), volumes: spec.volumes.clone(), created_at: now },
+        |known| (**known).clone(),
+    );
+    // Volumes of services that stay though the file does not name them any more are kept.
+    stack.volumes.extend(spec.volumes.clone());
+    if known.is_none_or(|known| **known != stack) {
+        let key = RecordKey::Stack(name.clone());
+        proposal.reads.push((key.clone(), cluster.modified(&key)));
+        proposal.change.edits.push(Edit::Put(Record::Stack(Arc::new(stack))));
+    }
+}
+
+fn create(
+    id: ServiceId,
+    wanted: &ServiceSpec,
+    now: Timestamp,
+    proposal: &mut Proposal,
+) -> ServiceDiff {
+    let service = Service {
+        id: id.clone(),
+        settings: ServiceSettings::of(wanted),
+        scale: wanted.scale.unwrap_or(1),
+        target: Target { revision: 1, restart: 0 },
+        attempt: 0,
+        goal: Goal::Run,
+        created_at: now,
+    };
+    let revision = Revision {
+        service: id.clone(),
+        number: 1,
+        template: wanted.template.clone(),
+        created_at: now,
+    };
+    proposal.reads.push((RecordKey::Service(id.clone()), None));
+    proposal.change.edits.push(Edit::Put(Record::Revision(Arc::new(revision))));
+    proposal.change.edits.push(Edit::Put(Record::Service(Arc::new(service))));
+    ServiceDiff { id, change: ServiceChange::Create, details: vec![] }
+}
+
+fn update(
+    cluster: &Cluster,
+    known: &Service,
+    wanted: &ServiceSpec,
+    now: Timestamp,
+    proposal: &mut Proposal,
+) -> ServiceDiff {
+    let id = known.id.clone();
+    let mut service = known.clone();
+    let mut details = vec![];
+    service.settings = ServiceSettings::of(wanted);
+    service.scale = wanted.scale.unwrap_or(known.scale);
+    service.goal = Goal::Run;
+    let old = cluster.revision(&id, known.target.revision).map(|r| &r.template);
+    let template_differs = old != Some(&wanted.template);
+    if template_differs {
+        let newest = cluster.revisions_of(&id).map(|r| r.number).max().unwrap_or(0);
+        service.target = Target { revision: newest + 1, restart: known.target.restart };
+        let json = |value: Option<Value>| value.unwrap_or(Value::Null);
+        let before = json(old.and_then(|t| serde_json::to_value(t).ok()));
+        let after = json(serde_json::to_value(&wanted.template).ok());
+        compare("", &before, &after, &mut details);
+        let revision = Revision {
+            service: id.clone(),
+            number: newest + 1,
+            template: wanted.template.clone(),
+            created_at: now,
+        };
+        let key = RecordKey::Revision(id.clone(), newest + 1);
+        proposal.reads.push((key, None));
+        proposal.change.edits.push(Edit::Put(Record::Revision(Arc::new(revision))));
+    }
+    let rollout = cluster.service_status(&id).map(|s| &s.rollout);
+    let failed = matches!(rollout, Some(Rollout::Failed { target, attempt, .. })
+        if *target == service.target && *attempt == service.attempt);
+    if failed {
+        service.attempt += 1;
+    }
+    if service.scale != known.scale {
+        details.push(format!("scale: {} -> {}", known.scale, service.scale));
+    }
+    if service.goal != known.goal {
+        details.push("it is stopped: it starts again".into());
+    }
+    let settings_differ = service.settings != known.settings || service.goal != known.goal;
+    if service.settings != known.settings {
+        details.push("settings of the rollout, dependencies or metadata".into());
+    }
+    let change = match (template_differs || settings_differ, service.scale != known.scale, failed) {
+        (true, ..) => ServiceChange::Update,
+        (false, true, _) => ServiceChange::Scale,
+        (false, false, true) => ServiceChange::Retry,
+        (false, false, false) => ServiceChange::Unchanged,
+    };
+    if service != *known {
+        let key = RecordKey::Service(id.clone());
+        proposal.reads.push((key.clone(), cluster.modified(&key)));
+        proposal.change.edits.push(Edit::Put(Record::Service(Arc::new(service))));
+    }
+    details.truncate(DETAILS_MAX);
+    ServiceDiff { id, change, details }
+}
+
+/// Is the value at this path better not shown?
+fn is_secret(path: &str) -> bool {
+    let last = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
+    let telling = ["password", "passwd", "secret", "token", "key", "content_base64", "credential"];
+    telling.iter().any(|word| last.contains(word))
+}
+
+fn shown(path: &str, value: &Value) -> String {
+    match value {
+        Value::Null => "(none)".into(),
+        _ if is_secret(path) => "(hidden)".into(),
+        Value::String(text) => text.chars().take(120).collect(),
+        other => other.to_string().chars().take(120).collect(),
+    }
+}
+
+/// Differences, path by path.
+fn compare(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
+    if old == new || out.len() >= DETAILS_MAX {
+        return;
+    }
+    match (old, new) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let none = Value::Null;
+                let at = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                compare(&at, a.get(key).unwrap_or(&none), b.get(key).unwrap_or(&none), out);
+            }
+        }
+        _ => {
+            let short = path.trim_start_matches("kind.").trim_start_matches("container.");
+            out.push(format!("{short}: {} -> {}", shown(path, old), shown(path, new)));
+        }
+    }
+}

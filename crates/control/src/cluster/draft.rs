@@ -1,0 +1,285 @@
+//! The plan of one service while it is made: its instances as they will be, and the edits so far.
+
+use crate::ledger::Ledger;
+use crate::readiness::{self, Ready};
+use model::change::{Change, Edit, Proposal};
+use model::cluster::Cluster;
+use model::id::InstanceId;
+use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
+use model::limits::DECISIONS_PER_PLAN_MAX;
+use model::reason::{Blocked, Reason};
+use model::record::{Record, RecordKey, Rollout, Service, ServiceStatus};
+use model::service::Template;
+use model::time::Timestamp;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// One instance of the service.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) instance: Instance,
+    pub(super) seen: InstanceStatus,
+}
+
+/// The plan of one service while it is made.
+pub(super) struct Draft<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) service: &'a Service,
+    pub(super) now: Timestamp,
+    pub(super) members: Vec<Member>,
+    pub(super) status: ServiceStatus,
+    wake_at: Option<Timestamp>,
+    touched: BTreeSet<InstanceId>,
+    edits: Vec<Edit>,
+    reads: BTreeMap<RecordKey, Option<model::time::Index>>,
+}
+
+fn no_status(service: &Service) -> ServiceStatus {
+    ServiceStatus {
+        service: service.id.clone(),
+        incarnations: 0,
+        rollout: Rollout::Done,
+        blocked: vec![],
+        replacements: BTreeMap::new(),
+    }
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(cluster: &'a Cluster, service: &'a Service, now: Timestamp) -> Self {
+        let members = cluster
+            .instances_of(&service.id)
+            .map(|instance| Member {
+                instance: (**instance).clone(),
+                seen: cluster
+                    .instance_status(&instance.id)
+                    .map(|seen| (**seen).clone())
+                    .unwrap_or_default(),
+            })
+            .collect();
+        let status = cluster.service_status(&service.id);
+        let mut draft = Self {
+            cluster,
+            service,
+            now,
+            members,
+            status: status.map_or_else(|| no_status(service), |s| (**s).clone()),
+            wake_at: None,
+            touched: BTreeSet::new(),
+            edits: vec![],
+            reads: BTreeMap::new(),
+        };
+        draft.read(RecordKey::Service(service.id.clone()));
+        draft.read(RecordKey::ServiceStatus(service.id.clone()));
+        draft
+    }
+
+    fn read(&mut self, key: RecordKey) {
+        let modified = self.cluster.modified(&key);
+        self.reads.insert(key, modified);
+    }
+
+    /// Room for one more decision in this plan?
+    pub(super) fn has_room(&self) -> bool {
+        self.edits.len() + self.touched.len() < DECISIONS_PER_PLAN_MAX
+    }
+
+    /// Plan again at the latest then.
+    pub(super) fn wake(&mut self, at: Timestamp) {
+        self.wake_at = Some(self.wake_at.map_or(at, |known| known.min(at)));
+    }
+
+    pub(super) fn template(&self, target: Target) -> Option<&'a Template> {
+        self.cluster.revision(&self.service.id, target.revision).map(|r| &r.template)
+    }
+
+    /// Is the instance ready? Notes when to look again.
+    pub(super) fn is_ready(&mut self, index: usize) -> bool {
+        let member = &self.members[index];
+        let Some(template) = self.template(member.instance.target) else { return false };
+        match readiness::ready(template, &member.seen, self.now) {
+            Ready::Yes => true,
+            Ready::No => false,
+            Ready::At(at) => {
+                self.wake(at);
+                false
+            }
+        }
+    }
+
+    /// Sets what is to become of an instance.
+    pub(super) fn set_goal(&mut self, index: usize, goal: Goal, reason: &str) {
+        let now = self.now;
+        let instance = &mut self.members[index].instance;
+        if instance.goal == goal {
+            return;
+        }
+        instance.goal = goal;
+        instance.goal_at = now;
+        instance.reason = cut(reason);
+        self.touched.insert(instance.id.clone());
+    }
+
+    /// Changes an instance in place: only a balancer's version and ports move so.
+    pub(super) fn retarget(
+        &mut self,
+        index: usize,
+        target: Target,
+        ports: Vec<model::service::PortMapping>,
+    ) {
+        let instance = &mut self.members[index].instance;
+        instance.target = target;
+        instance.ports = ports;
+        self.touched.insert(instance.id.clone());
+    }
+
+    /// Every instance that is to run gets another goal.
+    pub(super) fn end_all(&mut self, goal: Goal, reason: &str) {
+        for index in 0..self.members.len() {
+            let now_goal = self.members[index].instance.goal;
+            let further = goal == Goal::Remove && now_goal != Goal::Remove;
+            if (further || now_goal == Goal::Run) && self.has_room() {
+                self.set_goal(index, goal, reason);
+            }
+        }
+    }
+
+    /// Drops instances that were to go and are gone, or whose host is gone.
+    pub(super) fn forget_gone(&mut self) {
+        let cluster = self.cluster;
+        let gone = |member: &Member| {
+            member.instance.goal == Goal::Remove
+                && (member.seen.phase == Phase::Absent
+                    || cluster.host(&member.instance.host).is_none())
+        };
+        let ids: Vec<InstanceId> =
+            self.members.iter().filter(|m| gone(m)).map(|m| m.instance.id.clone()).collect();
+        for id in ids.into_iter().take(DECISIONS_PER_PLAN_MAX / 2) {
+            self.members.retain(|member| member.instance.id != id);
+            self.read(RecordKey::Instance(id.clone()));
+            self.edits.push(Edit::Delete(RecordKey::Instance(id.clone())));
+            self.edits.push(Edit::Delete(RecordKey::InstanceStatus(id)));
+        }
+    }
+
+    /// The service's own records go.
+    pub(super) fn delete_service(&mut self) {
+        let id = &self.service.id;
+        for revision in self.cluster.revisions_of(id) {
+            self.edits.push(Edit::Delete(RecordKey::Revision(id.clone(), revision.number)));
+        }
+        self.edits.push(Edit::Delete(RecordKey::ServiceStatus(id.clone())));
+        self.edits.push(Edit::Delete(RecordKey::Service(id.clone())));
+    }
+
+    /// Drops revisions that nothing uses, but the newest.
+    pub(super) fn forget_revisions(&mut self, keep: usize) {
+        let id = &self.service.id;
+        let numbers: Vec<u32> = self.cluster.revisions_of(id).map(|r| r.number).collect();
+        let old = numbers.len().saturating_sub(keep);
+        for number in numbers.into_iter().take(old) {
+            let used = self.service.target.revision == number
+                || self.members.iter().any(|m| m.instance.target.revision == number);
+            if !used {
+                self.edits.push(Edit::Delete(RecordKey::Revision(id.clone(), number)));
+            }
+        }
+    }
+
+    /// Places a new instance in a slot; false when it is blocked, which is noted.
+    pub(super) fn place(
+        &mut self,
+        ledger: &mut Ledger<'_>,
+        n: u32,
+        target: Target,
+        reason: &str,
+    ) -> bool {
+        let Some(template) = self.template(target) else { return false };
+        let before = self.members.iter().rev().find(|m| m.instance.id.n == n);
+        let before = before.map(|m| m.instance.clone());
+        let place = match ledger.place(&self.service.id, template, before.as_ref()) {
+            Ok(place) => place,
+            Err(reason) => {
+                self.block(n, reason);
+                return false;
+            }
+        };
+        self.status.incarnations += 1;
+        let incarnation = self.status.incarnations;
+        let id = InstanceId { service: self.service.id.clone(), n, incarnation };
+        let container_name = match template.container() {
+            Some(_) => container_name(self.cluster, &id),
+            None => String::new(),
+        };
+        let instance = Instance {
+            id,
+            host: place.host,
+            address: place.address,
+            container_name,
+            target,
+            ports: place.ports,
+            goal: Goal::Run,
+            reason: cut(reason),
+            placed_at: self.now,
+            goal_at: self.now,
+        };
+        ledger.take(&instance);
+        self.touched.insert(instance.id.clone());
+        self.members.push(Member { instance, seen: InstanceStatus::default() });
+        true
+    }
+
+    pub(super) fn block(&mut self, n: u32, reason: Reason) {
+        let blocked = Blocked { n, reason };
+        if !self.status.blocked.contains(&blocked) {
+            self.status.blocked.push(blocked);
+        }
+    }
+
+    /// Puts the status record when it changed.
+    pub(super) fn note_status(&mut self) {
+        let known = self.cluster.service_status(&self.service.id);
+        if known.is_none_or(|known| **known != self.status) {
+            let status = Arc::new(self.status.clone());
+            self.edits.push(Edit::Put(Record::ServiceStatus(status)));
+        }
+    }
+
+    /// The proposal, and when to plan again.
+    pub(super) fn finish(mut self) -> (Proposal, Option<Timestamp>) {
+        for id in std::mem::take(&mut self.touched) {
+            if let Some(member) = self.members.iter().find(|m| m.instance.id == id) {
+                let instance = Arc::new(member.instance.clone());
+                self.edits.push(Edit::Put(Record::Instance(instance)));
+                self.read(RecordKey::Instance(id));
+            }
+        }
+        let change = Change { edits: self.edits };
+        (Proposal { reads: self.reads.into_iter().collect(), change }, self.wake_at)
+    }
+}
+
+/// A reason within its limit.
+fn cut(text: &str) -> String {
+    let limit = model::limits::REASON_BYTES_MAX;
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let end = (0..=limit).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+/// `<stack>-<service>-<n>-<6 characters of environment and incarnation>`.
+fn container_name(cluster: &Cluster, id: &InstanceId) -> String {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut hasher = Sha256::new();
+    hasher.update(cluster.environment().map(|e| e.id.clone()).unwrap_or_default());
+    hasher.update(id.to_string());
+    let tail: String = hasher
+        .finalize()
+        .iter()
+        .take(6)
+        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
+        .collect();
+    format!("{}-{tail}", id.public_name())
+}

@@ -1,0 +1,262 @@
+//! The change log told to people: what one edit of a record means, in a fixed word and a sentence.
+
+use model::event::{Event, Severity};
+use model::health::Health;
+use model::host::{Host, HostLink};
+use model::id::{InstanceId, ServiceId};
+use model::instance::{Goal, Instance, InstanceStatus, Phase};
+use model::record::{Record, Rollout, Service, ServiceStatus, Stack};
+use model::time::{Index, Timestamp};
+
+/// Tells what the step from `prev` to `next` means; `None` when people need not hear of it.
+#[must_use]
+pub fn describe(
+    prev: Option<&Record>,
+    next: Option<&Record>,
+    index: Index,
+    at: Timestamp,
+) -> Option<Event> {
+    let told = match (prev, next) {
+        (_, Some(Record::Stack(stack))) => {
+            prev.is_none().then(|| of_stack(stack, "stack.created", "stack created"))
+        }
+        (Some(Record::Stack(stack)), None) => {
+            Some(of_stack(stack, "stack.removed", "stack removed"))
+        }
+        (_, Some(Record::Service(service))) => of_service(as_service(prev), service),
+        (Some(Record::Service(service)), None) => {
+            Some(Told::info("service.removed", "service removed".into()).service(&service.id))
+        }
+        (_, Some(Record::ServiceStatus(status))) => of_status(as_status(prev), status),
+        (_, Some(Record::Instance(instance))) => of_instance(as_instance(prev), instance),
+        (Some(Record::Instance(instance)), None) => {
+            Some(Told::info("instance.removed", instance.reason.clone()).instance(&instance.id))
+        }
+        (_, Some(Record::InstanceStatus(id, status))) => {
+            of_instance_status(as_instance_status(prev), id, status)
+        }
+        (_, Some(Record::Host(host))) => of_host(as_host(prev), host),
+        _ => None,
+    };
+    told.map(|told| told.event(index, at))
+}
+
+struct Told {
+    severity: Severity,
+    action: &'static str,
+    message: String,
+    stack: Option<model::id::StackName>,
+    service: Option<ServiceId>,
+    instance: Option<InstanceId>,
+    host: Option<model::id::HostId>,
+}
+
+impl Told {
+    fn new(severity: Severity, action: &'static str, message: String) -> Self {
+        Self { severity, action, message, stack: None, service: None, instance: None, host: None }
+    }
+
+    fn info(action: &'static str, message: String) -> Self {
+        Self::new(Severity::Info, action, message)
+    }
+
+    fn service(mut self, id: &ServiceId) -> Self {
+        self.stack = Some(id.stack.clone());
+        self.service = Some(id.clone());
+        self
+    }
+
+    fn instance(self, id: &InstanceId) -> Self {
+        let mut told = self.service(&id.service);
+        told.instance = Some(id.clone());
+        told
+    }
+
+    fn event(self, index: Index, at: Timestamp) -> Event {
+        Event {
+            index,
+            at,
+            severity: self.severity,
+            action: self.action.to_owned(),
+            stack: self.stack,
+            service: self.service,
+            instance: self.instance,
+            host: self.host,
+            message: self.message,
+        }
+    }
+}
+
+fn as_service(record: Option<&Record>) -> Option<&Service> {
+    match record {
+        Some(Record::Service(service)) => Some(service),
+        _ => None,
+    }
+}
+
+fn as_status(record: Option<&Record>) -> Option<&ServiceStatus> {
+    match record {
+        Some(Record::ServiceStatus(status)) => Some(status),
+        _ => None,
+    }
+}
+
+fn as_instance(record: Option<&Record>) -> Option<&Instance> {
+    match record {
+        Some(Record::Instance(instance)) => Some(instance),
+        _ => None,
+    }
+}
+
+fn as_instance_status(record: Option<&Record>) -> Option<&InstanceStatus> {
+    match record {
+        Some(Record::InstanceStatus(_, status)) => Some(status),
+        _ => None,
+    }
+}
+
+fn as_host(record: Option<&Record>) -> Option<&Host> {
+    match record {
+        Some(Record::Host(host)) => Some(host),
+        _ => None,
+    }
+}
+
+fn of_stack(stack: &Stack, action: &'static str, message: &str) -> Told {
+    let mut told = Told::info(action, message.to_owned());
+    told.stack = Some(stack.name.clone());
+    told
+}
+
+fn of_service(prev: Option<&Service>, next: &Service) -> Option<Told> {
+    let (action, message) = match prev {
+        None => ("service.created", format!("service created, scale {}", next.scale)),
+        Some(prev) if prev.goal != next.goal => match next.goal {
+            Goal::Run => ("service.started", "service started".into()),
+            Goal::Stop => ("service.stopped", "service stopped".into()),
+            Goal::Remove => ("service.removing", "service is being removed".into()),
+        },
+        Some(prev) if prev.target.revision != next.target.revision => (
+            "service.updated",
+            format!("revision {} -> {}", prev.target.revision, next.target.revision),
+        ),
+        Some(prev) if prev.target.restart != next.target.restart => {
+            ("service.restarting", "every instance is made anew".into())
+        }
+        Some(prev) if prev.scale != next.scale => {
+            ("service.scaled", format!("scale {} -> {}", prev.scale, next.scale))
+        }
+        Some(prev) if prev.attempt != next.attempt => {
+            ("service.retried", "the failed rollout is tried again".into())
+        }
+        Some(_) => return None,
+    };
+    Some(Told::info(action, message).service(&next.id))
+}
+
+fn of_status(prev: Option<&ServiceStatus>, next: &ServiceStatus) -> Option<Told> {
+    let before = prev.map(|p| p.rollout.clone()).unwrap_or_default();
+    if before != next.rollout {
+        let told = match &next.rollout {
+            Rollout::Running { target, .. } => Told::info(
+                "rollout.started",
+                format!("rollout to revision {} started", target.revision),
+            ),
+            Rollout::Done => Told::info("rollout.done", "every instance is ready".into()),
+            Rollout::Failed { target, why, .. } => Told::new(
+                Severity::Error,
+                "rollout.failed",
+                format!("rollout to revision {} stopped: {why}", target.revision),
+            ),
+        };
+        return Some(told.service(&next.service));
+    }
+    let blocked_before = prev.map(|p| p.blocked.clone()).unwrap_or_default();
+    if blocked_before == next.blocked {
+        return None;
+    }
+    let told = match next.blocked.first() {
+        Some(first) => Told::new(Severity::Warn, "service.blocked", first.reason.to_string()),
+        None => Told::info("service.unblocked", "nothing blocks it any more".into()),
+    };
+    Some(told.service(&next.service))
+}
+
+fn of_instance(prev: Option<&Instance>, next: &Instance) -> Option<Told> {
+    let (action, message) = match prev {
+        None => ("instance.placed", format!("placed on {}: {}", next.host, next.reason)),
+        Some(prev) if prev.goal != next.goal => match next.goal {
+            Goal::Run => ("instance.resumed", next.reason.clone()),
+            Goal::Stop => ("instance.stopping", next.reason.clone()),
+            Goal::Remove => ("instance.draining", next.reason.clone()),
+        },
+        Some(prev) if prev.target != next.target => {
+            ("instance.updated", format!("now at revision {}", next.target.revision))
+        }
+        Some(_) => return None,
+    };
+    Some(Told::info(action, message).instance(&next.id))
+}
+
+fn of_instance_status(
+    prev: Option<&InstanceStatus>,
+    id: &InstanceId,
+    next: &InstanceStatus,
+) -> Option<Told> {
+    let before = prev.cloned().unwrap_or_default();
+    if before.phase != next.phase {
+        let told = match next.phase {
+            Phase::Running => Told::info("instance.running", "its process runs".into()),
+            Phase::Pulling => Told::info("instance.pulling", "its image is fetched".into()),
+            Phase::Completed => Told::info("instance.completed", "ended with exit code 0".into()),
+            Phase::Backoff => Told::new(Severity::Warn, "instance.exited", next.reason.clone()),
+            Phase::Failed => Told::new(Severity::Error, "instance.failed", next.reason.clone()),
+            Phase::Stopped => Told::info("instance.stopped", next.reason.clone()),
+            Phase::Pending | Phase::Starting | Phase::Draining | Phase::Absent => return None,
+        };
+        return Some(told.instance(id));
+    }
+    if before.health != next.health {
+        let told = match next.health {
+            Health::Healthy => Told::info("instance.healthy", "its health check passes".into()),
+            Health::Unhealthy => {
+                Told::new(Severity::Warn, "instance.unhealthy", next.reason.clone())
+            }
+            Health::Initializing | Health::Unchecked => return None,
+        };
+        return Some(told.instance(id));
+    }
+    None
+}
+
+fn of_host(prev: Option<&Host>, next: &Host) -> Option<Told> {
+    let problems = |host: &Host| {
+        let facts = &host.facts;
+        [&facts.engine_problem, &facts.network_problem, &facts.dataplane_problem]
+            .into_iter()
+            .filter(|text| !text.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("; ")
+    };
+    let mut told = if prev.is_none_or(|prev| prev.status != next.status) {
+        match next.status {
+            HostLink::Active => Told::info("host.active", "its agent is connected".into()),
+            HostLink::Disconnected => {
+                Told::new(Severity::Warn, "host.disconnected", next.reason.clone())
+            }
+        }
+    } else {
+        let (before, after) = (prev.map(problems).unwrap_or_default(), problems(next));
+        if before == after {
+            return None;
+        }
+        if after.is_empty() {
+            Told::info("host.well", "engine, network and dataplane are well".into())
+        } else {
+            Told::new(Severity::Error, "host.problem", after)
+        }
+    };
+    told.host = Some(next.id.clone());
+    Some(told)
+}
