@@ -295,7 +295,6 @@ impl std::fmt::Debug for ChunkSocket {
 
 impl ChunkSocket {
     /// Splits it into what goes in and what comes out.
-    #[must_use]
     pub fn split(
         self,
     ) -> (

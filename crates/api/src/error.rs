@@ -95,3 +95,16 @@ impl axum::response::IntoResponse for ErrorInfo {
         (self.kind.status(), axum::Json(ErrorBody { error: self })).into_response()
     }
 }
+
+/// An error with its sources, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(next) = source {
+        text.push_str(": ");
+        text.push_str(&next.to_string());
+        source = next.source();
+    }
+    text
+}

@@ -26,16 +26,17 @@ pub fn parse(text: &str) -> Option<Parts> {
     let prefix = fields.next()?;
     let id = fields.next()?.to_owned();
     let secret = fields.next()?.to_owned();
-    let pin = fields.next().unwrap_or_default().to_owned();
+    let pin = fields.next();
     let hex = |s: &str, len: usize| s.len() == len && s.bytes().all(|b| b.is_ascii_hexdigit());
     let right = hex(&id, 12)
         && hex(&secret, 64)
         && fields.next().is_none()
         && match prefix {
-            API_PREFIX => pin.is_empty(),
-            JOIN_PREFIX => hex(&pin, 64),
+            API_PREFIX => pin.is_none(),
+            JOIN_PREFIX => pin.is_some_and(|pin| hex(pin, 64)),
             _ => false,
         };
+    let pin = pin.unwrap_or_default().to_owned();
     right.then_some(Parts { id, secret, pin })
 }
 

@@ -169,6 +169,8 @@ pub struct StackDetail {
     pub stack: StackRow,
     /// Its services.
     pub services: Vec<ServiceRow>,
+    /// Its named volumes, by Docker's name.
+    pub volumes: Vec<String>,
     /// Index of the newest change of the stack: for `check_version`.
     pub version: Index,
 }
@@ -333,6 +335,8 @@ pub struct LogQuery {
     pub service: String,
     /// Slot; 0 is all.
     pub n: u32,
+    /// Only this incarnation; 0 is all that there are.
+    pub incarnation: u64,
     /// Go on with new lines.
     pub follow: bool,
     /// Last lines of each instance; `None` is all.
