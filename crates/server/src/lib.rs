@@ -1,1 +1,177 @@
-//! server
+//! The server: API, control loops, agents' sessions, over one store. Its death stops deploys and
+//! nothing else.
+//!
+//! ```text
+//!            http ──Proposal──▶ store ──watch──▶ follow ──▶ Cluster ─┬─▶ reconcile ──Proposal──▶ store
+//!  agents ──status──▶ hosts ──────▲                                  └─▶ hosts ──Publication──▶ agents
+//! ```
+
+mod authority;
+mod boot;
+mod events;
+mod follow;
+mod hosts;
+mod http;
+mod joiner;
+mod listen;
+mod preview;
+mod reconcile;
+mod rows;
+mod state;
+
+pub use authority::{Authority, AuthorityError};
+pub use http::document;
+
+use api::link::Switchboard;
+use ipnet::Ipv4Net;
+use model::host::Environment;
+use model::time::Clock;
+use state::{Parts, Shared};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::{Store, codec};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// What a server is started with.
+#[derive(Debug)]
+pub struct Options {
+    /// Folder of certificates, the token file and short-lived files.
+    pub dir: PathBuf,
+    /// Range of the managed network, used at the first start only.
+    pub subnet: Ipv4Net,
+    /// Further names and addresses for the server's certificate.
+    pub names: Vec<String>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store.
+    #[error("the state cannot be read or written")]
+    Store(#[from] store::Error),
+    /// The certificates.
+    #[error("the certificates cannot be used")]
+    Authority(#[from] AuthorityError),
+    /// TLS.
+    #[error("tls cannot be set up")]
+    Tls(#[from] api::tls::TlsError),
+    /// The state was written and cannot be read back.
+    #[error("the environment was written and is not there")]
+    NoEnvironment,
+    /// The token file.
+    #[error("token file {} cannot be {what}", path.display())]
+    TokenFile {
+        /// Which.
+        path: PathBuf,
+        /// read or written.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A server that is ready to run.
+#[derive(Debug)]
+pub struct Server<S> {
+    shared: Shared<S>,
+    switchboard: Switchboard,
+    arrivals: tokio::sync::mpsc::Receiver<api::link::Arrival>,
+    /// Path of the admin token's file.
+    pub token_file: PathBuf,
+}
+
+impl<S: Store> Server<S> {
+    /// Loads the state; at the first start founds the environment. The admin token is made when
+    /// its file is missing or not known to the store.
+    ///
+    /// # Errors
+    /// `Error`: nothing is served then.
+    pub async fn open(store: S, options: Options) -> Result<Self, Error> {
+        let Options { dir, subnet, names, clock } = options;
+        let (mut cluster, mut epoch) = codec::cluster(&store).await?;
+        if cluster.environment().is_none() {
+            let founding = boot::found(boot::environment(subnet));
+            store.txn(codec::encode(&founding)?).await?;
+            (cluster, epoch) = codec::cluster(&store).await?;
+        }
+        let environment = cluster.environment().cloned().ok_or(Error::NoEnvironment)?;
+        let token_file = dir.join("admin.token");
+        let text = match std::fs::read_to_string(&token_file) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => {
+                return Err(Error::TokenFile { path: token_file, what: "read", source });
+            }
+        };
+        if !boot::is_known(&cluster, &text) {
+            let (text, proposal) = boot::admin_token(&environment, clock.now());
+            write_private(&token_file, &text)?;
+            store.txn(codec::encode(&proposal)?).await?;
+            (cluster, epoch) = codec::cluster(&store).await?;
+        }
+        let authority = Authority::open(&dir, &environment.id, &names)?;
+        let (switchboard, arrivals) = Switchboard::new();
+        let hosts = hosts::Hosts::new(switchboard.clone());
+        let parts = Parts { store, authority, hosts, epoch, scratch: dir, clock, cluster };
+        Ok(Self { shared: Shared::new(parts), switchboard, arrivals, token_file })
+    }
+
+    /// The environment.
+    #[must_use]
+    pub fn environment(&self) -> Option<Arc<Environment>> {
+        self.shared.cluster().environment().cloned()
+    }
+
+    /// Where links meet this server, for an agent in the same process.
+    #[must_use]
+    pub fn switchboard(&self) -> Switchboard {
+        self.switchboard.clone()
+    }
+
+    /// SHA-256 of the CA certificate, for join tokens and https clients.
+    #[must_use]
+    pub fn pin(&self) -> String {
+        self.shared.authority.pin.clone()
+    }
+
+    /// Serves until the future is dropped. Without a socket (simulation) there is no API.
+    ///
+    /// # Errors
+    /// `Error::Tls` when the certificates cannot be used.
+    pub async fn run(self, socket: Option<TcpListener>) -> Result<(), Error> {
+        let Self { shared, switchboard, arrivals, .. } = self;
+        let mut tasks = JoinSet::new();
+        if let Some(socket) = socket {
+            tasks.spawn(listen::Listener::new(&shared, switchboard)?.run(socket));
+        }
+        tasks.spawn(follow::run(shared.clone()));
+        tasks.spawn(hosts::accept(shared.clone(), arrivals));
+        tasks.spawn(reconcile::run(shared));
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_private(path: &Path, text: &str) -> Result<(), Error> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(|source| Error::TokenFile { path: path.to_owned(), what: "written", source })
+}

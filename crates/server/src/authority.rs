@@ -1,0 +1,95 @@
+//! The cluster's own CA and the server's certificate, kept in the data folder (0600).
+
+use api::tls::{self, Identity, TlsError};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// Certificates that the server works with.
+#[derive(Clone)]
+pub struct Authority {
+    /// The CA.
+    pub ca: Identity,
+    /// The server's certificate.
+    pub server: Identity,
+    /// SHA-256 of the CA certificate.
+    pub pin: String,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").field("pin", &self.pin).finish_non_exhaustive()
+    }
+}
+
+/// Why the certificates are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// A file cannot be read or written.
+    #[error("certificate file {} cannot be {what}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// read or written.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A certificate cannot be made or read.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+impl Authority {
+    /// Makes a CA and a server certificate without keeping them, for tests and simulation.
+    ///
+    /// # Errors
+    /// `AuthorityError::Tls`.
+    pub fn make(environment: &str, names: &[String]) -> Result<Self, AuthorityError> {
+        Self::with_ca(tls::make_ca(environment)?, names)
+    }
+
+    fn with_ca(ca: Identity, names: &[String]) -> Result<Self, AuthorityError> {
+        let server = tls::make_server(&ca, names)?;
+        let pin = tls::pin(&ca.chain_pem)?;
+        Ok(Self { ca, server, pin })
+    }
+
+    /// Reads the CA from `dir`, or makes it there. The server's certificate is made anew at every
+    /// start, for the names that it has now.
+    ///
+    /// # Errors
+    /// `AuthorityError`.
+    pub fn open(dir: &Path, environment: &str, names: &[String]) -> Result<Self, AuthorityError> {
+        let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
+        if certificate.exists() && key.exists() {
+            let ca = Identity { chain_pem: read(&certificate)?, key_pem: read(&key)? };
+            return Self::with_ca(ca, names);
+        }
+        let ca = tls::make_ca(environment)?;
+        write(&key, &ca.key_pem)?;
+        write(&certificate, &ca.chain_pem)?;
+        Self::with_ca(ca, names)
+    }
+}
+
+fn read(path: &Path) -> Result<String, AuthorityError> {
+    std::fs::read_to_string(path).map_err(|source| AuthorityError::File {
+        path: path.to_owned(),
+        what: "read",
+        source,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), AuthorityError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options
+        .open(path)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()
+        })
+        .map_err(|source| AuthorityError::File { path: path.to_owned(), what: "written", source })
+}

@@ -1,0 +1,63 @@
+//! The HTTP API: a handler is extract, authorise, call, render. Routes are `api::routes`.
+
+mod admin;
+mod auth;
+mod events;
+mod hosts;
+mod instances;
+mod openapi;
+mod relay;
+mod services;
+mod stacks;
+
+pub(crate) use auth::allowed;
+pub use openapi::document;
+
+use crate::state::Shared;
+use api::routes;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use model::limits::API_BODY_BYTES_MAX;
+use store::Store;
+
+/// All routes. Everything but `PING` needs a token.
+pub(crate) fn router<S: Store>(shared: Shared<S>) -> Router {
+    let guarded = Router::new()
+        .route(routes::STATUS, get(admin::status::<S>))
+        .route(routes::OPENAPI, get(openapi::get))
+        .route(routes::BACKUP, get(admin::backup::<S>))
+        .route(routes::STACKS, get(stacks::list::<S>))
+        .route(
+            routes::STACK,
+            get(stacks::show::<S>).put(stacks::put::<S>).delete(stacks::remove::<S>),
+        )
+        .route(routes::STACK_PLAN, post(stacks::plan::<S>))
+        .route(routes::SERVICE, get(services::show::<S>).delete(services::remove::<S>))
+        .route(routes::SERVICE_SCALE, post(services::scale::<S>))
+        .route(routes::SERVICE_RESTART, post(services::restart::<S>))
+        .route(routes::SERVICE_STOP, post(services::stop::<S>))
+        .route(routes::SERVICE_START, post(services::start::<S>))
+        .route(routes::INSTANCES, get(instances::list::<S>))
+        .route(routes::EVENTS, get(events::list::<S>))
+        .route(routes::HOSTS, get(hosts::list::<S>))
+        .route(routes::HOST_TOKENS, post(hosts::token::<S>))
+        .route(routes::LOGS, get(relay::logs::<S>))
+        .route(routes::EXEC, get(relay::exec::<S>))
+        .route(routes::STATS, get(relay::stats::<S>))
+        .route(routes::PULL, post(relay::pull::<S>))
+        .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
+        .route(routes::BUILD, post(relay::build::<S>).layer(DefaultBodyLimit::disable()))
+        .layer(axum::middleware::from_fn_with_state(shared.clone(), auth::require::<S>));
+    Router::new()
+        .route(routes::PING, get(admin::ping::<S>))
+        .merge(guarded)
+        .fallback(unknown)
+        .with_state(shared)
+}
+
+async fn unknown(uri: ::http::Uri) -> api::error::ErrorInfo {
+    let routes = routes::OPENAPI;
+    api::error::ErrorInfo::not_found(format!("there is no route {}", uri.path()))
+        .hint(format!("all routes are listed in {routes}"))
+}

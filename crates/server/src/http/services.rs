@@ -1,0 +1,113 @@
+//! Services: show, scale, restart, stop, start, remove.
+
+use super::stacks::body;
+use crate::rows;
+use crate::state::Shared;
+use api::error::ErrorInfo;
+use api::routes;
+use api::wire::{Accepted, ScaleRequest, ServiceDetail};
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use model::change::Proposal;
+use model::cluster::Cluster;
+use model::id::{ServiceId, ServiceName, StackName};
+use model::limits::SCALE_MAX;
+use store::Store;
+
+type Place = Path<(String, String)>;
+
+fn service_id(Path((stack, service)): &Place) -> Result<ServiceId, ErrorInfo> {
+    let bad = |e: model::id::InvalidName| ErrorInfo::invalid(e.to_string());
+    Ok(ServiceId {
+        stack: StackName::parse(stack).map_err(bad)?,
+        service: ServiceName::parse(service).map_err(bad)?,
+    })
+}
+
+fn missing(id: &ServiceId) -> ErrorInfo {
+    ErrorInfo::not_found(format!("there is no service {id}"))
+        .hint(format!("see `remuda ps {}`", id.stack))
+}
+
+async fn operate<S: Store>(
+    shared: &Shared<S>,
+    id: &ServiceId,
+    decide: impl Fn(&Cluster, &ServiceId) -> Proposal,
+) -> Result<Json<Accepted>, ErrorInfo> {
+    shared
+        .propose(|cluster, _| {
+            cluster.service(id).ok_or_else(|| missing(id))?;
+            Ok(decide(cluster, id))
+        })
+        .await
+        .map(Json)
+}
+
+/// One service.
+#[utoipa::path(get, path = routes::SERVICE, responses((status = 200, body = ServiceDetail)),
+    params(("stack" = String, Path), ("service" = String, Path)))]
+pub(super) async fn show<S: Store>(
+    State(shared): State<Shared<S>>,
+    place: Place,
+) -> Result<Json<ServiceDetail>, ErrorInfo> {
+    let id = service_id(&place)?;
+    rows::service_detail(&shared.cluster(), &id).map(Json).ok_or_else(|| missing(&id))
+}
+
+/// Sets the scale.
+#[utoipa::path(post, path = routes::SERVICE_SCALE, request_body = ScaleRequest,
+    params(("stack" = String, Path), ("service" = String, Path)),
+    responses((status = 200, body = Accepted)))]
+pub(super) async fn scale<S: Store>(
+    State(shared): State<Shared<S>>,
+    place: Place,
+    request: Result<Json<ScaleRequest>, JsonRejection>,
+) -> Result<Json<Accepted>, ErrorInfo> {
+    let id = service_id(&place)?;
+    let scale = body(request)?.scale;
+    if scale > SCALE_MAX {
+        return Err(ErrorInfo::invalid(format!("scale {scale} is over the limit {SCALE_MAX}")));
+    }
+    operate(&shared, &id, |cluster, id| control::operate::scale(cluster, id, scale)).await
+}
+
+/// Makes every instance anew, a batch at a time, with nothing dropped.
+#[utoipa::path(post, path = routes::SERVICE_RESTART, responses((status = 200, body = Accepted)),
+    params(("stack" = String, Path), ("service" = String, Path)))]
+pub(super) async fn restart<S: Store>(
+    State(shared): State<Shared<S>>,
+    place: Place,
+) -> Result<Json<Accepted>, ErrorInfo> {
+    operate(&shared, &service_id(&place)?, control::operate::restart).await
+}
+
+/// Stops it; its containers are kept.
+#[utoipa::path(post, path = routes::SERVICE_STOP, responses((status = 200, body = Accepted)),
+    params(("stack" = String, Path), ("service" = String, Path)))]
+pub(super) async fn stop<S: Store>(
+    State(shared): State<Shared<S>>,
+    place: Place,
+) -> Result<Json<Accepted>, ErrorInfo> {
+    operate(&shared, &service_id(&place)?, control::operate::stop).await
+}
+
+/// Starts it again.
+#[utoipa::path(post, path = routes::SERVICE_START, responses((status = 200, body = Accepted)),
+    params(("stack" = String, Path), ("service" = String, Path)))]
+pub(super) async fn start<S: Store>(
+    State(shared): State<Shared<S>>,
+    place: Place,
+) -> Result<Json<Accepted>, ErrorInfo> {
+    operate(&shared, &service_id(&place)?, control::operate::start).await
+}
+
+/// Removes it with its containers. Named volumes stay.
+#[utoipa::path(delete, path = routes::SERVICE, responses((status = 200, body = Accepted)),
+    params(("stack" = String, Path), ("service" = String, Path)))]
+pub(super) async fn remove<S: Store>(
+    State(shared): State<Shared<S>>,
+    place: Place,
+) -> Result<Json<Accepted>, ErrorInfo> {
+    operate(&shared, &service_id(&place)?, control::operate::remove_service).await
+}

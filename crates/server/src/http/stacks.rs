@@ -1,0 +1,150 @@
+//! Stacks: list, show, plan, put, remove.
+
+use crate::rows;
+use crate::state::Shared;
+use api::error::{ErrorInfo, Kind};
+use api::routes;
+use api::stream::StreamRequest;
+use api::wire::{Accepted, Plan, StackDetail, StackRequest, StackRow};
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, State};
+use model::id::{HostId, StackName};
+use model::service::{Kind as ServiceKind, Transport};
+use model::stack::StackSpec;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use store::Store;
+
+/// A stack name from a path.
+pub(super) fn stack_name(text: &str) -> Result<StackName, ErrorInfo> {
+    StackName::parse(text).map_err(|e| ErrorInfo::invalid(e.to_string()))
+}
+
+/// A body, or what is wrong with it.
+pub(super) fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ErrorInfo> {
+    body.map(|Json(body)| body).map_err(|rejection| {
+        let kind = match rejection.status() {
+            http::StatusCode::PAYLOAD_TOO_LARGE => Kind::TooLarge,
+            _ => Kind::Invalid,
+        };
+        ErrorInfo::new(kind, rejection.body_text())
+    })
+}
+
+fn missing(name: &StackName) -> ErrorInfo {
+    ErrorInfo::not_found(format!("there is no stack {name}")).hint("see `remuda ls`")
+}
+
+/// All stacks.
+#[utoipa::path(get, path = routes::STACKS, responses((status = 200, body = Vec<StackRow>)))]
+pub(super) async fn list<S: Store>(State(shared): State<Shared<S>>) -> Json<Vec<StackRow>> {
+    let cluster = shared.cluster();
+    Json(cluster.stacks().filter_map(|s| rows::stack_row(&cluster, &s.name)).collect())
+}
+
+/// One stack.
+#[utoipa::path(get, path = routes::STACK, params(("stack" = String, Path)),
+    responses((status = 200, body = StackDetail)))]
+pub(super) async fn show<S: Store>(
+    State(shared): State<Shared<S>>,
+    Path(stack): Path<String>,
+) -> Result<Json<StackDetail>, ErrorInfo> {
+    let name = stack_name(&stack)?;
+    rows::stack_detail(&shared.cluster(), &name).map(Json).ok_or_else(|| missing(&name))
+}
+
+/// What a PUT would do. Nothing is changed.
+#[utoipa::path(post, path = routes::STACK_PLAN, params(("stack" = String, Path)),
+    request_body = StackRequest, responses((status = 200, body = Plan)))]
+pub(super) async fn plan<S: Store>(
+    State(shared): State<Shared<S>>,
+    Path(stack): Path<String>,
+    request: Result<Json<StackRequest>, JsonRejection>,
+) -> Result<Json<Plan>, ErrorInfo> {
+    let name = stack_name(&stack)?;
+    let request = body(request)?;
+    let foreign = foreign_ports(&shared, &request.spec).await;
+    let cluster = shared.cluster();
+    Ok(Json(crate::preview::plan(&cluster, &name, &request, &foreign, shared.now())))
+}
+
+/// Makes the stack as the spec says.
+#[utoipa::path(put, path = routes::STACK, params(("stack" = String, Path)),
+    request_body = StackRequest, responses((status = 200, body = Accepted)))]
+pub(super) async fn put<S: Store>(
+    State(shared): State<Shared<S>>,
+    Path(stack): Path<String>,
+    request: Result<Json<StackRequest>, JsonRejection>,
+) -> Result<Json<Accepted>, ErrorInfo> {
+    let name = stack_name(&stack)?;
+    let request = body(request)?;
+    crate::preview::validate(&request.spec)?;
+    let answer = shared
+        .propose(|cluster, now| {
+            let version = rows::stack_version(cluster, &name);
+            if request.check_version.is_some_and(|expected| expected != version) {
+                return Err(ErrorInfo::new(
+                    Kind::Conflict,
+                    format!("stack {name} changed meanwhile: it is at version {version}"),
+                )
+                .hint("look at it with `remuda plan` and try again"));
+            }
+            let orphans = request.remove_orphans;
+            Ok(control::cluster::diff(cluster, &name, &request.spec, orphans, now).proposal)
+        })
+        .await?;
+    Ok(Json(answer))
+}
+
+/// Removes the stack with its containers. Named volumes stay.
+#[utoipa::path(delete, path = routes::STACK, params(("stack" = String, Path)),
+    responses((status = 200, body = Accepted)))]
+pub(super) async fn remove<S: Store>(
+    State(shared): State<Shared<S>>,
+    Path(stack): Path<String>,
+) -> Result<Json<Accepted>, ErrorInfo> {
+    let name = stack_name(&stack)?;
+    let answer = shared
+        .propose(|cluster, _| {
+            cluster.stack(&name).ok_or_else(|| missing(&name))?;
+            Ok(control::operate::remove_stack(cluster, &name))
+        })
+        .await?;
+    Ok(Json(answer))
+}
+
+/// Host ports of the spec that programs other than ours hold, host by host. A host that does not
+/// answer is left out: its ports are found taken when they are bound, with the same reason.
+async fn foreign_ports<S: Store>(
+    shared: &Shared<S>,
+    spec: &StackSpec,
+) -> BTreeMap<(HostId, Transport, u16), String> {
+    let mut wanted: Vec<(Transport, u16, Option<IpAddr>)> = vec![];
+    for service in spec.services.values() {
+        for port in &service.template.ports {
+            wanted.extend(port.host_port.map(|p| (port.protocol, p, port.host_ip)));
+        }
+        if let ServiceKind::Balancer(balancer) = &service.template.kind {
+            wanted.extend(balancer.rules.iter().map(|r| (Transport::Tcp, r.source_port, None)));
+        }
+    }
+    wanted.sort();
+    wanted.dedup();
+    let mut found = BTreeMap::new();
+    if wanted.is_empty() {
+        return found;
+    }
+    for host in shared.hosts.connected() {
+        let request = StreamRequest::Ports { wanted: wanted.clone() };
+        match shared.hosts.ask::<Vec<api::stream::PortHolder>>(&host, request).await {
+            Ok(holders) => {
+                for holder in holders {
+                    found.insert((host.clone(), holder.transport, holder.port), holder.by);
+                }
+            }
+            Err(error) => tracing::warn!(%host, %error, "ports of the host cannot be asked"),
+        }
+    }
+    found
+}

@@ -1,0 +1,31 @@
+//! Enrolment: a join token is checked, a certificate that names the host is signed.
+
+use crate::http::allowed;
+use crate::state::Shared;
+use api::grpc::{EnrollRequest, EnrollResponse, Enroller};
+use model::record::TokenRole;
+use store::Store;
+
+/// Enrols agents.
+#[derive(Debug)]
+pub(crate) struct Joiner<S>(pub Shared<S>);
+
+impl<S: Clone> Clone for Joiner<S> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<S: Store> Enroller for Joiner<S> {
+    async fn enroll(&self, request: EnrollRequest) -> Result<EnrollResponse, String> {
+        let shared = &self.0;
+        allowed(&shared.cluster(), &request.token, TokenRole::Join, shared.now())
+            .map_err(|error| error.message)?;
+        let host = request.host;
+        let certificate_pem =
+            api::tls::sign_agent(&shared.authority.ca, &request.request_pem, &host)
+                .map_err(|error| api::error::chain(&error))?;
+        tracing::info!(%host, "agent enrolled");
+        Ok(EnrollResponse { host, certificate_pem })
+    }
+}

@@ -1,0 +1,142 @@
+//! The one port: agents over TLS under their own ALPN, the API over TLS, and the API in the clear
+//! only where the listener is on loopback.
+
+use crate::http;
+use crate::joiner::Joiner;
+use crate::state::Shared;
+use api::grpc::LinkServer;
+use api::link::Switchboard;
+use api::tls;
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use store::Store;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::LazyConfigAcceptor;
+
+/// Connections served at the same time; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 4_096;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const KEEPALIVE: Duration = Duration::from_secs(2);
+/// First byte of a TLS handshake record.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Everything that a connection needs.
+#[derive(Debug)]
+pub(crate) struct Listener<S> {
+    router: Router,
+    switchboard: Switchboard,
+    joiner: Joiner<S>,
+    api: Arc<rustls::ServerConfig>,
+    agents: Arc<rustls::ServerConfig>,
+}
+
+impl<S: Store> Listener<S> {
+    /// Prepares routes and TLS.
+    ///
+    /// # Errors
+    /// When a certificate cannot be used.
+    pub(crate) fn new(shared: &Shared<S>, switchboard: Switchboard) -> Result<Self, tls::TlsError> {
+        let authority = &shared.authority;
+        Ok(Self {
+            router: http::router(shared.clone()),
+            switchboard,
+            joiner: Joiner(shared.clone()),
+            api: tls::api_config(&authority.server)?,
+            agents: tls::agent_server_config(&authority.server, &authority.ca.chain_pem)?,
+        })
+    }
+
+    /// Serves a socket for ever.
+    pub(crate) async fn run(self, socket: TcpListener) {
+        let this = Arc::new(self);
+        let mut tasks = JoinSet::new();
+        let plain = socket.local_addr().is_ok_and(|a| a.ip().is_loopback());
+        loop {
+            while tasks.len() >= CONNECTIONS_MAX {
+                tasks.join_next().await;
+            }
+            tokio::select! {
+                accepted = socket.accept() => match accepted {
+                    Ok((tcp, peer)) => {
+                        tasks.spawn(Arc::clone(&this).serve(tcp, peer, plain));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "connection not accepted");
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                },
+                Some(_) = tasks.join_next() => {}
+            }
+        }
+    }
+
+    async fn serve(self: Arc<Self>, tcp: TcpStream, peer: SocketAddr, plain: bool) {
+        let work = async {
+            tcp.set_nodelay(true)?;
+            let mut first = [0];
+            let n = tokio::time::timeout(HANDSHAKE_TIMEOUT, tcp.peek(&mut first)).await??;
+            if n == 0 {
+                return Ok(());
+            }
+            if first[0] == TLS_HANDSHAKE {
+                self.serve_tls(tcp).await
+            } else if plain {
+                serve_api(TokioIo::new(tcp), self.router.clone()).await
+            } else {
+                Err("plain HTTP is refused off loopback: use https".into())
+            }
+        };
+        let result: Result<(), Box<dyn std::error::Error + Send + Sync>> = work.await;
+        if let Err(error) = result {
+            tracing::debug!(%peer, %error, "connection ended");
+        }
+    }
+
+    async fn serve_tls(
+        &self,
+        tcp: TcpStream,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
+        let start = tokio::time::timeout(HANDSHAKE_TIMEOUT, hello).await??;
+        let is_agent = start
+            .client_hello()
+            .alpn()
+            .is_some_and(|mut names| names.any(|name| name == tls::ALPN_AGENT));
+        let config = if is_agent { &self.agents } else { &self.api };
+        let handshake = start.into_stream(Arc::clone(config));
+        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await??;
+        if !is_agent {
+            return serve_api(TokioIo::new(stream), self.router.clone()).await;
+        }
+        let peer = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let peer = peer.and_then(tls::host_of);
+        let service = LinkServer::new(self.switchboard.clone(), self.joiner.clone(), peer);
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(KEEPALIVE)
+            .keep_alive_timeout(KEEPALIVE)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+            .await?;
+        Ok(())
+    }
+}
+
+async fn serve_api<I>(
+    io: TokioIo<I>,
+    router: Router,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+where
+    I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_TIMEOUT)
+        .serve_connection_with_upgrades(io, TowerToHyperService::new(router))
+        .await
+}
