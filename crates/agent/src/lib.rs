@@ -1,1 +1,142 @@
-//! agent
+//! The agent of one host. It chooses nothing: the spec says what to hold, the view what to publish.
+//!
+//! ```text
+//! server ⇄ session ──Publication──▶ reconcile ──actions──▶ engine, network
+//!             ▲                        │  ▲ ◀── events, inspect ── engine
+//!             └────── HostStatus ──────┘  └── view, local ──▶ dataplane process ── reports ──▶
+//! ```
+//!
+//! Its death stops changes on this host and nothing else.
+
+mod act;
+mod dataplane;
+mod drain;
+mod journal;
+mod observe;
+mod reconcile;
+mod session;
+mod streams;
+mod watcher;
+
+pub use crate::dataplane::{DataplaneCommand, DataplanePort, DataplaneState, Local};
+
+use api::link::AgentLink;
+use engine::Engine;
+use journal::Journal;
+use model::id::HostId;
+use model::time::Clock;
+use network::Fabric;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Docker's name of the managed network.
+pub const NETWORK: &str = "remuda";
+/// Its bridge on the host.
+pub const BRIDGE: &str = "remuda0";
+
+/// What an agent is started with.
+#[derive(Debug)]
+pub struct Options<L, E, F> {
+    /// Its host.
+    pub host: HostId,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// The way to the server.
+    pub link: L,
+    /// The container engine.
+    pub engine: E,
+    /// The host's network.
+    pub fabric: F,
+    /// The time.
+    pub clock: Clock,
+    /// How the dataplane is started; `None` when somebody else serves `Agent::dataplane_port`.
+    pub dataplane: Option<DataplaneCommand>,
+}
+
+/// An agent that is ready to run.
+#[derive(Debug)]
+pub struct Agent<L, E, F> {
+    options: Options<L, E, F>,
+    view: watch::Sender<Option<std::sync::Arc<model::view::HostView>>>,
+    local: watch::Sender<Option<std::sync::Arc<Local>>>,
+    state: watch::Sender<DataplaneState>,
+}
+
+impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
+    /// Prepares an agent; nothing is touched yet.
+    #[must_use]
+    pub fn new(options: Options<L, E, F>) -> Self {
+        Self {
+            options,
+            view: watch::Sender::new(None),
+            local: watch::Sender::new(None),
+            state: watch::Sender::new(DataplaneState::default()),
+        }
+    }
+
+    /// The agent's side of the dataplane.
+    #[must_use]
+    pub fn dataplane_port(&self) -> DataplanePort {
+        DataplanePort {
+            view: self.view.subscribe(),
+            local: self.local.subscribe(),
+            state: self.state.clone(),
+        }
+    }
+
+    /// Works until the future is dropped. Containers and dataplane go on after it.
+    pub async fn run(self) {
+        let port = self.dataplane_port();
+        let Self { options, view, local, state } = self;
+        let journal = Journal::new(&options.dir);
+        let publication = watch::Sender::new(journal.read().await);
+        let (containers, seen) = watch::channel(BTreeMap::new());
+        let (status, status_rx) = watch::channel(None);
+        let (own_pids, own_pids_rx) = watch::channel(vec![]);
+        let (hints, hints_rx) = mpsc::channel(watcher::HINTS_MAX);
+        let mut tasks = JoinSet::new();
+        if let Some(command) = options.dataplane {
+            tasks.spawn(dataplane::keep(command, port));
+        }
+        let streams = streams::Streams {
+            engine: options.engine.clone(),
+            fabric: options.fabric.clone(),
+            containers: seen,
+            own_pids: own_pids_rx,
+        };
+        let reconciler = reconcile::Reconciler::new(reconcile::Parts {
+            host: options.host.clone(),
+            dir: options.dir,
+            engine: options.engine.clone(),
+            fabric: options.fabric,
+            clock: options.clock,
+            publication: publication.subscribe(),
+            view,
+            local,
+            dataplane: state.subscribe(),
+            containers,
+            own_pids,
+            status,
+            hints: hints_rx,
+        });
+        let uplink = session::Uplink {
+            host: options.host,
+            link: options.link,
+            journal,
+            streams,
+            publication,
+            status: status_rx,
+        };
+        tasks.spawn(uplink.run());
+        tasks.spawn(watcher::watch(options.engine, hints));
+        tasks.spawn(reconciler.run());
+        // None of them ends by itself; a defect in one ends the agent rather than half of it.
+        if let Some(Err(error)) = tasks.join_next().await
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Carries out actions: each is one or two calls of the engine, and every one may be repeated.
+
+use crate::NETWORK;
+use control::host::{Action, BusyKind};
+use engine::Engine;
+use engine::seen::{PullProgress, SeenContainer};
+use engine::wish::{Attach, CreateRequest};
+use model::container_spec::NetworkMode;
+use model::host_spec::{HostSpec, InstanceSpec};
+use model::id::InstanceId;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What came of an action.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) instance: InstanceId,
+    pub(crate) result: Result<Effect, Failed>,
+}
+
+/// What an action led to.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// The image is here.
+    Pulled,
+    /// A container runs.
+    Started(SeenContainer),
+    /// A container is stopped.
+    Stopped(SeenContainer),
+    /// A container is gone.
+    Gone(String),
+}
+
+/// Why an action failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    pub(crate) why: String,
+    /// A try again would fail the same way.
+    pub(crate) permanent: bool,
+}
+
+impl From<engine::Error> for Failed {
+    fn from(error: engine::Error) -> Self {
+        let permanent = matches!(
+            error,
+            engine::Error::ImageMissing { .. }
+                | engine::Error::Spec { .. }
+                | engine::Error::NameTaken { .. }
+        );
+        Self { why: api::error::chain(&error), permanent }
+    }
+}
+
+/// Which instance an action is about, and how it is called while under way.
+pub(crate) fn subject(action: &Action) -> (&InstanceId, BusyKind) {
+    match action {
+        Action::Pull { instance, .. } => (instance, BusyKind::Pulling),
+        Action::Create { instance } | Action::Start { instance, .. } => {
+            (instance, BusyKind::Starting)
+        }
+        Action::Stop { instance, .. } | Action::Remove { instance, .. } => {
+            (instance, BusyKind::Stopping)
+        }
+    }
+}
+
+/// Carries out one action.
+pub(crate) async fn act<E: Engine>(
+    engine: E,
+    action: Action,
+    spec: Arc<HostSpec>,
+    resolv_dir: PathBuf,
+    progress: mpsc::Sender<(InstanceId, PullProgress)>,
+) -> Done {
+    let instance = subject(&action).0.clone();
+    let result = match action {
+        Action::Pull { image, policy, .. } => {
+            pull(&engine, &instance, &image, policy, progress).await
+        }
+        Action::Create { .. } => create(&engine, &instance, &spec, &resolv_dir).await,
+        Action::Start { container, .. } => started(&engine, &container).await,
+        Action::Stop { container, grace_ms, .. } => stop(&engine, &container, grace_ms).await,
+        Action::Remove { container, .. } => {
+            engine.remove(&container).await.map_err(Failed::from).map(|()| Effect::Gone(container))
+        }
+    };
+    Done { instance, result }
+}
+
+async fn pull<E: Engine>(
+    engine: &E,
+    instance: &InstanceId,
+    image: &str,
+    policy: model::container_spec::PullPolicy,
+    progress: mpsc::Sender<(InstanceId, PullProgress)>,
+) -> Result<Effect, Failed> {
+    let (tx, mut rx) = mpsc::channel(16);
+    let tell = async {
+        while let Some(step) = rx.recv().await {
+            // Progress is for people: what does not fit is not missed.
+            if progress.try_send((instance.clone(), step)).is_err() {
+                tracing::trace!("progress of a pull not shown");
+            }
+        }
+    };
+    let (result, ()) = tokio::join!(engine.pull(image, policy, Some(tx)), tell);
+    result?;
+    Ok(Effect::Pulled)
+}
+
+async fn create<E: Engine>(
+    engine: &E,
+    instance: &InstanceId,
+    spec: &HostSpec,
+    resolv_dir: &Path,
+) -> Result<Effect, Failed> {
+    let missing = || Failed { why: "it is not in the spec any more".into(), permanent: false };
+    let wanted = spec.instances.get(instance).ok_or_else(missing)?;
+    for mount in &wanted.container.mounts {
+        if let model::container_spec::Mount::Volume { name, .. } = mount {
+            let volume = spec.volumes.get(name).cloned().unwrap_or_default();
+            let labels = [(engine::label::ENVIRONMENT.to_owned(), spec.environment.id.clone())];
+            engine.ensure_volume(name, &volume, &labels.into()).await?;
+        }
+    }
+    let request = CreateRequest {
+        name: wanted.container_name.clone(),
+        spec: Arc::clone(&wanted.container),
+        labels: wanted.system_labels.clone(),
+        attach: match wanted.container.network {
+            NetworkMode::Managed => {
+                Attach::Network { name: NETWORK.into(), address: wanted.address }
+            }
+            NetworkMode::Host => Attach::Host,
+            NetworkMode::None => Attach::None,
+        },
+        resolv_conf: resolv_conf(wanted, resolv_dir)?,
+        stop_grace_ms: wanted.stop_grace_ms,
+    };
+    let id = engine.create(&request).await?;
+    started(engine, &id).await
+}
+
+/// The container's own resolv.conf; only those in the managed network get one.
+fn resolv_conf(wanted: &InstanceSpec, dir: &Path) -> Result<Option<PathBuf>, Failed> {
+    if wanted.container.network != NetworkMode::Managed || !wanted.container.dns.is_empty() {
+        return Ok(None);
+    }
+    let mut search = wanted.search.clone();
+    search.extend(wanted.container.dns_search.iter().cloned());
+    let text = network::resolv_conf(&search, &wanted.container.dns_opt);
+    network::write_resolv(dir, &wanted.container_name, &text)
+        .map(Some)
+        .map_err(|e| Failed { why: api::error::chain(&e), permanent: false })
+}
+
+async fn started<E: Engine>(engine: &E, id: &str) -> Result<Effect, Failed> {
+    engine.start(id).await?;
+    let gone = || Failed { why: format!("container {id} went away"), permanent: false };
+    Ok(Effect::Started(engine.inspect(id).await?.ok_or_else(gone)?))
+}
+
+async fn stop<E: Engine>(engine: &E, id: &str, grace_ms: u64) -> Result<Effect, Failed> {
+    engine.stop(id, grace_ms).await?;
+    Ok(match engine.inspect(id).await? {
+        Some(container) => Effect::Stopped(container),
+        None => Effect::Gone(id.to_owned()),
+    })
+}

@@ -1,0 +1,76 @@
+//! When an instance that leaves may be stopped: out of traffic everywhere, nobody holds its DNS
+//! answer any more, and its requests have ended or their time is over. Pure.
+
+use model::limits::DNS_LAME_DUCK_MS;
+use model::time::{Index, Timestamp};
+
+/// The leaving of one instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Drain {
+    /// Since when it is to leave.
+    pub(crate) since: Timestamp,
+    /// First view that says so.
+    pub(crate) view: Index,
+    /// When the dataplane had that view in force.
+    pub(crate) acknowledged: Option<Timestamp>,
+}
+
+/// May it be stopped?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Drained {
+    /// It may.
+    Yes,
+    /// Look again then.
+    At(Timestamp),
+}
+
+impl Drain {
+    /// Notes which view is in force.
+    pub(crate) fn note(&mut self, in_force: Index, now: Timestamp) {
+        if self.acknowledged.is_none() && in_force >= self.view {
+            self.acknowledged = Some(now);
+        }
+    }
+
+    /// May it be stopped, with `active` requests open to it?
+    pub(crate) fn judge(&self, active: u64, drain_ms: u64, now: Timestamp) -> Drained {
+        let over = self.since.plus_ms(drain_ms.max(DNS_LAME_DUCK_MS));
+        if now >= over {
+            return Drained::Yes;
+        }
+        match self.acknowledged {
+            Some(at) => {
+                let quiet = at.plus_ms(DNS_LAME_DUCK_MS);
+                if now < quiet {
+                    Drained::At(quiet.min(over))
+                } else if active == 0 {
+                    Drained::Yes
+                } else {
+                    Drained::At(over)
+                }
+            }
+            None => Drained::At(over),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_waits_for_the_view_then_for_dns_then_for_requests_and_not_for_ever() {
+        let mut drain = Drain { since: Timestamp(0), view: Index(7), acknowledged: None };
+        let judge = |d: &Drain, active, now| d.judge(active, 10_000, Timestamp(now));
+        drain.note(Index(6), Timestamp(50));
+        assert_eq!(judge(&drain, 0, 5_000), Drained::At(Timestamp(10_000)), "no such view yet");
+        drain.note(Index(7), Timestamp(100));
+        drain.note(Index(8), Timestamp(900));
+        assert_eq!(judge(&drain, 0, 1_599), Drained::At(Timestamp(1_600)), "dns answers live on");
+        assert_eq!(judge(&drain, 0, 1_600), Drained::Yes);
+        assert_eq!(judge(&drain, 2, 1_600), Drained::At(Timestamp(10_000)), "requests in flight");
+        assert_eq!(judge(&drain, 2, 10_000), Drained::Yes, "their time is over");
+        let short = drain.judge(0, 0, Timestamp(1_500));
+        assert_eq!(short, Drained::Yes, "no drain still waits for dns");
+    }
+}

@@ -1,0 +1,434 @@
+//! The loop of the host: look, let `control::host::plan` think, act, report. One task owns all of
+//! its state; whatever happens only wakes it.
+
+mod look;
+
+use crate::act::{self, Done, Effect, Failed};
+use crate::dataplane::{DataplaneState, Local};
+use crate::drain::{Drain, Drained};
+use crate::watcher::Hint;
+use crate::{BRIDGE, NETWORK, observe};
+use api::link::Publication;
+use control::host::{Busy, BusyKind, Memo, Seen, SeenInstance};
+use engine::Engine;
+use engine::seen::{PullProgress, SeenContainer};
+use engine::wish::NetworkWish;
+use model::host::HostFacts;
+use model::host_status::HostStatus;
+use model::id::{HostId, InstanceId};
+use model::instance::{Goal, InstanceStatus};
+use model::time::{Clock, Timestamp};
+use model::view::HostView;
+use network::{Fabric, FabricWish};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Everything is looked at again at least this often, whatever the events say.
+const RESYNC: Duration = Duration::from_secs(30);
+/// The network is compared with what is wished this often.
+const NETWORK_PERIOD: Duration = Duration::from_secs(10);
+/// Pause after the network could not be set up.
+const NETWORK_RETRY: Duration = Duration::from_secs(1);
+/// A plan is made at least this often.
+const PERIOD: Duration = Duration::from_secs(5);
+const PROGRESS_MAX: usize = 64;
+
+/// What a reconciler works with.
+pub(crate) struct Parts<E, F> {
+    pub(crate) host: HostId,
+    pub(crate) dir: PathBuf,
+    pub(crate) engine: E,
+    pub(crate) fabric: F,
+    pub(crate) clock: Clock,
+    pub(crate) publication: watch::Receiver<Option<Arc<Publication>>>,
+    pub(crate) view: watch::Sender<Option<Arc<HostView>>>,
+    pub(crate) local: watch::Sender<Option<Arc<Local>>>,
+    pub(crate) dataplane: watch::Receiver<DataplaneState>,
+    pub(crate) containers: watch::Sender<BTreeMap<InstanceId, SeenContainer>>,
+    pub(crate) own_pids: watch::Sender<Vec<u32>>,
+    pub(crate) status: watch::Sender<Option<Arc<HostStatus>>>,
+    pub(crate) hints: mpsc::Receiver<Hint>,
+}
+
+/// What a background look came to.
+enum Look {
+    /// All containers of ours.
+    All(Result<Vec<SeenContainer>, String>),
+    /// One container.
+    One(String, Result<Option<Box<SeenContainer>>, String>),
+    /// The network was made as wished.
+    Network(Result<(), String>),
+    /// Facts of the host.
+    Facts(Box<HostFacts>),
+}
+
+/// The loop's state.
+pub(crate) struct Reconciler<E, F> {
+    parts: Parts<E, F>,
+    /// By instance, as last seen; `None` until the first look.
+    containers: Option<BTreeMap<InstanceId, Vec<SeenContainer>>>,
+    memos: BTreeMap<InstanceId, Memo>,
+    busy: BTreeMap<InstanceId, Busy>,
+    drains: BTreeMap<InstanceId, Drain>,
+    statuses: BTreeMap<InstanceId, InstanceStatus>,
+    facts: HostFacts,
+    engine_problem: String,
+    network_problem: String,
+    resync_wanted: bool,
+    resync_running: bool,
+    network_due: Instant,
+    network_running: bool,
+    network_made: Option<(String, ipnet::Ipv4Net, Vec<std::net::Ipv4Addr>)>,
+    actions: JoinSet<Done>,
+    looks: JoinSet<Look>,
+    progress: mpsc::Sender<(InstanceId, PullProgress)>,
+    progress_rx: mpsc::Receiver<(InstanceId, PullProgress)>,
+}
+
+impl<E: Engine, F: Fabric> Reconciler<E, F> {
+    pub(crate) fn new(parts: Parts<E, F>) -> Self {
+        let (progress, progress_rx) = mpsc::channel(PROGRESS_MAX);
+        Self {
+            parts,
+            containers: None,
+            memos: BTreeMap::new(),
+            busy: BTreeMap::new(),
+            drains: BTreeMap::new(),
+            statuses: BTreeMap::new(),
+            facts: HostFacts::default(),
+            engine_problem: "docker has not been asked yet".into(),
+            network_problem: "the network has not been set up yet".into(),
+            resync_wanted: false,
+            resync_running: false,
+            network_due: Instant::now(),
+            network_running: false,
+            network_made: None,
+            actions: JoinSet::new(),
+            looks: JoinSet::new(),
+            progress,
+            progress_rx,
+        }
+    }
+
+    /// Works for ever.
+    pub(crate) async fn run(mut self) {
+        let mut resync = tokio::time::interval(RESYNC);
+        let mut wake = Instant::now();
+        loop {
+            tokio::select! {
+                changed = self.parts.publication.changed() => if changed.is_err() { return },
+                hint = self.parts.hints.recv() => match hint {
+                    Some(hint) => self.hear(hint),
+                    None => return,
+                },
+                Some(done) = self.actions.join_next() => self.finish(done),
+                Some(look) = self.looks.join_next() => self.learn(look),
+                changed = self.parts.dataplane.changed() => if changed.is_err() { return },
+                Some((id, step)) = self.progress_rx.recv() => self.show(&id, &step),
+                _ = resync.tick() => {
+                    self.resync_wanted = true;
+                    self.look_at_facts();
+                }
+                () = tokio::time::sleep_until(wake) => {}
+            }
+            // What came together is worked on together.
+            while let Ok(hint) = self.parts.hints.try_recv() {
+                self.hear(hint);
+            }
+            while let Some(done) = self.actions.try_join_next() {
+                self.finish(done);
+            }
+            let pause = self.pass();
+            wake = Instant::now() + pause;
+        }
+    }
+
+    fn owner(&self) -> Option<String> {
+        self.parts.publication.borrow().as_ref().map(|p| p.spec.environment.id.clone())
+    }
+
+    fn show(&mut self, id: &InstanceId, step: &PullProgress) {
+        if let Some(busy) = self.busy.get_mut(id).filter(|b| b.kind == BusyKind::Pulling) {
+            busy.progress = match step.current.saturating_mul(100).checked_div(step.total) {
+                Some(percent) => format!("{} {percent} %", step.status),
+                None => step.status.clone(),
+            };
+        }
+    }
+
+    fn finish(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        let done = match done {
+            Ok(done) => done,
+            Err(error) => {
+                // Which one is not known: all that is under way is looked at anew.
+                tracing::error!(%error, "an action ended badly");
+                self.busy.clear();
+                self.resync_wanted = true;
+                return;
+            }
+        };
+        let id = done.instance;
+        let now = self.parts.clock.now();
+        let kind = self.busy.remove(&id).map(|busy| busy.kind);
+        match done.result {
+            Ok(Effect::Pulled) => {
+                let memo = self.memos.entry(id).or_default();
+                memo.pulled = true;
+                memo.error.clear();
+            }
+            Ok(Effect::Started(container)) => {
+                tracing::info!(instance = %id, container = container.id, "container started");
+                self.memos.entry(id.clone()).or_default().note_start();
+                if !container.running() {
+                    // It was over before it was looked at.
+                    let seen = observe::container(&container);
+                    let known = self.known_mut(&container.id).is_some_and(|(_, c)| !c.running());
+                    if !known {
+                        self.memos.entry(id).or_default().note_exit(&seen, now);
+                    }
+                }
+                self.put(container);
+            }
+            Ok(Effect::Stopped(container)) => {
+                tracing::info!(instance = %id, container = container.id, "container stopped");
+                self.put(container);
+            }
+            Ok(Effect::Gone(container)) => {
+                tracing::info!(instance = %id, container, "container gone");
+                self.forget(&container);
+            }
+            Err(Failed { why, permanent }) => {
+                tracing::warn!(instance = %id, error = why, "action failed");
+                self.memos.entry(id).or_default().note_failure(why, permanent, now);
+                if kind != Some(BusyKind::Pulling) {
+                    // It may have happened all the same.
+                    self.resync_wanted = true;
+                }
+            }
+        }
+    }
+
+    /// One pass: views out, drains judged, plan made and begun, status out. Returns the pause.
+    fn pass(&mut self) -> Duration {
+        let now = self.parts.clock.now();
+        let publication = self.parts.publication.borrow_and_update().clone();
+        let state = self.parts.dataplane.borrow_and_update().clone();
+        self.tell_pids(&state);
+        let Some(publication) = publication else {
+            self.report(None, &state);
+            return PERIOD;
+        };
+        let view = Arc::new(publication.view.clone());
+        self.parts.view.send_if_modified(|known| {
+            if known.as_ref() == Some(&view) {
+                return false;
+            }
+            *known = Some(view);
+            true
+        });
+        self.begin_looks(&publication);
+        if self.containers.is_none() {
+            self.report(Some(&publication), &state);
+            return PERIOD;
+        }
+        self.publish_local();
+        let mut wake: Option<Timestamp> = None;
+        let seen = self.seen(&publication, &state, now, &mut wake);
+        let plan = control::host::plan(&publication.spec, &seen, now);
+        let spec = Arc::new(publication.spec.clone());
+        for action in plan.actions {
+            let (instance, kind) = act::subject(&action);
+            self.busy.insert(instance.clone(), Busy { kind, progress: String::new() });
+            let resolv = self.parts.dir.join("resolv");
+            self.actions.spawn(act::act(
+                self.parts.engine.clone(),
+                action,
+                Arc::clone(&spec),
+                resolv,
+                self.progress.clone(),
+            ));
+        }
+        let mut statuses = plan.statuses;
+        for (id, placement) in &publication.spec.balancers {
+            let status = observe::balancer(placement, &state, publication.view.index, now);
+            statuses.insert(id.clone(), status);
+        }
+        self.statuses = statuses
+            .into_iter()
+            .map(|(id, new)| {
+                let kept = observe::keep_time(self.statuses.get(&id), new);
+                (id, kept)
+            })
+            .collect();
+        self.memos.retain(|id, _| publication.spec.instances.contains_key(id));
+        self.report(Some(&publication), &state);
+        let wake = [wake, plan.wake_at].into_iter().flatten().min();
+        let until = wake.map_or(PERIOD, |at| Duration::from_millis(at.since_ms(now).max(1)));
+        until.min(PERIOD)
+    }
+
+    fn tell_pids(&self, state: &DataplaneState) {
+        let pids = vec![std::process::id(), state.pid];
+        self.parts.own_pids.send_if_modified(|known| {
+            let changed = *known != pids;
+            *known = pids;
+            changed
+        });
+    }
+
+    /// Begins the looks that are due: the list of containers, the network.
+    fn begin_looks(&mut self, publication: &Publication) {
+        let environment = &publication.spec.environment;
+        if self.resync_wanted && !self.resync_running && self.engine_problem.is_empty() {
+            self.resync_wanted = false;
+            self.resync_running = true;
+            let (engine, owner) = (self.parts.engine.clone(), environment.id.clone());
+            self.looks.spawn(async move {
+                Look::All(engine.list(&owner).await.map_err(|e| api::error::chain(&e)))
+            });
+        }
+        let addresses: Vec<std::net::Ipv4Addr> = publication
+            .spec
+            .balancers
+            .values()
+            .filter(|placement| placement.goal == Goal::Run)
+            .filter_map(|placement| placement.address)
+            .collect();
+        let wished = (environment.id.clone(), environment.subnet, addresses.clone());
+        let due = self.network_made.as_ref() != Some(&wished) || Instant::now() >= self.network_due;
+        if !due || self.network_running || !self.engine_problem.is_empty() {
+            return;
+        }
+        if Instant::now() < self.network_due && !self.network_problem.is_empty() {
+            return;
+        }
+        self.network_running = true;
+        self.network_made = Some(wished);
+        let labels = [(engine::label::ENVIRONMENT.to_owned(), environment.id.clone())].into();
+        let docker = NetworkWish {
+            name: NETWORK.into(),
+            bridge_name: BRIDGE.into(),
+            subnet: environment.subnet,
+            gateway: model::host::gateway(environment.subnet),
+            ip_range: model::host::docker_range(environment.subnet),
+            labels,
+            mtu: None,
+            options: BTreeMap::new(),
+        };
+        let mut wish = FabricWish::new(&environment.id, BRIDGE, environment.subnet);
+        wish.bridge_addresses = addresses.into_iter().collect();
+        let (engine, fabric) = (self.parts.engine.clone(), self.parts.fabric.clone());
+        self.looks.spawn(async move {
+            let result = async {
+                engine.ensure_network(&docker).await.map_err(|e| api::error::chain(&e))?;
+                let status = fabric.ensure(&wish).await.map_err(|e| api::error::chain(&e))?;
+                for repair in status.repaired {
+                    tracing::info!(%repair, "network set up");
+                }
+                Ok(())
+            };
+            Look::Network(result.await)
+        });
+    }
+
+    /// Everything that the planner wants to know.
+    fn seen(
+        &mut self,
+        publication: &Publication,
+        state: &DataplaneState,
+        now: Timestamp,
+        wake: &mut Option<Timestamp>,
+    ) -> Seen {
+        let troubles = observe::port_troubles(Some(&publication.view), state);
+        let problem = if self.engine_problem.is_empty() {
+            self.network_problem.clone()
+        } else {
+            format!("docker: {}", self.engine_problem)
+        };
+        let mut seen = Seen { instances: BTreeMap::new(), problem };
+        self.drains.retain(|id, _| {
+            publication.spec.instances.get(id).is_some_and(|spec| spec.goal != Goal::Run)
+        });
+        for (id, spec) in &publication.spec.instances {
+            let containers = self.containers.as_ref().and_then(|all| all.get(id));
+            let containers: Vec<_> =
+                containers.into_iter().flatten().map(observe::container).collect();
+            let running = containers.iter().find(|c| c.running);
+            let mut drained = false;
+            if spec.goal != Goal::Run && running.is_some() {
+                let drain = self.drains.entry(id.clone()).or_insert(Drain {
+                    since: now,
+                    view: publication.view.index,
+                    acknowledged: None,
+                });
+                drain.note(state.report.view, now);
+                let active = state.report.active.get(id).copied().unwrap_or(0);
+                match drain.judge(active, spec.drain_ms, now) {
+                    Drained::Yes => drained = true,
+                    Drained::At(at) => *wake = Some(wake.map_or(at, |known| known.min(at))),
+                }
+            }
+            let probe = observe::probe(state, id, running.and_then(|c| c.started_at));
+            seen.instances.insert(
+                id.clone(),
+                SeenInstance {
+                    probe,
+                    busy: self.busy.get(id).cloned(),
+                    memo: self.memos.get(id).cloned().unwrap_or_default(),
+                    drained,
+                    trouble: troubles.get(id).cloned().unwrap_or_default(),
+                    containers,
+                },
+            );
+        }
+        seen
+    }
+
+    /// Sends the status up when it differs from the last one.
+    fn report(&self, publication: Option<&Publication>, state: &DataplaneState) {
+        let mut facts = self.facts.clone();
+        facts.engine_problem.clone_from(&self.engine_problem);
+        facts.dataplane_problem.clone_from(&state.problem);
+        if publication.is_some() && self.engine_problem.is_empty() {
+            facts.network_problem.clone_from(&self.network_problem);
+        }
+        let status = HostStatus {
+            host: self.parts.host.clone(),
+            generation: publication.map(|p| p.spec.generation).unwrap_or_default(),
+            view: state.report.view,
+            facts,
+            instances: self.statuses.clone(),
+        };
+        self.parts.status.send_if_modified(|known| {
+            if known.as_deref() == Some(&status) {
+                return false;
+            }
+            *known = Some(Arc::new(status));
+            true
+        });
+    }
+}
+
+/// Which instance a container of ours is of.
+fn instance_of(container: &SeenContainer) -> Option<InstanceId> {
+    container.instance.as_deref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_known_by_its_label() {
+        let label =
+            |text: &str| SeenContainer { instance: Some(text.into()), ..Default::default() };
+        assert!(instance_of(&label("shop/web#1@4")).is_some());
+        assert!(instance_of(&label("nonsense")).is_none());
+        assert!(instance_of(&SeenContainer::default()).is_none());
+    }
+}

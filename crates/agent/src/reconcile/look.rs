@@ -1,0 +1,253 @@
+//! What the reconciler learns: hints of the engine, looks that came back, containers that changed.
+//! Whatever is learned about containers is told to the dataplane at once.
+
+use super::{Look, NETWORK_PERIOD, NETWORK_RETRY, Reconciler, instance_of};
+use crate::observe;
+use crate::watcher::Hint;
+use engine::Engine;
+use engine::seen::{EngineEvent, EventAction, RunState, SeenContainer};
+use model::host::HostFacts;
+use model::id::InstanceId;
+use network::Fabric;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl<E: Engine, F: Fabric> Reconciler<E, F> {
+    /// A hint of the engine: containers that died are out of traffic at once.
+    pub(super) fn hear(&mut self, hint: Hint) {
+        match hint {
+            Hint::Back => {
+                self.engine_problem.clear();
+                self.resync_wanted = true;
+                self.network_due = Instant::now();
+                self.look_at_facts();
+            }
+            Hint::Away(why) => {
+                if self.engine_problem.is_empty() {
+                    tracing::warn!(error = why, "engine does not answer");
+                }
+                self.engine_problem = why;
+            }
+            Hint::Event(event) => self.note(&event),
+        }
+    }
+
+    fn note(&mut self, event: &EngineEvent) {
+        if event.owner.is_none() || event.owner != self.owner() {
+            return;
+        }
+        let now = self.parts.clock.now();
+        let look = match &event.action {
+            EventAction::Die { exit_code } => {
+                let known = self.known_mut(&event.id);
+                if let Some((id, container)) = known
+                    && container.running()
+                    && container.started_at.is_none_or(|start| event.time() >= start)
+                {
+                    container.state = RunState::Exited;
+                    container.exit_code = Some(*exit_code);
+                    container.finished_at = Some(event.time());
+                    let seen = observe::container(container);
+                    let id = id.clone();
+                    self.memos.entry(id).or_default().note_exit(&seen, now);
+                    self.publish_local();
+                }
+                true
+            }
+            EventAction::HealthStatus(health) => {
+                if let Some((_, container)) = self.known_mut(&event.id) {
+                    container.docker_health = *health;
+                }
+                true
+            }
+            EventAction::Start | EventAction::Oom | EventAction::Pause | EventAction::Destroy => {
+                true
+            }
+            EventAction::Create | EventAction::Rename | EventAction::Other(_) => false,
+        };
+        if look {
+            self.look_at(event.id.clone());
+        }
+    }
+
+    pub(super) fn known_mut(&mut self, id: &str) -> Option<(&InstanceId, &mut SeenContainer)> {
+        self.containers
+            .as_mut()?
+            .iter_mut()
+            .find_map(|(instance, all)| Some((instance, all.iter_mut().find(|c| c.id == id)?)))
+    }
+
+    fn look_at(&mut self, id: String) {
+        let engine = self.parts.engine.clone();
+        self.looks.spawn(async move {
+            let found = engine.inspect(&id).await.map_err(|e| api::error::chain(&e));
+            let found = found.map(|container| container.map(Box::new));
+            Look::One(id, found)
+        });
+    }
+
+    pub(super) fn look_at_facts(&mut self) {
+        let (engine, fabric) = (self.parts.engine.clone(), self.parts.fabric.clone());
+        self.looks.spawn(async move {
+            let mut facts = HostFacts {
+                agent_version: env!("CARGO_PKG_VERSION").into(),
+                ..HostFacts::default()
+            };
+            if let Ok(host) = fabric.facts().await {
+                facts.hostname = host.hostname;
+                facts.kernel = host.kernel;
+                facts.address = host.address.map(|a| a.to_string()).unwrap_or_default();
+            }
+            if let Ok(info) = engine.info().await {
+                facts.docker_version = info.version;
+                facts.cpus = info.cpus;
+                facts.memory = info.memory;
+            }
+            Look::Facts(Box::new(facts))
+        });
+    }
+
+    pub(super) fn learn(&mut self, look: Result<Look, tokio::task::JoinError>) {
+        match look {
+            Ok(Look::All(result)) => {
+                self.resync_running = false;
+                match result {
+                    Ok(all) => self.replace_all(all),
+                    Err(why) => {
+                        self.resync_wanted = true;
+                        self.engine_problem = why;
+                    }
+                }
+            }
+            Ok(Look::One(_, Ok(Some(container)))) => self.put(*container),
+            Ok(Look::One(id, Ok(None))) => self.forget(&id),
+            Ok(Look::One(_, Err(why))) => {
+                tracing::debug!(error = why, "container cannot be looked at");
+                self.resync_wanted = true;
+            }
+            Ok(Look::Network(result)) => {
+                self.network_running = false;
+                self.network_due = Instant::now() + NETWORK_PERIOD;
+                match result {
+                    Ok(()) => self.network_problem.clear(),
+                    Err(why) => {
+                        if self.network_problem != why {
+                            tracing::warn!(error = why, "network is not as wished");
+                        }
+                        self.network_problem = why;
+                        self.network_made = None;
+                        self.network_due = Instant::now() + NETWORK_RETRY;
+                    }
+                }
+            }
+            Ok(Look::Facts(facts)) => {
+                let docker = std::mem::take(&mut self.facts.docker_version);
+                self.facts = *facts;
+                if self.facts.docker_version.is_empty() {
+                    self.facts.docker_version = docker;
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a look ended badly");
+                self.resync_running = false;
+                self.network_running = false;
+                self.resync_wanted = true;
+            }
+        }
+    }
+
+    /// Takes over a whole list; what changed meanwhile is looked at one by one anyway.
+    fn replace_all(&mut self, all: Vec<SeenContainer>) {
+        let first = self.containers.is_none();
+        let mut containers: BTreeMap<InstanceId, Vec<SeenContainer>> = BTreeMap::new();
+        for container in all {
+            let Some(id) = instance_of(&container) else { continue };
+            if first {
+                let memo = self.memos.entry(id.clone()).or_default();
+                memo.pulled = true;
+                memo.starts = u32::from(container.started_at.is_some());
+            }
+            containers.entry(id).or_default().push(container);
+        }
+        for (id, before) in self.containers.take().unwrap_or_default() {
+            let now = self.parts.clock.now();
+            for old in before.iter().filter(|old| old.running()) {
+                let ended = containers
+                    .get(&id)
+                    .and_then(|all| all.iter().find(|c| c.id == old.id))
+                    .filter(|new| !new.running());
+                if let Some(ended) = ended {
+                    let seen = observe::container(ended);
+                    self.memos.entry(id.clone()).or_default().note_exit(&seen, now);
+                }
+            }
+        }
+        self.containers = Some(containers);
+        self.publish_local();
+    }
+
+    pub(super) fn put(&mut self, container: SeenContainer) {
+        let Some(id) = instance_of(&container) else { return };
+        if container.owner != self.owner() {
+            return;
+        }
+        let now = self.parts.clock.now();
+        let Some(containers) = &mut self.containers else { return };
+        let all = containers.entry(id.clone()).or_default();
+        match all.iter_mut().find(|known| known.id == container.id) {
+            Some(known) => {
+                if known.running() && !container.running() {
+                    let seen = observe::container(&container);
+                    self.memos.entry(id).or_default().note_exit(&seen, now);
+                }
+                *known = container;
+            }
+            None => all.push(container),
+        }
+        self.publish_local();
+    }
+
+    pub(super) fn forget(&mut self, container: &str) {
+        let Some(containers) = &mut self.containers else { return };
+        for all in containers.values_mut() {
+            all.retain(|known| known.id != container);
+        }
+        containers.retain(|_, all| !all.is_empty());
+        self.publish_local();
+    }
+
+    pub(super) fn publish_local(&mut self) {
+        let Some(containers) = &self.containers else { return };
+        // An instance of the spec without a container does not run: the dataplane must know.
+        let none = vec![];
+        let publication = self.parts.publication.borrow().clone();
+        let missing: Vec<InstanceId> = publication
+            .iter()
+            .flat_map(|p| p.spec.instances.keys())
+            .filter(|id| !containers.contains_key(*id))
+            .cloned()
+            .collect();
+        let mut local = observe::local(containers.iter());
+        local.extend(observe::local(missing.iter().map(|id| (id, &none))));
+        self.parts.local.send_if_modified(|known| {
+            if known.as_deref() == Some(&local) {
+                return false;
+            }
+            *known = Some(Arc::new(local));
+            true
+        });
+        let running = |all: &Vec<SeenContainer>| {
+            all.iter().find(|c| c.running()).or_else(|| all.first()).cloned()
+        };
+        let by_instance: BTreeMap<InstanceId, SeenContainer> =
+            containers.iter().filter_map(|(id, all)| Some((id.clone(), running(all)?))).collect();
+        self.parts.containers.send_if_modified(|known| {
+            if *known == by_instance {
+                return false;
+            }
+            *known = by_instance;
+            true
+        });
+    }
+}

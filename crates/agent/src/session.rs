@@ -1,0 +1,124 @@
+//! The session with the server: dialled again and again, publications fenced and journaled,
+//! status sent latest-wins. Nothing is removed because the server is away.
+
+use crate::journal::Journal;
+use crate::streams::Streams;
+use api::link::{AgentLink, Down, Hello, Publication, Session, Up};
+use engine::Engine;
+use model::host_status::HostStatus;
+use model::id::HostId;
+use network::Fabric;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// The leading edge leaves at once, what follows waits this long.
+const STATUS_WINDOW: Duration = Duration::from_millis(20);
+
+/// Everything that the session moves.
+pub(crate) struct Uplink<L, E, F> {
+    pub(crate) host: HostId,
+    pub(crate) link: L,
+    pub(crate) journal: Journal,
+    pub(crate) streams: Streams<E, F>,
+    /// Newest publication, for the reconciler.
+    pub(crate) publication: watch::Sender<Option<Arc<Publication>>>,
+    /// Newest status, from the reconciler.
+    pub(crate) status: watch::Receiver<Option<Arc<HostStatus>>>,
+}
+
+/// Is a publication newer than what is known? Within an epoch generations only grow.
+fn is_newer(known: Option<&Publication>, new: &Publication) -> bool {
+    known.is_none_or(|known| {
+        known.epoch != new.epoch || known.spec.generation <= new.spec.generation
+    })
+}
+
+impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
+    /// Keeps a session for ever.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = BACKOFF_MIN;
+        loop {
+            let hello =
+                Hello { host: self.host.clone(), version: env!("CARGO_PKG_VERSION").into() };
+            match self.link.connect(hello).await {
+                Ok(session) => {
+                    tracing::info!(host = %self.host, "session with the server begun");
+                    backoff = BACKOFF_MIN;
+                    self.serve(session).await;
+                    tracing::warn!(host = %self.host, "session with the server ended");
+                }
+                Err(error) => tracing::warn!(host = %self.host, %error, "no session"),
+            }
+            // Full jitter, so that a thousand agents do not come back at once.
+            tokio::time::sleep(backoff.mul_f64(rand::random_range(0.5..1.0))).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    async fn serve(&mut self, mut session: Session) {
+        let mut tasks = JoinSet::new();
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        // A new server knows nothing of what the last one was told.
+        self.status.mark_changed();
+        loop {
+            tokio::select! {
+                down = session.down.recv() => match down {
+                    Some(Down::Publish(publication)) => self.accept(publication).await,
+                    Some(Down::Open { stream, request }) => {
+                        let (link, streams) = (self.link.clone(), self.streams.clone());
+                        tasks.spawn(async move {
+                            match link.attach(stream).await {
+                                Ok(duplex) => streams.serve(request, duplex).await,
+                                Err(error) => tracing::warn!(%error, "stream not opened"),
+                            }
+                        });
+                    }
+                    None => return,
+                },
+                changed = self.status.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let status = self.status.borrow_and_update().clone();
+                    if let Some(status) = status {
+                        let message = Up::Status(Box::new((*status).clone()));
+                        if session.up.send(message).await.is_err() {
+                            return;
+                        }
+                        tokio::time::sleep(STATUS_WINDOW).await;
+                    }
+                }
+                _ = heartbeat.tick() => {
+                    if session.up.send(Up::Heartbeat).await.is_err() {
+                        return;
+                    }
+                }
+                Some(ended) = tasks.join_next() => if let Err(error) = ended {
+                    tracing::error!(%error, "stream task ended badly");
+                }
+            }
+        }
+    }
+
+    async fn accept(&self, publication: Arc<Publication>) {
+        if publication.spec.host != self.host {
+            tracing::error!(host = %publication.spec.host, "publication of another host refused");
+            return;
+        }
+        let known = self.publication.borrow().clone();
+        if !is_newer(known.as_deref(), &publication) {
+            tracing::warn!(
+                generation = publication.spec.generation.0,
+                "publication of an older generation refused"
+            );
+            return;
+        }
+        self.journal.write(&publication).await;
+        self.publication.send_replace(Some(publication));
+    }
+}
