@@ -1,0 +1,231 @@
+//! The command line: what there is, and which function does it.
+
+mod apply;
+mod backup;
+mod build;
+mod client;
+mod config;
+mod doctor;
+mod down;
+mod events;
+mod exec;
+mod host;
+mod list;
+mod logs;
+mod place;
+mod run;
+mod service;
+mod source;
+mod status;
+mod stats;
+mod watch;
+
+use crate::exit::Outcome;
+use crate::role;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Turns Docker hosts into a microservice platform: compose files go in, running, discovered,
+/// health-checked and balanced services come out.
+#[derive(Debug, Parser)]
+#[command(name = "remuda", version, max_term_width = 100, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  sudo remuda dev                     start everything on this machine
+  remuda up -f compose.yaml -p shop   make the stack run, wait until it is healthy
+  remuda ps shop                      its instances, and why one is not ready
+  remuda svc scale shop/web 5
+  remuda logs -f shop/web
+  remuda down shop
+
+Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not allowed, 5 conflict or blocked,
+  6 rollout failed (what served before goes on), 7 timed out (it goes on), 10 plan has changes,
+  130 interrupted.";
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// How results are written.
+    #[arg(short, long, global = true, env = "REMUDA_OUTPUT", value_enum, default_value = "table")]
+    pub output: Format,
+    /// Context of ~/.config/remuda/config.yaml.
+    #[arg(short, long, global = true, env = "REMUDA_CONTEXT")]
+    pub context: Option<String>,
+    /// URL of the server, e.g. http://127.0.0.1:7600.
+    #[arg(long, global = true, env = "REMUDA_ADDR")]
+    pub addr: Option<String>,
+    /// API token.
+    #[arg(long, global = true, env = "REMUDA_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// SHA-256 of the server's CA certificate, for https.
+    #[arg(long, global = true, env = "REMUDA_CA")]
+    pub ca: Option<String>,
+    /// More detail; again for more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Only errors and results.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// No colours.
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// For people with wide terminals.
+    Wide,
+    /// For programs: the API's objects.
+    Json,
+    /// Names only, a line each.
+    Name,
+}
+
+/// Everything that there is.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Server, agent and dataplane on this machine: a laptop or a single host
+    Dev(role::dev::DevArgs),
+    /// The server: API, control loops, state
+    Server(role::server::ServerArgs),
+    /// The agent of this host
+    Agent(role::agent::AgentArgs),
+    /// The dataplane of this host (started by the agent)
+    #[command(hide = true)]
+    Dataplane(role::dataplane::DataplaneArgs),
+    /// Make a stack run as its compose files say, and wait until it is healthy
+    Up(apply::UpArgs),
+    /// Show what `up` would do; exit code 10 when there are changes
+    Plan(apply::PlanArgs),
+    /// Remove a stack; named volumes stay
+    Down(down::DownArgs),
+    /// List stacks
+    Ls,
+    /// List instances, with the reason of each that is not ready
+    Ps(list::PsArgs),
+    /// Show logs of a stack, a service or an instance
+    Logs(logs::LogsArgs),
+    /// Run a command in an instance
+    Exec(exec::ExecArgs),
+    /// Run an image once, show its output, take its exit code
+    Run(run::RunArgs),
+    /// Show cpu, memory and network use
+    Stats(stats::StatsArgs),
+    /// Print the merged and interpolated compose file
+    Config(config::ConfigArgs),
+    /// Build the images of a stack that have a `build:`
+    Build(build::BuildArgs),
+    /// Pull the images of a stack, or one image
+    Pull(build::PullArgs),
+    /// Copy the state, or put a copy back
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
+    /// Show what happened
+    Events(events::EventsArgs),
+    /// Show and change services
+    #[command(subcommand)]
+    Svc(service::ServiceCommand),
+    /// Show hosts, make join tokens
+    #[command(subcommand)]
+    Host(host::HostCommand),
+    /// Look for what would keep Remuda from working here
+    Doctor(doctor::DoctorArgs),
+    /// Show every role; with --wait until all answer
+    Status(status::StatusArgs),
+    /// Print completions for a shell
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+/// Compose files and how they are read.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Source {
+    /// Compose file; several are merged in order; `-` is stdin
+    #[arg(short, long = "file", env = "REMUDA_FILE", value_delimiter = ':')]
+    pub files: Vec<PathBuf>,
+    /// Name of the stack [default: `name:` of the file, else the folder's name]
+    #[arg(
+        short = 'p',
+        long = "project",
+        visible_alias = "stack",
+        short_alias = 's',
+        env = "REMUDA_PROJECT"
+    )]
+    pub project: Option<String>,
+    /// File with variables, instead of .env
+    #[arg(long = "env-file")]
+    pub env_files: Vec<PathBuf>,
+    /// Profile to switch on
+    #[arg(long = "profile", env = "REMUDA_PROFILES", value_delimiter = ',')]
+    pub profiles: Vec<String>,
+    /// Keys that are unknown or not carried out yet are errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+impl Cli {
+    /// Is it a role that runs on, rather than a command?
+    #[must_use]
+    pub(crate) fn is_role(&self) -> bool {
+        match &self.command {
+            Command::Dev(args) => args.command.is_none(),
+            Command::Server(_) | Command::Agent(_) | Command::Dataplane(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The command's failure, with its exit code.
+pub(crate) async fn run(cli: Cli) -> Outcome {
+    let global = cli.global;
+    match cli.command {
+        Command::Dev(args) => role::dev::run(&global, args).await,
+        Command::Server(args) => role::server::run(args).await,
+        Command::Agent(args) => role::agent::run(args).await,
+        Command::Dataplane(args) => role::dataplane::run(args).await,
+        Command::Up(args) => apply::up(&global, args).await,
+        Command::Plan(args) => apply::plan(&global, args).await,
+        Command::Down(args) => down::run(&global, args).await,
+        Command::Ls => list::stacks(&global).await,
+        Command::Ps(args) => list::instances(&global, args).await,
+        Command::Logs(args) => logs::run(&global, args).await,
+        Command::Exec(args) => exec::run(&global, args).await,
+        Command::Run(args) => run::run(&global, args).await,
+        Command::Stats(args) => stats::run(&global, args).await,
+        Command::Config(args) => config::run(&global, args),
+        Command::Build(args) => build::build(&global, args).await,
+        Command::Pull(args) => build::pull(&global, args).await,
+        Command::Backup(command) => backup::run(&global, command).await,
+        Command::Events(args) => events::run(&global, args).await,
+        Command::Svc(command) => service::run(&global, command).await,
+        Command::Host(command) => host::run(&global, command).await,
+        Command::Doctor(args) => doctor::run(&global, args).await,
+        Command::Status(args) => status::run(&global, args).await,
+        Command::Completion { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "remuda", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Version => {
+            status::version(&global).await;
+            Ok(())
+        }
+    }
+}

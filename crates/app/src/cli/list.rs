@@ -1,0 +1,128 @@
+//! `ls` and `ps`.
+
+use super::client::client;
+use super::place::Place;
+use super::{Format, Global, watch};
+use crate::exit::Outcome;
+use crate::output::{self, Cell, Colour};
+use api::routes;
+use api::wire::{InstanceRow, StackRow};
+use clap::Args;
+
+/// Options of `ps`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  remuda ps
+  remuda ps shop/web
+  remuda ps -o json shop | jq '.[] | select(.ready | not) | .reason'")]
+pub(crate) struct PsArgs {
+    /// stack, stack/service or stack/service#n [default: all]
+    place: Option<Place>,
+    /// Name of the stack, as in `up`
+    #[arg(short = 'p', long = "project", short_alias = 's', conflicts_with = "place")]
+    project: Option<Place>,
+    /// Show it again at every change
+    #[arg(short, long)]
+    watch: bool,
+}
+
+/// `remuda ls`.
+///
+/// # Errors
+/// What the server says.
+pub(super) async fn stacks(global: &Global) -> Outcome {
+    let rows: Vec<StackRow> = client(global)?.get(routes::STACKS).await?;
+    match global.output {
+        Format::Json => output::json(&rows),
+        Format::Name => rows.iter().for_each(|row| output::line(row.name.as_str())),
+        Format::Table | Format::Wide => {
+            let cells: Vec<Vec<Cell>> = rows
+                .iter()
+                .map(|row| {
+                    vec![
+                        row.name.to_string().into(),
+                        Cell::status(&row.status),
+                        row.services.to_string().into(),
+                        format!("{}/{}", row.ready, row.wanted).into(),
+                        row.reason.clone().into(),
+                    ]
+                })
+                .collect();
+            output::table(&["STACK", "STATUS", "SERVICES", "READY", "REASON"], &cells);
+        }
+    }
+    Ok(())
+}
+
+/// `remuda ps`.
+///
+/// # Errors
+/// Exit code 3 when the stack or service is not there.
+pub(super) async fn instances(global: &Global, args: PsArgs) -> Outcome {
+    let client = client(global)?;
+    let place = args.place.or(args.project).unwrap_or_default();
+    let mut after = 0;
+    loop {
+        let wait = if after == 0 { 0 } else { 60_000 };
+        let page = watch::page(&client, &place.stack, after, wait).await?;
+        after = page.index.0;
+        if !place.stack.is_empty() && page.services.is_empty() {
+            let path = routes::fill(routes::STACK, &[&place.stack]);
+            let _exists: serde_json::Value = client.get(&path).await?;
+        }
+        let rows: Vec<&InstanceRow> = page
+            .instances
+            .iter()
+            .filter(|row| place.service.is_empty() || row.service == place.service)
+            .filter(|row| place.n == 0 || row.n == place.n)
+            .collect();
+        if rows.is_empty() && !place.service.is_empty() {
+            let path = routes::fill(routes::SERVICE, &[&place.stack, &place.service]);
+            let _exists: serde_json::Value = client.get(&path).await?;
+        }
+        if args.watch && output::is_live() {
+            output::raw_note("\x1b[H\x1b[2J");
+        }
+        print(global, &rows);
+        if !args.watch {
+            return Ok(());
+        }
+    }
+}
+
+fn print(global: &Global, rows: &[&InstanceRow]) {
+    match global.output {
+        Format::Json => return output::json(&rows),
+        Format::Name => return rows.iter().for_each(|row| output::line(&row.name)),
+        Format::Table | Format::Wide => {}
+    }
+    let wide = global.output == Format::Wide;
+    let cells: Vec<Vec<Cell>> = rows
+        .iter()
+        .map(|row| {
+            let mut cells: Vec<Cell> = vec![
+                row.name.clone().into(),
+                Cell::status(&row.status),
+                Cell::status(&row.health.to_string()),
+                format!("r{}", row.revision).into(),
+                row.address.clone().into(),
+                row.ports.join(", ").into(),
+                row.host.clone().into(),
+            ];
+            if wide {
+                cells.push(row.image.clone().into());
+                cells.push(row.container_name.clone().into());
+                cells.push(row.container_id.chars().take(12).collect::<String>().into());
+                cells.push(row.restarts.to_string().into());
+            }
+            cells.push(Cell::painted(Colour::Dim, row.reason.clone()));
+            cells
+        })
+        .collect();
+    let mut heading = vec!["INSTANCE", "STATUS", "HEALTH", "REV", "ADDRESS", "PORTS", "HOST"];
+    if wide {
+        heading.extend(["IMAGE", "CONTAINER", "ID", "RESTARTS"]);
+    }
+    heading.push("REASON");
+    output::table(&heading, &cells);
+}

@@ -1,0 +1,306 @@
+//! Waiting for services with their progress shown: a live tree on a terminal, a line for each
+//! change elsewhere.
+
+use super::Global;
+use crate::exit::{Failure, INTERRUPTED, Outcome, ROLLOUT_FAILED, TIMED_OUT};
+use crate::output::{self, Colour};
+use api::client::Client;
+use api::error::{ErrorInfo, Kind};
+use api::routes;
+use api::wire::{InstancePage, InstanceRow, LogLine, ServiceRow};
+use futures_util::StreamExt as _;
+use http::Method;
+use model::record::Rollout;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+/// What is waited for.
+#[derive(Debug)]
+pub(super) struct Goal {
+    /// The stack.
+    pub stack: String,
+    /// `stack/service` of each that must be healthy.
+    pub services: Vec<String>,
+    /// Longest wait.
+    pub timeout: Duration,
+}
+
+/// How far a goal is.
+#[derive(Debug, PartialEq)]
+enum Verdict {
+    Waiting,
+    Done,
+    Failed(Vec<String>),
+}
+
+fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
+    let mut failed = vec![];
+    let mut done = true;
+    for name in &goal.services {
+        let Some(service) = page.services.iter().find(|s| s.name == *name) else {
+            done = false;
+            continue;
+        };
+        if matches!(service.rollout, Rollout::Failed { .. }) {
+            failed.push(name.clone());
+        }
+        let rows = page.instances.iter().filter(|row| in_service(row, name));
+        let all_settled = rows
+            .clone()
+            .all(|row| row.ready || row.status == "completed" || row.status == "stopped");
+        let healthy = matches!(service.status.as_str(), "healthy" | "stopped");
+        let counted = service.status == "stopped" || rows.count() == service.scale as usize;
+        done &= healthy && all_settled && counted;
+    }
+    if !failed.is_empty() {
+        Verdict::Failed(failed)
+    } else if done {
+        Verdict::Done
+    } else {
+        Verdict::Waiting
+    }
+}
+
+fn in_service(row: &InstanceRow, name: &str) -> bool {
+    name.split_once('/')
+        .is_some_and(|(stack, service)| row.stack == stack && row.service == service)
+}
+
+/// The state of a stack, once it is newer than `after` or `wait_ms` is over.
+///
+/// # Errors
+/// What the server says.
+pub(super) async fn page(
+    client: &Client,
+    stack: &str,
+    after: u64,
+    wait_ms: u64,
+) -> Result<InstancePage, ErrorInfo> {
+    let stack = routes::encode(stack);
+    let path = format!("{}?stack={stack}&after={after}&wait_ms={wait_ms}", routes::INSTANCES);
+    client.get(&path).await
+}
+
+/// Waits until every service of the goal is healthy, its progress shown.
+///
+/// # Errors
+/// Exit code 6 when a rollout failed, with check, last result and log lines; 7 when the time is
+/// over; 130 on Ctrl-C. What was begun goes on in the last two.
+pub(super) async fn until_healthy(global: &Global, client: &Client, goal: &Goal) -> Outcome {
+    let mut screen = Screen::new(global);
+    let deadline = Instant::now() + goal.timeout;
+    let mut after = 0;
+    loop {
+        let step = tokio::select! {
+            page = page(client, &goal.stack, after, 1_000) => page,
+            _ = tokio::signal::ctrl_c() => {
+                screen.finish();
+                return Err(Failure::Message {
+                    code: INTERRUPTED,
+                    message: format!("interrupted; {} goes on", goal.stack),
+                    hint: format!("see `remuda ps {}`", goal.stack),
+                });
+            }
+        };
+        match step {
+            Ok(page) => {
+                after = page.index.0;
+                screen.show(goal, &page);
+                match judge(goal, &page) {
+                    Verdict::Done => {
+                        screen.finish();
+                        return Ok(());
+                    }
+                    Verdict::Failed(services) => {
+                        screen.finish();
+                        explain(client, &page, &services).await;
+                        return Err(Failure::Code(ROLLOUT_FAILED));
+                    }
+                    Verdict::Waiting => {}
+                }
+            }
+            // A server that restarts comes back; the rollout goes on meanwhile.
+            Err(error) if error.kind == Kind::Unavailable && Instant::now() < deadline => {
+                screen.line(&error.message);
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        if Instant::now() >= deadline {
+            screen.finish();
+            return Err(Failure::Message {
+                code: TIMED_OUT,
+                message: format!(
+                    "{} is not healthy after {:?}; it goes on",
+                    goal.stack, goal.timeout
+                ),
+                hint: format!("see `remuda ps {}`", goal.stack),
+            });
+        }
+    }
+}
+
+/// Says why a rollout failed: the reason, the instance, its last lines, what to type next.
+async fn explain(client: &Client, page: &InstancePage, services: &[String]) {
+    for name in services {
+        let Some(service) = page.services.iter().find(|s| s.name == *name) else { continue };
+        let why = match &service.rollout {
+            Rollout::Failed { why, .. } => why.clone(),
+            Rollout::Done | Rollout::Running { .. } => String::new(),
+        };
+        let serving = match service.serving {
+            0 => "nothing serves".to_owned(),
+            n => format!("{n} of the version before go on serving"),
+        };
+        output::complain(
+            &format!("rollout of {name} to revision {} failed: {why}", service.revision),
+            "",
+        );
+        output::note(&format!("  {serving}"));
+        let guilty = page
+            .instances
+            .iter()
+            .find(|row| in_service(row, name) && row.revision == service.revision && !row.ready);
+        if let Some(row) = guilty {
+            output::note(&format!("  {} is {}: {}", row.name, row.status, row.reason));
+            last_lines(client, row).await;
+        }
+        output::note(&format!(
+            "  next: remuda logs {name}, remuda events {name}, then remuda up again"
+        ));
+    }
+}
+
+async fn last_lines(client: &Client, row: &InstanceRow) {
+    let path = format!(
+        "{}?stack={}&service={}&n={}&incarnation={}&tail=20",
+        routes::LOGS,
+        row.stack,
+        row.service,
+        row.n,
+        row.incarnation
+    );
+    let Ok(mut lines) = client.lines::<LogLine>(Method::GET, &path, None).await else { return };
+    let mut kept: Vec<String> = vec![];
+    while let Some(Ok(line)) = lines.next().await {
+        kept.push(line.line);
+    }
+    let skip = kept.len().saturating_sub(20);
+    for line in &kept[skip..] {
+        output::note(&format!(
+            "  {} {}",
+            output::paint(Colour::Dim, "|"),
+            output::fit(line, 2_000)
+        ));
+    }
+}
+
+/// How a row is told in one line.
+fn tell(row: &InstanceRow) -> String {
+    let word = if row.ready && row.health == model::health::Health::Healthy {
+        "healthy"
+    } else {
+        row.status.as_str()
+    };
+    let reason = if row.reason.is_empty() { String::new() } else { format!("  {}", row.reason) };
+    format!("{}{reason}", output::paint(output::status_colour(word), word))
+}
+
+/// Shows progress: redraws on a terminal, adds lines elsewhere.
+struct Screen {
+    live: bool,
+    quiet: bool,
+    drawn: usize,
+    told: BTreeMap<String, String>,
+}
+
+impl Screen {
+    fn new(global: &Global) -> Self {
+        Self { live: output::is_live(), quiet: global.quiet, drawn: 0, told: BTreeMap::new() }
+    }
+
+    fn show(&mut self, goal: &Goal, page: &InstancePage) {
+        if self.quiet {
+            return;
+        }
+        if self.live {
+            self.redraw(&tree(goal, page));
+            return;
+        }
+        for row in &page.instances {
+            let key = format!("{}@{}", row.name, row.incarnation);
+            let text = tell(row);
+            if self.told.get(&key) != Some(&text) {
+                self.line(&format!("{} r{} {text}", row.name, row.revision));
+                self.told.insert(key, text);
+            }
+        }
+    }
+
+    /// One line of progress with the time, off terminals.
+    fn line(&mut self, text: &str) {
+        if self.quiet || self.live {
+            return;
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at = model::time::Timestamp(i64::try_from(now.as_millis()).unwrap_or(0));
+        output::note(&format!("{} {text}", output::utc(at)));
+    }
+
+    fn redraw(&mut self, lines: &[String]) {
+        let mut out = String::new();
+        if self.drawn > 0 {
+            out.push_str(&format!("\x1b[{}A", self.drawn));
+        }
+        out.push_str("\x1b[J");
+        for line in lines {
+            out.push_str(line);
+            out.push('\n');
+        }
+        self.drawn = lines.len();
+        output::raw_note(&out);
+    }
+
+    fn finish(&mut self) {
+        self.drawn = 0;
+    }
+}
+
+/// Most lines that are redrawn; more would scroll.
+const TREE_LINES_MAX: usize = 30;
+
+fn tree(goal: &Goal, page: &InstancePage) -> Vec<String> {
+    let columns = output::columns();
+    let mut lines = vec![];
+    for service in page.services.iter().filter(|s| goal.services.contains(&s.name)) {
+        lines.push(service_line(service));
+        for row in page.instances.iter().filter(|row| in_service(row, &service.name)) {
+            let text = format!("  #{:<3} r{:<3} ", row.n, row.revision);
+            let room = columns.saturating_sub(text.len() + 2);
+            let reason = output::fit(&row.reason, room.saturating_sub(14));
+            let short = InstanceRow { reason, ..row.clone() };
+            lines.push(format!("{text}{}", tell(&short)));
+        }
+    }
+    if lines.len() > TREE_LINES_MAX {
+        // The services' own lines say enough of a big stack.
+        lines = page
+            .services
+            .iter()
+            .filter(|s| goal.services.contains(&s.name))
+            .map(service_line)
+            .take(TREE_LINES_MAX)
+            .collect();
+    }
+    lines
+}
+
+fn service_line(service: &ServiceRow) -> String {
+    let word = output::paint(output::status_colour(&service.status), &service.status);
+    let mut line = format!("{}  {word}  {}/{}", service.name, service.ready, service.scale);
+    if let Some(reason) = service.reasons.first() {
+        line.push_str("  ");
+        line.push_str(&output::fit(reason, output::columns().saturating_sub(line.len())));
+    }
+    line
+}

@@ -1,0 +1,147 @@
+//! `remuda server`: API, loops and state.
+
+use super::{clock, failed, make_private_dir, told_to_stop};
+use crate::exit::{Failure, Outcome};
+use crate::output;
+use crate::paths::{self, Context};
+use clap::Args;
+use ipnet::Ipv4Net;
+use model::host::Environment;
+use server::Server;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use store::Sqlite;
+use tokio::net::TcpListener;
+
+/// Options of `server`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  remuda server
+  remuda host token create       then, on a host: remuda agent --join ADDRESS --token TOKEN")]
+pub(crate) struct ServerArgs {
+    /// Data folder
+    #[arg(long, env = "REMUDA_DATA_DIR", default_value = paths::DATA_DIR)]
+    pub data_dir: PathBuf,
+    /// Address of API and agents' link; off loopback only TLS is spoken
+    #[arg(long, env = "REMUDA_LISTEN", default_value = paths::API_LISTEN)]
+    pub listen: SocketAddr,
+    /// Range of the managed network, used at the first start
+    #[arg(long, env = "REMUDA_SUBNET", default_value = "10.42.0.0/16")]
+    pub subnet: Ipv4Net,
+    /// Further names and addresses for the server's certificate
+    #[arg(long)]
+    pub name: Vec<String>,
+}
+
+/// A server that is open and bound.
+pub(super) struct Opened {
+    pub(super) server: Server<Sqlite>,
+    pub(super) socket: TcpListener,
+}
+
+/// Opens the state, binds the port, writes the context of the CLI.
+pub(super) async fn open(args: &ServerArgs, context: &str) -> Outcome<Opened> {
+    check_subnet(args.subnet)?;
+    make_private_dir(&args.data_dir)?;
+    let dir = args.data_dir.join("server");
+    make_private_dir(&dir)?;
+    let store = Sqlite::open(&dir)
+        .await
+        .map_err(|e| failed(&format!("the state in {} cannot be opened", dir.display()), &e))?;
+    let mut names = args.name.clone();
+    if !args.listen.ip().is_loopback() && !args.listen.ip().is_unspecified() {
+        names.push(args.listen.ip().to_string());
+    }
+    names.push(super::hostname());
+    let options = server::Options { dir, subnet: args.subnet, names, clock: clock() };
+    let server = Server::open(store, options).await.map_err(|e| failed("server", &e))?;
+    let socket = TcpListener::bind(args.listen).await.map_err(|e| {
+        Failure::error(format!("the API cannot listen on {}: {e}", args.listen)).hint(
+            "is another remuda running? `remuda doctor` shows who holds the port; \
+             --listen takes another one",
+        )
+    })?;
+    let environment =
+        server.environment().ok_or_else(|| Failure::error("the state has no environment"))?;
+    write_environment(&args.data_dir, &environment)?;
+    write_context(&server, args.listen, context)?;
+    Ok(Opened { server, socket })
+}
+
+fn check_subnet(subnet: Ipv4Net) -> Outcome {
+    if subnet.prefix_len() > 24 || subnet.prefix_len() < 8 {
+        return Err(Failure::usage(format!("subnet {subnet} must be between /8 and /24")));
+    }
+    if subnet.network() != subnet.addr() {
+        return Err(Failure::usage(format!("subnet {subnet} has host bits set"))
+            .hint(format!("did you mean {}?", subnet.trunc())));
+    }
+    Ok(())
+}
+
+fn write_context(server: &Server<Sqlite>, listen: SocketAddr, name: &str) -> Outcome {
+    let token = std::fs::read_to_string(&server.token_file)?;
+    let mut at = listen;
+    if at.ip().is_unspecified() {
+        at.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    let context = if listen.ip().is_loopback() {
+        Context { server: format!("http://{at}"), token, ca: String::new() }
+    } else {
+        Context { server: format!("https://{at}"), token, ca: server.pin() }
+    };
+    let file = paths::config_file();
+    paths::write_context(&file, name, context)?;
+    let mut contexts = paths::read_contexts(&file)?;
+    if contexts.current != name && contexts.contexts.len() == 1 {
+        name.clone_into(&mut contexts.current);
+    }
+    Ok(())
+}
+
+/// File that tells `dev down` and `doctor` the environment without the store.
+fn environment_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("environment")
+}
+
+fn write_environment(data_dir: &Path, environment: &Environment) -> Outcome {
+    paths::write_private(
+        &environment_file(data_dir),
+        &format!("{}\n{}\n", environment.id, environment.subnet),
+    )
+}
+
+/// Environment id of a data folder; `None` when nothing was ever started with it.
+pub(crate) fn read_environment(data_dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(environment_file(data_dir)).ok()?;
+    text.lines().next().filter(|id| !id.is_empty()).map(str::to_owned)
+}
+
+/// Range of the managed network of a data folder; the usual one when nothing was started there.
+pub(crate) fn read_subnet(data_dir: &Path) -> Ipv4Net {
+    let text = std::fs::read_to_string(environment_file(data_dir)).unwrap_or_default();
+    let usual = Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 42, 0, 0), 16);
+    text.lines().nth(1).and_then(|line| line.parse().ok()).unwrap_or(usual)
+}
+
+/// `remuda server`.
+///
+/// # Errors
+/// Why it does not start.
+pub(crate) async fn run(args: ServerArgs) -> Outcome {
+    let opened = open(&args, "local").await?;
+    output::note(&format!(
+        "remuda server {} listens on {}; token file {}",
+        env!("CARGO_PKG_VERSION"),
+        args.listen,
+        opened.server.token_file.display()
+    ));
+    output::note(&format!(
+        "to join a host: remuda agent --join {} --token $(remuda host token create)",
+        args.listen
+    ));
+    tokio::select! {
+        result = opened.server.run(Some(opened.socket)) => result.map_err(|e| failed("server", &e)),
+        stopped = told_to_stop() => Ok(stopped?),
+    }
+}

@@ -1,0 +1,24 @@
+//! Logs: on stderr, for roles only; commands speak through `output`.
+
+use crate::cli::Cli;
+use tracing_subscriber::EnvFilter;
+
+/// Sets up logs by `-v`, `-q` and `REMUDA_LOG`.
+pub(crate) fn init(cli: &Cli) {
+    crate::output::set_colour(cli.global.no_color);
+    let default = match (cli.is_role(), cli.global.verbose) {
+        (true, 0) => "info",
+        (false, 0) => "off",
+        (_, 1) => "info,remuda=debug",
+        (_, 2) => "debug",
+        (_, _) => "trace",
+    };
+    let filter = EnvFilter::try_from_env("REMUDA_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let ansi = crate::output::is_live() && !cli.global.no_color;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .with_target(false)
+        .init();
+}
