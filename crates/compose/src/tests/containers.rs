@@ -76,7 +76,7 @@ fn mounts_have_many_forms() {
     for (written, expected) in [
         ("['./a:/b']", bind("/p/a", "/b", false)),
         ("['../a:/b:ro']", bind("/a", "/b", true)),
-        ("['~/a:/b']", bind("/home/me/a", "/b", false)),
+        ("['~/a:/b']", bind("/srv/me/a", "/b", false)),
         ("[/var/run/x.sock:/x]", bind("/var/run/x.sock", "/x", false)),
         ("[/data]", Mount::Anonymous { target: "/data".into() }),
         (
@@ -94,7 +94,7 @@ fn mounts_have_many_forms() {
             Mount::Tmpfs { target: "/t".into(), size: 1 << 20, mode: Some(0o1777) },
         ),
     ] {
-        let mounts = web(&format!("volumes: {written}")).env("HOME", "/home/me").container().mounts;
+        let mounts = web(&format!("volumes: {written}")).env("HOME", "/srv/me").container().mounts;
         assert_eq!(mounts, [expected], "{written}");
     }
     let tmpfs = web("tmpfs: /run:size=64k,mode=700").container().mounts;
