@@ -78,10 +78,17 @@ async fn talk(
         }
         Ok(())
     });
-    tokio::select! {
-        Some(ended) = reader.join_next() => ended.unwrap_or_else(|e| Err(io::Error::other(e))),
-        result = write(&mut to, report) => result,
+    let written = tokio::select! {
+        Some(ended) = reader.join_next() => {
+            return ended.unwrap_or_else(|e| Err(io::Error::other(e)));
+        }
+        written = write(&mut to, report) => written,
+    };
+    // Who hears nothing more may still have said something.
+    while let Some(ended) = reader.join_next().await {
+        ended.unwrap_or_else(|e| Err(io::Error::other(e)))?;
     }
+    written
 }
 
 async fn write(to: &mut OwnedWriteHalf, mut report: watch::Receiver<Report>) -> io::Result<()> {
