@@ -100,7 +100,7 @@ fn build(node: &Node, canon: &mut Canon<'_>) -> Option<Node> {
         && let Some(text) = context.as_text()
         && !is_remote(text)
     {
-        *context = Node::text(context.place, canon.paths.absolute(canon.sources, context)?);
+        *context = paths::absolute(context, canon)?;
     }
     Some(node)
 }

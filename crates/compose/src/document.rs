@@ -12,6 +12,8 @@ use crate::yaml::{Key, Map, Mark, Node};
 pub(crate) struct Document {
     pub(crate) file: u32,
     pub(crate) name: Option<Node>,
+    /// Paths of files to load before it.
+    pub(crate) includes: Vec<Node>,
     pub(crate) services: Map,
     pub(crate) volumes: Map,
     pub(crate) networks: Map,
@@ -24,6 +26,7 @@ impl Document {
         Self {
             file,
             name: None,
+            includes: vec![],
             services: Map::default(),
             volumes: Map::default(),
             networks: Map::default(),
@@ -71,8 +74,13 @@ pub(crate) fn read(
     if sources.is_legacy(file) {
         let is_service = |k: &Key, n: &Node| match &*k.text {
             "version" => n.as_map().is_some(),
+            // Of Rancher's catalog.
+            ".catalog" => false,
             name => !name.starts_with("x-"),
         };
+        if let Some(key) = top.key(".catalog") {
+            report.warn(key.place, ".catalog is not carried out yet: its questions are not asked");
+        }
         let services = top.iter().filter(|(k, n)| is_service(k, n));
         let services = services.map(|(k, n)| (k.clone(), n.clone())).collect();
         warn_misspelt(&services, report);
@@ -81,6 +89,7 @@ pub(crate) fn read(
     }
     check_top(top, report);
     out.name = top.get("name").filter(|n| !n.is_null()).cloned();
+    out.includes = top.get("include").map(|n| includes(n, report)).unwrap_or_default();
     let mut section = |name: &str| match top.get(name) {
         None => Map::default(),
         Some(node) if node.is_null() => Map::default(),
@@ -106,6 +115,37 @@ pub(crate) fn read(
         *files = each(files, |map| file_of(map, sources, paths));
     }
     out
+}
+
+/// The paths of `include`: a list of paths, or of maps with `path`.
+fn includes(node: &Node, report: &mut Report) -> Vec<Node> {
+    let mut out = vec![];
+    let alone = [node.clone()];
+    for item in node.as_list().unwrap_or(&alone) {
+        let path = match item.as_map() {
+            Some(map) => {
+                keys_of_include(map, report);
+                map.get("path")
+            }
+            None => Some(item),
+        };
+        let paths = path.map_or(&[][..], |p| p.as_list().unwrap_or(std::slice::from_ref(p)));
+        if paths.is_empty() || paths.iter().any(|p| p.as_text().is_none()) {
+            report
+                .error(item.place, format!("include has {} in it", item.kind()))
+                .expected("a path, or a map with path");
+            continue;
+        }
+        out.extend(paths.iter().cloned());
+    }
+    out
+}
+
+fn keys_of_include(map: &Map, report: &mut Report) {
+    for (key, _) in map.iter().filter(|(k, _)| &*k.text != "path") {
+        let message = format!("include: {} is not carried out yet", quoted(&key.text));
+        report.warn(key.place, message).hint("paths resolve beside the included file");
+    }
 }
 
 fn read_services(services: &Map, sources: &Sources, paths: &Paths, report: &mut Report) -> Map {

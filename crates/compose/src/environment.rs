@@ -60,7 +60,6 @@ impl Loader<'_> {
     /// Replaces `env_file`, `label_file` and valueless variables of a canonical service.
     pub(crate) fn resolve_variables(&mut self, service: &mut Map, read: &mut EnvFiles) {
         let mut out = Map::default();
-        let mut budget = limits::COMPOSE_EXPANDED_BYTES_MAX;
         let items = Fields::of(service).items("env_file").to_vec();
         for item in &items {
             let Some(fields) = item.as_map().map(Fields::of) else { continue };
@@ -86,7 +85,7 @@ impl Loader<'_> {
             if !required && !self.files.is_file(Path::new(path)) {
                 continue;
             }
-            self.take_file(path, place, raw, read, &mut out, &mut budget);
+            self.take_file(path, place, raw, read, &mut out);
         }
         let variables = self.variables.clone();
         if let Some(map) = Fields::of(service).map("environment") {
@@ -127,10 +126,9 @@ impl Loader<'_> {
     fn resolve_label_files(&mut self, service: &mut Map, read: &mut EnvFiles) {
         let Some((key, files)) = service.remove("label_file") else { return };
         let mut out = Map::default();
-        let mut budget = limits::COMPOSE_EXPANDED_BYTES_MAX;
         for item in files.as_list().unwrap_or_default() {
             if let Some(path) = item.as_text() {
-                self.take_file(path, item.place, false, read, &mut out, &mut budget);
+                self.take_file(path, item.place, false, read, &mut out);
             }
         }
         if let Some(labels) = Fields::of(service).map("labels") {
@@ -149,7 +147,6 @@ impl Loader<'_> {
         raw: bool,
         read: &mut EnvFiles,
         out: &mut Map,
-        budget: &mut usize,
     ) {
         let at = (PathBuf::from(path), raw);
         if !read.contains_key(&at) {
@@ -164,16 +161,31 @@ impl Loader<'_> {
         let Some(Some(pairs)) = read.get(&at).cloned() else { return };
         let variables = self.variables.clone();
         let (file, pairs) = &*pairs;
+        let max = limits::ENVIRONMENT_MAX;
+        if let Some(pair) = pairs.get(max) {
+            let place = Place { file: *file, line: pair.line, column: 1 };
+            let message = format!("with this variable the file has over {max}");
+            self.report.error(place, message).expected(format!("at most {max} in a service"));
+            return;
+        }
         for pair in pairs {
             let lookup = |name: &str| {
                 let earlier = out.get(name).and_then(Node::as_text).map(str::to_owned);
                 variables.get(name).or(earlier)
             };
-            let value = variables::value(pair, &lookup, budget);
             let place = Place { file: *file, line: pair.line, column: 1 };
-            if let Some(value) = value {
-                out.set(Key::new(place, &pair.key), Node::text(place, value));
-            }
+            let value = variables::value(pair, &lookup, self.budget);
+            let Some(value) = value else { continue };
+            // What a variable costs beside its value.
+            let cost = value.len() + pair.key.len() + 16;
+            let Some(left) = self.budget.checked_sub(cost) else {
+                let max = limits::COMPOSE_EXPANDED_BYTES_MAX;
+                let message = format!("with this variable the stack has over {max} bytes");
+                self.report.error(place, message);
+                return;
+            };
+            self.budget = left;
+            out.set(Key::new(place, &pair.key), Node::text(place, value));
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::scalar;
 use crate::source::Place;
-use crate::yaml::{Map, Node};
+use crate::yaml::{Key, Map, Node};
 use std::collections::BTreeMap;
 
 /// The fields of one map.
@@ -15,6 +15,10 @@ pub(crate) struct Fields<'m> {
 impl<'m> Fields<'m> {
     pub(crate) fn of(map: &'m Map) -> Self {
         Self { map }
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = (&'m Key, &'m Node)> {
+        self.map.iter()
     }
 
     /// A value that is not null.

@@ -156,7 +156,9 @@ const TOP: &[KeyInfo] = &[
     done(Scope::Top, "networks", ObjectMap(Scope::Network)),
     done(Scope::Top, "secrets", ObjectMap(Scope::File)),
     done(Scope::Top, "configs", ObjectMap(Scope::File)),
-    later(Scope::Top, "include", Any, "name the other file with a further -f"),
+    done(Scope::Top, "include", Any),
+    later(Scope::Top, ".catalog", Any, "its questions are not asked"),
+    later(Scope::Top, "catalog", Any, "its questions are not asked"),
     later(Scope::Top, "models", Any, "nothing is made for it"),
 ];
 

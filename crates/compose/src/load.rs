@@ -133,15 +133,18 @@ fn take_env_files(options: &LoadOptions, loader: &mut Loader<'_>) {
         }
     }
     for (path, shown) in named {
-        if let Some((_, pairs)) = loader.env_file_pairs(&path, &shown, false) {
-            Arc::make_mut(&mut loader.variables).take(pairs);
+        let Some((file, pairs)) = loader.env_file_pairs(&path, &shown, false) else { continue };
+        if !Arc::make_mut(&mut loader.variables).take(pairs, &mut loader.budget) {
+            let place = Place { file, line: 1, column: 1 };
+            let max = limits::COMPOSE_EXPANDED_BYTES_MAX;
+            loader.report.error(place, format!("its variables have over {max} bytes"));
         }
     }
 }
 
 fn gather(options: &LoadOptions, loader: &mut Loader<'_>) -> Option<Parts> {
     let documents = documents(options, loader);
-    if loader.report.failed() && documents.is_empty() {
+    if documents.is_empty() {
         return None;
     }
     let mut whole = merged(&documents, loader);
@@ -179,6 +182,7 @@ fn documents(options: &LoadOptions, loader: &mut Loader<'_>) -> Vec<Arc<Document
     }
     let mut out: Vec<Arc<Document>> = vec![];
     let main = first_folder(options, loader.files);
+    loader.main_folder = Some(main.clone());
     for file in &options.files {
         let stdin = file == Path::new("-");
         let path = if stdin { file.clone() } else { loader.files.absolute(file) };
@@ -189,6 +193,7 @@ fn documents(options: &LoadOptions, loader: &mut Loader<'_>) -> Vec<Arc<Document
         };
         let shown = file.display().to_string();
         if let Some(document) = loader.document(&path, &shown, &folder, None) {
+            loader.included(&document, &mut vec![path], &mut out);
             out.push(document);
         }
     }
@@ -200,6 +205,13 @@ fn merged(documents: &[Arc<Document>], loader: &mut Loader<'_>) -> Whole {
     let mut out = Whole::default();
     for document in documents {
         let mut services = Map::default();
+        if document.services.len() > limits::STACK_SERVICES_MAX {
+            let place = Place { file: document.file, line: 1, column: 1 };
+            let message = format!("there are {} services", document.services.len());
+            let max = limits::STACK_SERVICES_MAX;
+            loader.report.error(place, message).expected(format!("at most {max}"));
+            continue;
+        }
         for (key, node) in document.services.iter() {
             let node = if node.mark == Mark::Reset {
                 Some(node.clone())
@@ -210,12 +222,12 @@ fn merged(documents: &[Arc<Document>], loader: &mut Loader<'_>) -> Whole {
                 services.set(key.clone(), node);
             }
         }
-        let report = &mut loader.report;
-        out.services = merge::named(&out.services, &services, report);
-        out.volumes = merge::named(&out.volumes, &document.volumes, report);
-        out.networks = merge::named(&out.networks, &document.networks, report);
-        out.secrets = merge::named(&out.secrets, &document.secrets, report);
-        out.configs = merge::named(&out.configs, &document.configs, report);
+        let (report, merger) = (&mut loader.report, &mut loader.merger);
+        out.services = merger.named(&out.services, &services, report);
+        out.volumes = merger.named(&out.volumes, &document.volumes, report);
+        out.networks = merger.named(&out.networks, &document.networks, report);
+        out.secrets = merger.named(&out.secrets, &document.secrets, report);
+        out.configs = merger.named(&out.configs, &document.configs, report);
     }
     for map in
         [&mut out.services, &mut out.volumes, &mut out.networks, &mut out.secrets, &mut out.configs]

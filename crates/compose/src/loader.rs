@@ -6,7 +6,7 @@ use crate::diagnostic::{Report, quoted};
 use crate::document::{self, Document};
 use crate::files::{Files, ReadError};
 use crate::interpolate::{Expander, Malformed};
-use crate::merge;
+use crate::merge::Merger;
 use crate::source::{Place, Source, Sources};
 use crate::variables::Variables;
 use crate::yaml::{self, Key, Map, Node, Value};
@@ -22,7 +22,13 @@ pub(crate) struct Loader<'a> {
     pub(crate) report: Report,
     pub(crate) variables: Arc<Variables>,
     pub(crate) paths: Paths,
-    budget: usize,
+    pub(crate) merger: Merger,
+    /// Folder of the first file of the command line.
+    pub(crate) main_folder: Option<PathBuf>,
+    /// Bytes that expanded variables may still have.
+    pub(crate) budget: usize,
+    /// Bytes of files that may still be read.
+    unread: usize,
     documents: BTreeMap<PathBuf, Option<Arc<Document>>>,
     /// Services whose `extends` failed.
     pub(crate) partial: BTreeSet<String>,
@@ -39,7 +45,10 @@ impl<'a> Loader<'a> {
             report: Report::new(strict),
             variables: Arc::new(variables),
             paths: Paths { home },
+            merger: Merger::default(),
+            main_folder: None,
             budget: limits::COMPOSE_EXPANDED_BYTES_MAX,
+            unread: limits::COMPOSE_EXPANDED_BYTES_MAX,
             documents: BTreeMap::new(),
             partial: BTreeSet::new(),
             unset: BTreeSet::new(),
@@ -75,15 +84,21 @@ impl<'a> Loader<'a> {
             self.report.file_error(shown.to_owned(), message);
             return None;
         }
-        let max = limits::COMPOSE_FILE_BYTES_MAX;
+        let max = limits::COMPOSE_FILE_BYTES_MAX.min(self.unread);
         let bytes = match self.files.read(path, max) {
-            Ok(bytes) => bytes,
+            Ok(bytes) => {
+                self.unread -= bytes.len();
+                bytes
+            }
             Err(error) => {
                 self.unreadable(shown, asked, &error);
                 return None;
             }
         };
-        let file = self.sources.add(Source::new(shown, path, folder));
+        let mut source = Source::new(shown, path, folder);
+        source.compose_folder =
+            self.main_folder.clone().filter(|main| asked.is_none() && *main != folder);
+        let file = self.sources.add(source);
         let text = self.text(file, &bytes)?;
         let root = yaml::parse(&text, file, &mut self.report)?;
         let root = self.expand(&root);
@@ -264,7 +279,7 @@ impl<'a> Loader<'a> {
             }
         }
         let own_map = own.as_map()?;
-        let merged = merge::maps(&base_map, own_map, "", &mut self.report);
+        let merged = self.merger.maps(&base_map, own_map, "", &mut self.report);
         Some(Node { mark: node.mark, ..Node::map(node.place, merged) })
     }
 
@@ -304,6 +319,48 @@ impl<'a> Loader<'a> {
             return None;
         }
         self.extended(document, base, chain)
+    }
+
+    /// Reads what a document includes, into the list before it. `open` holds the files under way.
+    pub(crate) fn included(
+        &mut self,
+        document: &Document,
+        open: &mut Vec<PathBuf>,
+        out: &mut Vec<Arc<Document>>,
+    ) {
+        for node in &document.includes {
+            let Some(path) = self.paths.absolute(&self.sources, node).map(PathBuf::from) else {
+                continue;
+            };
+            if open.contains(&path) || open.len() > limits::EXTENDS_DEPTH_MAX {
+                self.report
+                    .error(node.place, "include goes in a circle, or on for too many files")
+                    .expected("files that do not include each other");
+                continue;
+            }
+            let shown = self.shown(document.file, node.as_text().unwrap_or(""));
+            let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
+            let Some(other) = self.document(&path, &shown, &folder, Some(node.place)) else {
+                continue;
+            };
+            if out.iter().any(|d| d.file == other.file) {
+                continue;
+            }
+            open.push(path);
+            self.included(&other, open, out);
+            open.pop();
+            for (key, _) in
+                other.services.iter().filter(|(k, _)| document.services.contains(&k.text))
+            {
+                let place = document.services.key(&key.text).map_or(node.place, |own| own.place);
+                let message = format!("service {} is in an included file too", quoted(&key.text));
+                self.report
+                    .error(place, message)
+                    .expected("a name of its own")
+                    .hint("to change a service of another file, name both files with -f");
+            }
+            out.push(other);
+        }
     }
 
     /// How a file named in another file is shown: beside it.

@@ -2,69 +2,109 @@
 //! same thing (a port, a mount's target …) is replaced, commands and single values are replaced.
 
 use crate::diagnostic::Report;
+use crate::source::Place;
 use crate::yaml::{Key, Map, Mark, Node, Value};
+use model::limits;
 use std::collections::BTreeMap;
 
-/// `over` laid over `base`. Both are canonical. `path` is the dotted path of the two, without the
-/// name of the service.
-pub(crate) fn maps(base: &Map, over: &Map, path: &str, report: &mut Report) -> Map {
-    let mut out = base.clone();
-    for (key, node) in over.iter() {
-        match node.mark {
-            Mark::Reset => {
-                out.remove(&key.text);
-                continue;
-            }
-            Mark::Override | Mark::Hidden => {
-                out.set(key.clone(), Node { mark: Mark::None, ..node.clone() });
-                continue;
-            }
-            Mark::None => {}
-        }
-        let Some(below) = out.get(&key.text) else {
-            out.set(key.clone(), node.clone());
-            continue;
-        };
-        // Nothing says nothing, but in a map of variables it says "from the environment".
-        if node.is_null() && !matches!(path, "environment" | "build.args") {
-            continue;
-        }
-        let path =
-            if path.is_empty() { key.text.to_string() } else { format!("{path}.{}", key.text) };
-        let merged = nodes(below, node, &path, report);
-        out.set(key.clone(), merged);
-    }
-    out
+/// Merges within a budget: a large map below many services would be copied for each of them.
+#[derive(Debug, Default)]
+pub(crate) struct Merger {
+    copied: usize,
+    exhausted: bool,
 }
 
-fn nodes(base: &Node, over: &Node, path: &str, report: &mut Report) -> Node {
-    if base.is_null() {
-        return over.clone();
-    }
-    match (&base.value, &over.value) {
-        (Value::Map(from), Value::Map(to)) => {
-            // Options belong to their driver.
-            let driver = |map: &Map| map.get("driver").and_then(Node::as_text).map(str::to_owned);
-            let (old, new) = (driver(from), driver(to));
-            if path == "logging" && old.is_some() && new.is_some() && old != new {
-                return over.clone();
-            }
-            Node::map(over.place, maps(from, to, path, report))
+impl Merger {
+    /// Counts copies; false, with one error, when there were too many.
+    fn charge(&mut self, entries: usize, place: Place, report: &mut Report) -> bool {
+        self.copied = self.copied.saturating_add(entries);
+        if self.copied <= limits::COMPOSE_MERGED_ENTRIES_MAX {
+            return true;
         }
-        (Value::List(from), Value::List(to)) => match rule(path) {
-            Rule::Replace => over.clone(),
-            Rule::Append => Node::list(over.place, from.iter().chain(to.iter()).cloned().collect()),
-            Rule::By(identity) => by(from, to, identity, over),
-        },
-        // A command may be a text in one file and a list in the other.
-        (Value::Scalar { .. }, Value::Scalar { .. }) => over.clone(),
-        _ if matches!(rule(path), Rule::Replace) => over.clone(),
-        _ => {
+        if !self.exhausted {
+            self.exhausted = true;
+            let max = limits::COMPOSE_MERGED_ENTRIES_MAX;
             report
-                .error(over.place, format!("{path} cannot be merged: it is {}", over.kind()))
-                .expected(format!("the same kind as before, which is {}", base.kind()))
-                .hint("write !override before the value to replace what was there");
-            base.clone()
+                .error(place, format!("merging copies over {max} entries"))
+                .hint("extend smaller services, or merge fewer files");
+        }
+        false
+    }
+}
+
+impl Merger {
+    /// `over` laid over `base`. Both are canonical. `path` is the dotted path of the two, without the
+    /// name of the service.
+    pub(crate) fn maps(&mut self, base: &Map, over: &Map, path: &str, report: &mut Report) -> Map {
+        let Some((first, _)) = over.iter().next() else { return base.clone() };
+        if !self.charge(base.len() + over.len(), first.place, report) {
+            return over.clone();
+        }
+        let mut out = base.clone();
+        for (key, node) in over.iter() {
+            match node.mark {
+                Mark::Reset => {
+                    // Those behind it move up.
+                    if self.charge(out.len() / 16, key.place, report) {
+                        out.remove(&key.text);
+                    }
+                    continue;
+                }
+                Mark::Override | Mark::Hidden => {
+                    out.set(key.clone(), Node { mark: Mark::None, ..node.clone() });
+                    continue;
+                }
+                Mark::None => {}
+            }
+            let Some(below) = out.get(&key.text) else {
+                out.set(key.clone(), node.clone());
+                continue;
+            };
+            // Nothing says nothing, but in a map of variables it says "from the environment".
+            if node.is_null() && !matches!(path, "environment" | "build.args") {
+                continue;
+            }
+            let path =
+                if path.is_empty() { key.text.to_string() } else { format!("{path}.{}", key.text) };
+            let merged = self.nodes(below, node, &path, report);
+            out.set(key.clone(), merged);
+        }
+        out
+    }
+
+    fn nodes(&mut self, base: &Node, over: &Node, path: &str, report: &mut Report) -> Node {
+        if base.is_null() {
+            return over.clone();
+        }
+        match (&base.value, &over.value) {
+            (Value::Map(from), Value::Map(to)) => {
+                // Options belong to their driver.
+                let driver =
+                    |map: &Map| map.get("driver").and_then(Node::as_text).map(str::to_owned);
+                let (old, new) = (driver(from), driver(to));
+                if path == "logging" && old.is_some() && new.is_some() && old != new {
+                    return over.clone();
+                }
+                Node::map(over.place, self.maps(from, to, path, report))
+            }
+            (Value::List(from), Value::List(to)) => match rule(path) {
+                _ if !self.charge(from.len() + to.len(), over.place, report) => over.clone(),
+                Rule::Replace => over.clone(),
+                Rule::Append => {
+                    Node::list(over.place, from.iter().chain(to.iter()).cloned().collect())
+                }
+                Rule::By(identity) => by(from, to, identity, over),
+            },
+            // A command may be a text in one file and a list in the other.
+            (Value::Scalar { .. }, Value::Scalar { .. }) => over.clone(),
+            _ if matches!(rule(path), Rule::Replace) => over.clone(),
+            _ => {
+                report
+                    .error(over.place, format!("{path} cannot be merged: it is {}", over.kind()))
+                    .expected(format!("the same kind as before, which is {}", base.kind()))
+                    .hint("write !override before the value to replace what was there");
+                base.clone()
+            }
         }
     }
 }
@@ -141,26 +181,32 @@ fn settled(node: &Node) -> Node {
     Node { place: node.place, mark, value }
 }
 
-/// `over` laid over `base`, for a map by name (services, volumes …) whose values are maps.
-pub(crate) fn named(base: &Map, over: &Map, report: &mut Report) -> Map {
-    let mut out = base.clone();
-    for (key, node) in over.iter() {
-        if node.mark == Mark::Reset {
-            out.remove(&key.text);
-            continue;
+impl Merger {
+    /// `over` laid over `base`, for a map by name (services, volumes …) whose values are maps.
+    pub(crate) fn named(&mut self, base: &Map, over: &Map, report: &mut Report) -> Map {
+        let first = over.iter().next();
+        if !first.is_none_or(|(key, _)| self.charge(base.len() + over.len(), key.place, report)) {
+            return base.clone();
         }
-        let merged = match (out.get(&key.text).and_then(Node::as_map), node.as_map()) {
-            (Some(base), Some(over)) if node.mark == Mark::None => {
-                Some(Node::map(node.place, maps(base, over, "", report)))
+        let mut out = base.clone();
+        for (key, node) in over.iter() {
+            if node.mark == Mark::Reset {
+                out.remove(&key.text);
+                continue;
             }
-            (Some(_), None) if node.is_null() => None,
-            _ => Some(Node { mark: Mark::None, ..node.clone() }),
-        };
-        if let Some(merged) = merged {
-            // Where a service is first written is where it is looked for.
-            let key = out.key(&key.text).cloned().unwrap_or_else(|| key.clone());
-            out.set(Key { ..key }, merged);
+            let merged = match (out.get(&key.text).and_then(Node::as_map), node.as_map()) {
+                (Some(base), Some(over)) if node.mark == Mark::None => {
+                    Some(Node::map(node.place, self.maps(base, over, "", report)))
+                }
+                (Some(_), None) if node.is_null() => None,
+                _ => Some(Node { mark: Mark::None, ..node.clone() }),
+            };
+            if let Some(merged) = merged {
+                // Where a service is first written is where it is looked for.
+                let key = out.key(&key.text).cloned().unwrap_or_else(|| key.clone());
+                out.set(Key { ..key }, merged);
+            }
         }
+        out
     }
-    out
 }

@@ -100,6 +100,9 @@ impl Read<'_> {
             build = self.build(name);
             Kind::Container(Box::new(self.container(build.as_ref())))
         };
+        if matches!(kind, Kind::Balancer(_)) {
+            self.warn_container_keys();
+        }
         let ports = match &kind {
             Kind::Balancer(spec) => self.balancer_ports(spec),
             Kind::Container(spec) => self.ports(&spec.network),

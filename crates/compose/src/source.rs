@@ -28,6 +28,9 @@ pub(crate) struct Source {
     lines: Vec<usize>,
     /// Its services are at top level (docker-compose v1).
     pub(crate) legacy: bool,
+    /// Folder of the first file, when this is a further one of the command line in another folder:
+    /// docker compose would resolve its paths there.
+    pub(crate) compose_folder: Option<PathBuf>,
     /// Values are cut from quoted lines, since the file is likely to hold passwords.
     pub(crate) masked: bool,
 }
@@ -77,6 +80,7 @@ impl Source {
             text: "".into(),
             lines: vec![0],
             legacy: false,
+            compose_folder: None,
             masked: false,
         }
     }

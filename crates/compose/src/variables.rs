@@ -2,7 +2,6 @@
 
 use crate::dotenv;
 use crate::interpolate::Expander;
-use model::limits;
 use std::collections::BTreeMap;
 
 /// Variables by name.
@@ -26,31 +25,30 @@ impl Variables {
         self.process.get(name).map(String::as_str)
     }
 
-    /// Takes the lines of an env file; later ones win.
-    pub(crate) fn take(&mut self, pairs: Vec<dotenv::Pair>) {
-        let mut budget = limits::COMPOSE_EXPANDED_BYTES_MAX;
+    /// Takes the lines of an env file; later ones win. False when they have more than the budget
+    /// of bytes.
+    pub(crate) fn take(&mut self, pairs: Vec<dotenv::Pair>, budget: &mut usize) -> bool {
         for pair in pairs {
-            if let Some(value) = value(&pair, &|name| self.get(name), &mut budget) {
-                self.dotenv.insert(pair.key, value);
-            }
+            let Some(value) = value(&pair, &|name| self.get(name), *budget) else { continue };
+            let Some(left) = budget.checked_sub(value.len()) else { return false };
+            *budget = left;
+            self.dotenv.insert(pair.key, value);
         }
+        true
     }
 }
 
 /// The value of a line: expanded where it may be, from `lookup` where it has none. A dollar sign
-/// that starts no variable stays as it is, as in every reader of such files; so does everything
-/// once the budget of bytes is used up.
+/// that starts no variable stays as it is, as in every reader of such files; so does one whose
+/// value has more bytes than the budget.
 pub(crate) fn value(
     pair: &dotenv::Pair,
     lookup: &dyn Fn(&str) -> Option<String>,
-    budget: &mut usize,
+    budget: usize,
 ) -> Option<String> {
     let Some(text) = &pair.value else { return lookup(&pair.key) };
     if !pair.expands || !text.contains('$') {
         return Some(text.clone());
     }
-    let expanded = Expander::new(lookup, *budget).expand(text);
-    let expanded = expanded.unwrap_or_else(|_kept| text.clone());
-    *budget = budget.saturating_sub(expanded.len());
-    Some(expanded)
+    Some(Expander::new(lookup, budget).expand(text).unwrap_or_else(|_kept| text.clone()))
 }

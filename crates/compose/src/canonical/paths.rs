@@ -1,6 +1,7 @@
 //! Paths of the machine where the file was read: made absolute beside the file that has them.
 
 use super::Canon;
+use crate::diagnostic::quoted;
 use crate::files::normal;
 use crate::source::Sources;
 use crate::yaml::Node;
@@ -29,6 +30,21 @@ impl Paths {
 
 /// A scalar with its path made absolute.
 pub(super) fn absolute(node: &Node, canon: &mut Canon<'_>) -> Option<Node> {
+    let source = canon.sources.get(node.place.file);
+    if let Some(main) = source.and_then(|s| s.compose_folder.as_ref())
+        && node.as_text().is_some_and(|text| !text.starts_with(['/', '~']))
+    {
+        let message = format!(
+            "{}: path {} is taken beside this file, and not in {}",
+            canon.subject,
+            quoted(node.as_text().unwrap_or("")),
+            main.display()
+        );
+        canon
+            .report
+            .warn(node.place, message)
+            .hint("docker compose takes it in the first file's folder: write an absolute path, or name the project folder");
+    }
     canon.paths.absolute(canon.sources, node).map(|path| Node::text(node.place, path))
 }
 

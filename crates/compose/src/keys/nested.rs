@@ -10,6 +10,7 @@ use model::limits::SCALE_MAX;
 const PORT: super::Shape = Integer(1, 65_535);
 const POSITIVE: super::Shape = Integer(1, 1_000_000);
 const POSITIVE_MS: super::Shape = Integer(1, 86_400_000);
+const ONE_NETWORK: &str = "containers are in the one managed network";
 const BUILD_LATER: &str = "the image is built without it";
 
 pub(super) const NESTED: &[KeyInfo] = &[
@@ -173,16 +174,16 @@ pub(super) const NESTED: &[KeyInfo] = &[
     later(Scope::File, "driver_opts", Pairs, "it is kept with the service"),
     later(Scope::File, "template_driver", Text, "it is taken as it is"),
     done(Scope::External, "name", Text),
-    done(Scope::Network, "name", Text),
-    done(Scope::Network, "external", Any),
+    later(Scope::Network, "name", Text, ONE_NETWORK),
+    later(Scope::Network, "external", Any, ONE_NETWORK),
     done(Scope::Network, "driver", Text),
-    done(Scope::Network, "driver_opts", Pairs),
-    done(Scope::Network, "attachable", Bool),
-    done(Scope::Network, "internal", Bool),
-    done(Scope::Network, "enable_ipv4", Bool),
-    done(Scope::Network, "enable_ipv6", Bool),
-    done(Scope::Network, "ipam", Any),
-    done(Scope::Network, "labels", Pairs),
+    later(Scope::Network, "driver_opts", Pairs, ONE_NETWORK),
+    later(Scope::Network, "attachable", Bool, ONE_NETWORK),
+    later(Scope::Network, "internal", Bool, ONE_NETWORK),
+    later(Scope::Network, "enable_ipv4", Bool, ONE_NETWORK),
+    later(Scope::Network, "enable_ipv6", Bool, ONE_NETWORK),
+    later(Scope::Network, "ipam", Any, ONE_NETWORK),
+    later(Scope::Network, "labels", Any, ONE_NETWORK),
 ];
 
 const SIDEKICKS: &str = "each of them runs as a service of its own";

@@ -51,7 +51,6 @@ pub(super) const SERVICE: &[KeyInfo] = &[
     done("stop_grace_period", Duration),
     done("pull_policy", Text),
     done("metadata", Any),
-    done("description", Text),
     // resources
     done("mem_limit", Size { unlimited: true }),
     done("mem_reservation", SIZE),
@@ -101,6 +100,7 @@ pub(super) const SERVICE: &[KeyInfo] = &[
     done("storage_opt", Pairs),
     done("logging", Object(Scope::Logging)),
     // the compose specification, not carried out
+    later("description", Text, "it is not shown"),
     later("container_name", Text, "containers are named by stack, service and number"),
     later("volumes_from", Texts, "nothing is mounted for it"),
     later("volume_driver", Text, "set driver: in the top-level volumes"),

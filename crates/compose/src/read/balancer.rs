@@ -3,6 +3,7 @@
 use super::Read;
 use crate::diagnostic::quoted;
 use crate::fields::Fields;
+use crate::keys::{self, Scope, Status};
 use crate::source::Place;
 use crate::yaml::Node;
 use model::balancer::{BalancerProtocol, BalancerSpec, PortRule};
@@ -26,6 +27,42 @@ impl Read<'_> {
         self.warn(place, "lb_config without source_port is not carried out yet: it has no effect")
             .hint("a balancer's rules name a source_port; balancers name this service in theirs");
         false
+    }
+
+    /// Keys of a container say nothing to a balancer, which has none.
+    pub(super) fn warn_container_keys(&mut self) {
+        const OURS: [&str; 21] = [
+            "image",
+            "lb_config",
+            "ports",
+            "expose",
+            "labels",
+            "scale",
+            "health_check",
+            "restart",
+            "depends_on",
+            "links",
+            "external_links",
+            "upgrade_strategy",
+            "deploy",
+            "metadata",
+            "drain_timeout_ms",
+            "stop_grace_period",
+            "profiles",
+            // Written by Rancher's export, whatever the service is.
+            "stdin_open",
+            "tty",
+            "pull_policy",
+            "network_mode",
+        ];
+        for (key, node) in self.fields.iter() {
+            let known = keys::find(Scope::Service, &key.text);
+            let done = known.is_some_and(|info| info.status == Status::Done);
+            if done && !OURS.contains(&&*key.text) && !node.is_null() {
+                let what = format!("{} has no effect on a balancer", key.text);
+                self.warn(key.place, &what).hint("a balancer has no container");
+            }
+        }
     }
 
     pub(super) fn balancer(&mut self) -> BalancerSpec {

@@ -44,7 +44,12 @@ pub struct BuildSpec {
 
 impl Read<'_> {
     pub(super) fn build(&mut self, name: &ServiceName) -> Option<BuildSpec> {
-        let fields = self.fields.object("build")?;
+        let Some(fields) = self.fields.object("build") else {
+            if let Some(place) = self.fields.place("dockerfile") {
+                self.warn(place, "dockerfile has no effect without build");
+            }
+            return None;
+        };
         let place = self.fields.place("build").unwrap_or(self.place);
         let image = match self.fields.text("image") {
             Some(image) => {

@@ -130,3 +130,10 @@ fn kinds_that_are_not_run_are_left_out_with_a_warning() {
     .refused();
     assert!(errors.to_string().contains("which is left out"), "{errors}");
 }
+
+#[test]
+fn a_key_of_a_container_on_a_balancer_is_a_warning() {
+    let rule = "lb_config: {port_rules: [{source_port: 80, service: web, target_port: 1}]}\n";
+    lb(&format!("{rule}environment: {{A: 1}}")).warned("environment has no effect on a balancer");
+    lb(&format!("{rule}image: x\nstdin_open: true\nscale: 2")).clean();
+}

@@ -148,3 +148,48 @@ fn large_secrets_do_not_fit() {
     let errors = given(text).with("/p/a", vec![0; 600 * 1024]).with("/p/b", "").refused();
     assert!(errors.to_string().contains("larger than 512000 bytes"), "{errors}");
 }
+
+#[test]
+fn a_large_map_below_many_services_ends_in_an_error() {
+    let variables: String = (0..20_000).map(|i| format!("      K{i}: 1\n")).collect();
+    let services: String =
+        (0..400).map(|i| format!("  s{i}: {{extends: base, environment: {{A: 1}}}}\n")).collect();
+    let text = format!("services:\n  base:\n    image: a\n    environment:\n{variables}{services}");
+    refused(&text, "merging copies over 2000000 entries");
+    let resets: String = (0..30_000).map(|i| format!("      K{i}: !reset x\n")).collect();
+    let base: String = (0..30_000).map(|i| format!("      K{i}: 1\n")).collect();
+    let text = format!(
+        "services:\n  base:\n    environment:\n{base}  web:\n    extends: base\n    environment:\n{resets}"
+    );
+    refused(&text, "merging copies over 2000000 entries");
+}
+
+#[test]
+fn a_large_file_of_variables_for_many_services_ends_in_an_error() {
+    let services: String =
+        (0..500).map(|i| format!("  s{i}: {{image: a, env_file: e}}\n")).collect();
+    let text = format!("services:\n{services}");
+    let start = Instant::now();
+    let big = format!("A={}\n", "x".repeat(400_000));
+    let errors = given(&text).with("/p/e", &big).refused();
+    assert!(errors.to_string().contains("with this variable the stack has over"), "{errors}");
+    let many: String = (0..3_000).map(|i| format!("K{i}=1\n")).collect();
+    let errors = given(&text).with("/p/e", &many).refused();
+    assert!(errors.to_string().contains("with this variable the file has over 2000"), "{errors}");
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn a_long_chain_of_dependencies_and_a_wide_circle_are_fast() {
+    let services: String =
+        (0..499).map(|i| format!("  s{i}: {{image: a, depends_on: [s{}]}}\n", i + 1)).collect();
+    let chain = format!("services:\n{services}  s499: {{image: a}}\n");
+    assert_eq!(given(&chain).clean().spec.services.len(), 500);
+    let circle = format!("services:\n{services}  s499: {{image: a, depends_on: [s0]}}\n");
+    refused(&circle, "depends_on goes in a circle: s0 -> s1 -> s2");
+    let all: Vec<String> = (0..100).map(|i| format!("s{i}")).collect();
+    let every = all.join(", ");
+    let full: String =
+        (0..100).map(|i| format!("  s{i}: {{image: a, depends_on: [{every}]}}\n")).collect();
+    refused(&format!("services:\n{full}"), "depends_on goes in a circle");
+}

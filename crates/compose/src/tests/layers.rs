@@ -254,3 +254,51 @@ fn secrets_and_configs_have_targets_owners_and_modes() {
         ["/run/secrets/k 400 5:6 true eA==", "/c 444 0:0 false dj0x", "/etc/c 644 0:0 false dj0x"]
     );
 }
+
+#[test]
+fn a_path_in_a_file_of_another_folder_is_taken_beside_it_with_a_warning() {
+    let other = "services: {web: {image: a, volumes: ['./d:/d', '/abs:/e']}}\n";
+    let loaded = given("services: {web: {image: a}}\n")
+        .over("/q/prod.yml", other)
+        .warned("path \"./d\" is taken beside this file, and not in /p");
+    let container = service(&loaded, "web").template.container().unwrap();
+    assert!(matches!(&container.mounts[0], Mount::Bind { source, .. } if source == "/q/d"));
+}
+
+#[test]
+fn line_ends_of_dos_a_byte_order_mark_and_tabs_in_values_are_taken() {
+    let text = "\u{feff}services:\r\n  web:\r\n    image: a\r\n    user: \"x\ty\"\t# c\r\n";
+    assert_eq!(given(text).container().user.as_deref(), Some("x\ty"));
+    let errors = given("\u{feff}services:\r\n  web:\r\n    scale: x\r\n").refused();
+    assert_eq!((errors.errors[1].line, errors.errors[1].column), (3, 12), "{errors}");
+    assert_eq!(errors.errors[1].excerpt.as_deref(), Some("    scale: x"));
+}
+
+#[test]
+fn an_included_file_lies_below_and_brings_its_own_paths() {
+    let loaded = given(
+        "include: [sub/a.yml, {path: [b.yml]}]\nservices: {web: {image: w, depends_on: [db]}}\n",
+    )
+    .with("/p/sub/a.yml", "services: {db: {image: d, volumes: ['./x:/x']}}\n")
+    .with("/p/b.yml", "include: sub/a.yml\nservices: {c: {image: c}}\n")
+    .clean();
+    assert_eq!(loaded.spec.services.len(), 3);
+    let db = service(&loaded, "db").template.container().unwrap();
+    assert!(matches!(&db.mounts[0], Mount::Bind { source, .. } if source == "/p/sub/x"));
+    let twice = given("include: [b.yml]\nservices: {web: {image: w}}\n")
+        .with("/p/b.yml", "services: {web: {image: c}}\n")
+        .refused();
+    assert!(twice.to_string().contains("is in an included file too"), "{twice}");
+    let circle = given("include: [b.yml]\nservices: {web: {image: w}}\n")
+        .with("/p/b.yml", "include: [compose.yml]\n")
+        .refused();
+    assert!(circle.to_string().contains("include goes in a circle"), "{circle}");
+    let missing = given("include: [no.yml]\nservices: {web: {image: w}}\n").refused();
+    assert_eq!(missing.errors[0].column, 11, "{missing}");
+}
+
+#[test]
+fn a_catalog_entry_of_v1_is_no_service() {
+    let loaded = given(".catalog: {name: x, questions: []}\nweb: {image: a}\n").warned(".catalog");
+    assert_eq!(loaded.spec.services.len(), 1);
+}
