@@ -71,6 +71,44 @@ const PIECES: &[&str] = &[
     "    labels: [a]\n",
 ];
 
+/// Keys of a service that go together in any choice.
+const KEYS: &[&str] = &[
+    "command: [a, 'b c', $$x]",
+    "entrypoint: a 'b'",
+    "environment: {A: 'yes', B: , C: \"\\n\", D: '1e3', E: 0x1}",
+    "labels: [a=b, 'c=d: e', f]",
+    "ports: [80, '1:2', '127.0.0.1:3-4:5-6/udp', {target: 9, published: 10}]",
+    "expose: [1, '2-3/udp']",
+    "volumes: [/a, './b:/b:ro', 'v:/c:nocopy', {type: tmpfs, target: /d, tmpfs: {size: 1m, mode: 0700}}]",
+    "tmpfs: ['/e:size=1m', /f]",
+    "secrets: [s, {source: s, target: /t, mode: '0400', uid: 1}]",
+    "configs: [c]",
+    "healthcheck: {test: [CMD, a, ''], interval: 1m30s, retries: 0}",
+    "health_check: {port: 1, request_line: 'GET \"/a%20b\" \"HTTP/1.0\"'}",
+    "depends_on: [db]",
+    "restart: on-failure:2",
+    "deploy: {replicas: 2, labels: [x=y], update_config: {order: stop-first}, resources: {limits: {cpus: 1.5, memory: 1g}}}",
+    "mem_reservation: 10m",
+    "ulimits: {nofile: 3, core: {soft: 1, hard: 2}}",
+    "logging: {driver: local, options: {max-size: 1m}}",
+    "dns: [1.1.1.1]",
+    "dns_opt: {ndots: 1}",
+    "extra_hosts: {a: [1.2.3.4, '::1'], b: host-gateway}",
+    "networks: [default]",
+    "metadata: {a: [1, '1', {b: [[], {}]}], '01': ~}",
+    "env_file: e",
+    "stop_grace_period: 90",
+    "sysctls: [a.b=1]",
+    "devices: [/dev/a, {source: /dev/b, target: /dev/c, permissions: r}]",
+    "build: {context: ctx, args: [A, B=1], labels: {a: b}}",
+    "user: '007'",
+    "hostname: ${H:-h}",
+    "shm_size: 64m",
+    "x-note: {a: b}",
+    "upgrade_strategy: {batch_size: 2}",
+    "privileged: on",
+];
+
 fn with_neighbours(text: &[u8]) -> Given {
     given("").with("/p/compose.yml", text).with("/p/.env", text).env("A", "1")
 }
@@ -109,6 +147,30 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn any_choice_of_good_keys_loads_and_renders_to_itself(
+        first in any::<u64>(),
+        second in any::<u64>(),
+    ) {
+        let text = |bits: u64, head: &str| {
+            let chosen = KEYS.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
+            let lines: String = chosen.map(|(_, key)| format!("    {key}\n")).collect();
+            format!("{head}services:\n  web:\n    image: a\n{lines}  db: {{image: b}}\n")
+        };
+        let head = "volumes: {v: }\nsecrets: {s: {file: t}}\nconfigs: {c: {content: 'a: $$b'}}\n";
+        let beside = |given: Given| {
+            given.with("/p/e", "E=1\nF\n").with("/p/t", "x").with("/p/ctx/Dockerfile", "").env("A", "a$b")
+        };
+        let once = beside(given(&text(first, head)).over("/p/over.yml", &text(second, ""))).loaded();
+        let shown = render(&once);
+        let again = beside(given(&shown)).load();
+        prop_assert!(again.is_ok(), "{}\n{}", shown, again.unwrap_err());
+        let again = again.unwrap();
+        prop_assert_eq!(&again.spec, &once.spec, "{}", shown);
+        prop_assert_eq!(&again.builds, &once.builds, "{}", shown);
+        prop_assert_eq!(render(&again), shown);
     }
 
     #[test]
