@@ -116,10 +116,11 @@ pub(crate) async fn run(
                 };
                 preferred = by.or(preferred);
                 let (kept, now) = (Arc::new(kept), Instant::now());
-                for ask in waiting.remove(&key).unwrap_or_default() {
+                let waiters = waiting.remove(&key).unwrap_or_default();
+                cache.with(|cache| cache.put(key, kept.clone(), now));
+                for ask in waiters {
                     ask.answer(&kept, now);
                 }
-                cache.with(|cache| cache.put(key, kept, now));
             }
         }
     }
