@@ -279,9 +279,17 @@ pub(crate) fn shown(text: &str) -> String {
 
 /// A value of a file inside a message: quoted and bounded.
 pub(crate) fn quoted(text: &str) -> String {
-    const MAX: usize = 60;
-    let cut: String = text.chars().take(MAX).map(printable).collect();
-    if text.chars().nth(MAX).is_some() { format!("\"{cut}…\"") } else { format!("\"{cut}\"") }
+    quoted_to(text, 60)
+}
+
+/// A path inside a message: quoted, long enough to be found.
+pub(crate) fn quoted_path(text: &str) -> String {
+    quoted_to(text, 300)
+}
+
+fn quoted_to(text: &str, max: usize) -> String {
+    let cut: String = text.chars().take(max).map(printable).collect();
+    if text.chars().nth(max).is_some() { format!("\"{cut}…\"") } else { format!("\"{cut}\"") }
 }
 
 fn printable(c: char) -> char {

@@ -2,7 +2,7 @@
 //! file is read once; the number of files and the length of a chain are bounded.
 
 use crate::canonical::Paths;
-use crate::diagnostic::{Report, quoted};
+use crate::diagnostic::{Report, quoted, quoted_path};
 use crate::document::{self, Document};
 use crate::files::{Files, ReadError};
 use crate::interpolate::{Expander, Malformed};
@@ -110,7 +110,7 @@ impl<'a> Loader<'a> {
     }
 
     pub(crate) fn unreadable(&mut self, shown: &str, asked: Option<Place>, error: &ReadError) {
-        let mut message = format!("file {} cannot be used: {error}", quoted(shown));
+        let mut message = format!("file {} cannot be used: {error}", quoted_path(shown));
         if let ReadError::Io(source) = error {
             message = format!("{message}: {source}");
         }

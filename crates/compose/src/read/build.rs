@@ -2,7 +2,7 @@
 
 use super::{Read, check_image};
 use crate::canonical::is_remote;
-use crate::diagnostic::quoted;
+use crate::diagnostic::{quoted, quoted_path};
 use crate::fields::Fields;
 use model::id::ServiceName;
 use serde::Serialize;
@@ -115,7 +115,7 @@ impl Read<'_> {
         }
         let path = Path::new(text);
         if !self.stack.files.is_folder(path) {
-            let what = format!("build: the context {} is not a folder", quoted(text));
+            let what = format!("build: the context {} is not a folder", quoted_path(text));
             self.error(place, &what).expected("a folder, relative to the compose file");
             return None;
         }
@@ -129,7 +129,7 @@ impl Read<'_> {
         }
         let place = fields.place("dockerfile").or_else(|| self.fields.place("dockerfile"));
         let place = place.or_else(|| fields.place("context")).unwrap_or(self.place);
-        let what = format!("build: there is no file {}", quoted(&path.display().to_string()));
+        let what = format!("build: there is no file {}", quoted_path(&path.display().to_string()));
         self.error(place, &what).expected("a Dockerfile, relative to the context");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Read;
 use super::mounts::is_external;
-use crate::diagnostic::quoted;
+use crate::diagnostic::{quoted, quoted_path};
 use crate::fields::Fields;
 use crate::files::ReadError;
 use crate::source::Place;
@@ -135,7 +135,8 @@ impl Read<'_> {
         match self.stack.files.read(Path::new(path), limits::AUXILIARY_FILE_BYTES_MAX) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
-                let mut message = format!("{what}: file {} cannot be used: {error}", quoted(path));
+                let mut message =
+                    format!("{what}: file {} cannot be used: {error}", quoted_path(path));
                 if let ReadError::Io(source) = &error {
                     message = format!("{message}: {source}");
                 }
