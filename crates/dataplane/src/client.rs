@@ -30,7 +30,8 @@ pub enum Event {
     Report(Report),
 }
 
-/// A connection to the dataplane of this host. It ends when this is dropped; the dataplane goes on.
+/// A connection to the dataplane of this host. It ends when this is dropped, with what was not sent
+/// yet; the dataplane goes on.
 #[derive(Debug)]
 pub struct Client {
     view: watch::Sender<Option<Arc<HostView>>>,
@@ -126,12 +127,14 @@ async fn write(
 ) {
     loop {
         let message = tokio::select! {
-            changed = views.changed() => match changed {
-                Ok(()) => views.borrow_and_update().clone().map(FromAgent::View),
-                Err(_client_dropped) => return,
-            },
+            // Containers first: a view without them would be served as the server last knew them.
+            biased;
             changed = locals.changed() => match changed {
                 Ok(()) => locals.borrow_and_update().clone().map(FromAgent::Local),
+                Err(_client_dropped) => return,
+            },
+            changed = views.changed() => match changed {
+                Ok(()) => views.borrow_and_update().clone().map(FromAgent::View),
                 Err(_client_dropped) => return,
             },
         };

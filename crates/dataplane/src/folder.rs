@@ -16,19 +16,28 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 /// Between two looks whether the other one has ended.
 const LOOK: Duration = Duration::from_millis(10);
+/// Tries to take the lock.
+const LOCK_TRIES: u32 = 5;
 
 fn lock_path(dir: &Path) -> PathBuf {
     dir.join("dataplane.lock")
 }
 
 /// Takes the lock; it is free again when the file is closed, however the process ends.
-pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
+pub(crate) async fn lock(dir: &Path) -> Result<File, Error> {
     let path = lock_path(dir);
     let failed = |source| Error::Folder { path: path.clone(), source };
     let mut options = File::options();
     let mut file =
         options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    // Who only looks holds it for a moment too.
+    let mut looks = 0;
+    while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        looks += 1;
+        if looks < LOCK_TRIES {
+            sleep(LOOK).await;
+            continue;
+        }
         return Err(Error::Running { dir: dir.to_owned(), holder: shown(holder(dir)) });
     }
     file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;

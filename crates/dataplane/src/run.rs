@@ -9,6 +9,7 @@ use crate::proxy::{Proxy, ProxyOptions};
 use crate::state::{self, Remembered};
 use crate::{admin, agent, folder};
 use model::limits::{DATAPLANE_GRACE_MS, DATAPLANE_QUEUE_MAX};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -55,9 +56,10 @@ impl Options {
 pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(), Error> {
     let dir = options.dir.clone();
     // Until the end of this function.
-    let _lock = folder::lock(&dir)?;
+    let _lock = folder::lock(&dir).await?;
     let hangup = signal(SignalKind::hangup());
     let _ignored = hangup.map_err(|source| Error::Folder { path: dir.clone(), source })?;
+    allow_files();
     let remembered = match &options.view {
         Some(path) => {
             Remembered { view: Some(Arc::new(state::view_file(path)?)), ..Remembered::default() }
@@ -106,4 +108,13 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     doors.shutdown().await;
     tracing::info!("dataplane ends");
     Ok(())
+}
+
+/// Every connection is a file: as many as the host allows, not the few that a shell gives.
+fn allow_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "limit of open files stays as it was");
+    }
 }

@@ -11,7 +11,7 @@ fn name(text: &str) -> Name {
 }
 
 fn key(text: &str, kind: RecordType) -> Key {
-    let name = crate::dns::wire::Name::parse(text).unwrap().as_wire().into();
+    let name = wire::Name::parse(text).unwrap().as_wire().into();
     Key { name, kind: kind.into(), dnssec: false, checking_disabled: false }
 }
 
