@@ -16,6 +16,8 @@ use tokio::task::JoinSet;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// The whole status goes up this often though nothing changed: a level, not an edge.
+const STATUS_PERIOD: Duration = Duration::from_secs(10);
 /// The leading edge leaves at once, what follows waits this long.
 const STATUS_WINDOW: Duration = Duration::from_millis(20);
 
@@ -63,6 +65,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
     async fn serve(&mut self, mut session: Session) {
         let mut tasks = JoinSet::new();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        let mut again = tokio::time::interval(STATUS_PERIOD);
         // A new server knows nothing of what the last one was told.
         self.status.mark_changed();
         loop {
@@ -93,6 +96,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                         tokio::time::sleep(STATUS_WINDOW).await;
                     }
                 }
+                _ = again.tick() => self.status.mark_changed(),
                 _ = heartbeat.tick() => {
                     if session.up.send(Up::Heartbeat).await.is_err() {
                         return;

@@ -57,7 +57,8 @@ pub(crate) fn at_rest(
     for instance in cluster.instances() {
         let id = &instance.id;
         if instance.goal == Goal::Remove {
-            flaws.push(Flaw::NotQuiet(format!("{id} is still being removed")));
+            let seen = cluster.instance_status(id).map(|s| format!("{s:?}")).unwrap_or_default();
+            flaws.push(Flaw::NotQuiet(format!("{id} is still being removed: {seen}")));
         }
         if instance.goal != Goal::Run || !is_steady(cluster, &id.service) {
             continue;

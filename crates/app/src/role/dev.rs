@@ -187,11 +187,12 @@ async fn down(global: &Global, data_dir: &Path, keep_state: bool) -> Outcome {
     for role in ["dev", "agent"] {
         stop_process(&lock_file(data_dir, role), &format!("remuda {role}")).await?;
     }
+    // Its probes would leave the host once the network is gone: it has to end first.
+    dataplane::stop(&data_dir.join("dataplane"), END_TIMEOUT)
+        .await
+        .map_err(|e| failed("the dataplane cannot be stopped", &e))?;
     // Everything is tried; what fails is told together at the end.
     let mut problems: Vec<String> = vec![];
-    if let Err(error) = dataplane::stop(&data_dir.join("dataplane"), END_TIMEOUT).await {
-        problems.push(format!("dataplane: {}", api::error::chain(&error)));
-    }
     let kept = match remove_containers(global, data_dir, &environment).await {
         Ok(kept) => kept,
         Err(more) => {

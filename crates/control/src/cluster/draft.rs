@@ -204,6 +204,10 @@ impl<'a> Draft<'a> {
                 return false;
             }
         };
+        if self.status.incarnations == 0 {
+            // A service that comes back under its old name must not give its old ids again.
+            self.status.incarnations = self.cluster.index().0;
+        }
         self.status.incarnations += 1;
         let incarnation = self.status.incarnations;
         let id = InstanceId { service: self.service.id.clone(), n, incarnation };
