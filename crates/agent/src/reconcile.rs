@@ -30,6 +30,8 @@ use tokio::time::Instant;
 
 /// Everything is looked at again at least this often, whatever the events say.
 const RESYNC: Duration = Duration::from_secs(30);
+/// Pause after the containers could not be listed.
+const RESYNC_RETRY: Duration = Duration::from_millis(500);
 /// The network is compared with what is wished this often.
 const NETWORK_PERIOD: Duration = Duration::from_secs(10);
 /// Pause after the network could not be set up.
@@ -81,6 +83,9 @@ pub(crate) struct Reconciler<E, F> {
     network_problem: String,
     resync_wanted: bool,
     resync_running: bool,
+    resync_due: Instant,
+    /// Why the containers could not be listed; empty when they could.
+    list_problem: String,
     network_due: Instant,
     network_running: bool,
     network_made: Option<(String, ipnet::Ipv4Net, Vec<std::net::Ipv4Addr>)>,
@@ -105,6 +110,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             network_problem: "the network has not been set up yet".into(),
             resync_wanted: false,
             resync_running: false,
+            resync_due: Instant::now(),
+            list_problem: String::new(),
             network_due: Instant::now(),
             network_running: false,
             network_made: None,
@@ -234,7 +241,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         self.begin_looks(&publication);
         if self.containers.is_none() {
             self.report(Some(&publication), &state);
-            return PERIOD;
+            return RESYNC_RETRY;
         }
         self.publish_local();
         let mut wake: Option<Timestamp> = None;
@@ -269,7 +276,13 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         self.report(Some(&publication), &state);
         let wake = [wake, plan.wake_at].into_iter().flatten().min();
         let until = wake.map_or(PERIOD, |at| Duration::from_millis(at.since_ms(now).max(1)));
-        until.min(PERIOD)
+        // A list that failed is tried again soon, whatever else is due.
+        until.min(if self.resync_wanted { RESYNC_RETRY } else { PERIOD })
+    }
+
+    /// Why the engine cannot be worked with; empty when it can.
+    fn engine_trouble(&self) -> &str {
+        if self.engine_problem.is_empty() { &self.list_problem } else { &self.engine_problem }
     }
 
     fn tell_pids(&self, state: &DataplaneState) {
@@ -284,7 +297,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
     /// Begins the looks that are due: the list of containers, the network.
     fn begin_looks(&mut self, publication: &Publication) {
         let environment = &publication.spec.environment;
-        if self.resync_wanted && !self.resync_running && self.engine_problem.is_empty() {
+        let resync_due = self.resync_wanted && Instant::now() >= self.resync_due;
+        if resync_due && !self.resync_running && self.engine_problem.is_empty() {
             self.resync_wanted = false;
             self.resync_running = true;
             let (engine, owner) = (self.parts.engine.clone(), environment.id.clone());
@@ -345,10 +359,9 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         wake: &mut Option<Timestamp>,
     ) -> Seen {
         let troubles = observe::port_troubles(Some(&publication.view), state);
-        let problem = if self.engine_problem.is_empty() {
-            self.network_problem.clone()
-        } else {
-            format!("docker: {}", self.engine_problem)
+        let problem = match (self.engine_trouble(), &self.network_problem) {
+            ("", network) => network.clone(),
+            (engine, _) => format!("docker: {engine}"),
         };
         let mut seen = Seen { instances: BTreeMap::new(), problem };
         self.drains.retain(|id, _| {
@@ -392,7 +405,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
     /// Sends the status up when it differs from the last one.
     fn report(&self, publication: Option<&Publication>, state: &DataplaneState) {
         let mut facts = self.facts.clone();
-        facts.engine_problem.clone_from(&self.engine_problem);
+        facts.engine_problem = self.engine_trouble().to_owned();
         facts.dataplane_problem.clone_from(&state.problem);
         if publication.is_some() && self.engine_problem.is_empty() {
             facts.network_problem.clone_from(&self.network_problem);

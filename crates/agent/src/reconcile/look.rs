@@ -1,7 +1,7 @@
 //! What the reconciler learns: hints of the engine, looks that came back, containers that changed.
 //! Whatever is learned about containers is told to the dataplane at once.
 
-use super::{Look, NETWORK_PERIOD, NETWORK_RETRY, Reconciler, instance_of};
+use super::{Look, NETWORK_PERIOD, NETWORK_RETRY, RESYNC_RETRY, Reconciler, instance_of};
 use crate::observe;
 use crate::watcher::Hint;
 use engine::Engine;
@@ -113,10 +113,15 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             Ok(Look::All(result)) => {
                 self.resync_running = false;
                 match result {
-                    Ok(all) => self.replace_all(all),
+                    Ok(all) => {
+                        self.list_problem.clear();
+                        self.replace_all(all);
+                    }
                     Err(why) => {
+                        tracing::warn!(error = why, "containers cannot be listed");
                         self.resync_wanted = true;
-                        self.engine_problem = why;
+                        self.resync_due = Instant::now() + RESYNC_RETRY;
+                        self.list_problem = why;
                     }
                 }
             }
