@@ -73,10 +73,10 @@ pub(crate) struct Dns {
 }
 
 impl Dns {
-    /// Starts, with no names yet.
-    pub(crate) fn start(options: DnsOptions) -> Result<Self, Error> {
+    /// Starts; the first question is answered from `table` already.
+    pub(crate) fn start(options: DnsOptions, table: Table) -> Result<Self, Error> {
         let shared = Arc::new(Shared {
-            table: ArcSwap::from_pointee(Table::default()),
+            table: ArcSwap::from_pointee(table),
             cache: Arc::default(),
             queries: AtomicU64::new(0),
             forwarded: AtomicU64::new(0),

@@ -2,7 +2,6 @@
 //! probe is in its report instead.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// Why a dataplane does not start, answer or end.
@@ -82,15 +81,6 @@ pub enum Error {
     Thread {
         /// Its name.
         name: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// An address of ours cannot be listened on and is needed.
-    #[error("cannot listen on {addr}")]
-    Listen {
-        /// The address.
-        addr: SocketAddr,
         /// Why.
         #[source]
         source: io::Error,

@@ -1,6 +1,7 @@
 //! Puts a dataplane together and takes it apart again.
 
-use crate::dns::{Dns, DnsOptions};
+use crate::dns::{Dns, DnsOptions, Table};
+use crate::effective::effective;
 use crate::error::Error;
 use crate::plane::{Inputs, Plane};
 use crate::probe::Prober;
@@ -73,7 +74,12 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         options.proxy_threads.map_or_else(ProxyOptions::default, |shards| ProxyOptions { shards });
     let thread = |source| Error::Thread { name: "proxy".into(), source };
     let proxy = Proxy::start(&proxy_options).map_err(thread)?;
-    let dns = Dns::start(options.dns)?;
+    // Names are known before anybody can ask: a no at the start would be a wrong one.
+    let table = remembered.view.as_ref().map(|view| {
+        let live = &remembered.live;
+        Table::of(view, &effective(view, &live.local, &live.probes))
+    });
+    let dns = Dns::start(options.dns, table.unwrap_or_default())?;
     let (prober, verdicts) = Prober::start((*remembered.live.probes).clone())?;
     let (report, reports) = watch::channel(Report::default());
     let (memory, memories) = watch::channel(remembered.clone());

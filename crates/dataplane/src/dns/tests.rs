@@ -84,12 +84,12 @@ fn bytes(message: &Message) -> Vec<u8> {
 }
 
 fn serve(resolvers: &[SocketAddr]) -> (Dns, SocketAddr) {
-    let dns = Dns::start(DnsOptions {
+    let options = DnsOptions {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         threads: 2,
         resolvers: Resolvers::Fixed(resolvers.to_vec()),
-    })
-    .unwrap();
+    };
+    let dns = Dns::start(options, Table::default()).unwrap();
     let addr = bound(&dns);
     (dns, addr)
 }
@@ -257,12 +257,9 @@ fn many_who_ask_the_same_share_one_question() {
 fn a_taken_port_is_had_when_it_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
-    let dns = Dns::start(DnsOptions {
-        listen: vec![addr],
-        threads: 1,
-        resolvers: Resolvers::Fixed(vec![]),
-    })
-    .unwrap();
+    let resolvers = Resolvers::Fixed(vec![]);
+    let options = DnsOptions { listen: vec![addr], threads: 1, resolvers };
+    let dns = Dns::start(options, Table::default()).unwrap();
     let mut listening = dns.listening();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let failed = runtime.block_on(async {
@@ -280,6 +277,7 @@ fn an_address_that_does_not_exist_yet_is_listened_on() {
     // TEST-NET-3: no machine has it.
     let addr: SocketAddr = "203.0.113.77:0".parse().unwrap();
     let resolvers = Resolvers::Fixed(vec![]);
-    let dns = Dns::start(DnsOptions { listen: vec![addr], threads: 1, resolvers }).unwrap();
+    let options = DnsOptions { listen: vec![addr], threads: 1, resolvers };
+    let dns = Dns::start(options, Table::default()).unwrap();
     assert_eq!(bound(&dns).ip(), addr.ip());
 }
