@@ -195,6 +195,7 @@ async fn a_view_file_is_served_without_an_agent_and_shown_to_operators() {
     let task = place.start_with(options);
     assert_eq!(ask(place.dns(), "api.shop.").await, [backend.ip()]);
     assert_eq!(get(port).await, "one");
+    until(&mut place.client().await, |report| report.view == Index(12)).await;
     assert_eq!(world::fetch(admin, "/health").await, (200, "ok\n".into()));
     let (status, metrics) = world::fetch(admin, "/metrics").await;
     assert!(status == 200 && metrics.contains("\nremuda_dataplane_view_index 12\n"), "{metrics}");
