@@ -5,8 +5,9 @@ use super::headers::Forwarded;
 use super::listening::Listening;
 use super::shard::Shard;
 use super::socket::Socket;
+use http::{HeaderName, HeaderValue};
 use model::limits::{PROXY_CLIENT_IDLE_MS_MAX, PROXY_HEAD_MS_MAX};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub(super) struct Client {
     pub(super) abort: Rc<Bell>,
     /// Rings with every request.
     pub(super) asked: Rc<Bell>,
+    /// Room for a copy of a request's headers, used again by the next request.
+    pub(super) spare_headers: RefCell<Vec<(HeaderName, HeaderValue)>>,
     socket: Arc<Socket>,
     busy: Cell<bool>,
     idle: Cell<Idle>,
@@ -53,6 +56,7 @@ impl Client {
             close: Rc::default(),
             abort: Rc::default(),
             asked: Rc::default(),
+            spare_headers: RefCell::default(),
             socket,
             busy: Cell::new(false),
             idle: Cell::new(idle),

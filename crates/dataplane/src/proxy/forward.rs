@@ -12,7 +12,9 @@ use super::socket::Socket;
 use super::upgrade;
 use super::upstream::{Unavailable, Upstream};
 use futures_util::future::{Either, select};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version,
+};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use model::limits::{PROXY_DOWN_GRACE_MS, PROXY_TRIES_MAX};
@@ -26,6 +28,8 @@ use tokio::time::{Instant, timeout};
 struct Exchange {
     upstream: Rc<Upstream>,
     head: Head,
+    /// The headers of a request that may be sent twice: `head` is given away with each try.
+    copy: Vec<(HeaderName, HeaderValue)>,
     body: BodySource,
     /// The client wants to change protocol.
     upgrade: Option<OnUpgrade>,
@@ -35,7 +39,6 @@ struct Exchange {
     fresh: bool,
 }
 
-#[derive(Clone, Default)]
 struct Head {
     method: Method,
     uri: Uri,
@@ -70,12 +73,18 @@ pub(super) async fn forward(
     let mut head = Head { method: parts.method, uri: parts.uri, headers: parts.headers };
     let chunked = body.is_chunked();
     headers::to_endpoint(&mut head.headers, &busy.0.forwarded, wants_upgrade, chunked);
-    let exchange = Exchange { upstream, head, body, upgrade, tried: Vec::new(), fresh: false };
-    exchange.run(busy).await
+    let copy = busy.0.spare_headers.take();
+    let mut exchange =
+        Exchange { upstream, head, copy, body, upgrade, tried: Vec::new(), fresh: false };
+    let client = Rc::clone(&busy.0);
+    let answer = exchange.run(busy).await;
+    exchange.copy.clear();
+    client.spare_headers.replace(exchange.copy);
+    answer
 }
 
 impl Exchange {
-    async fn run(mut self, busy: Busy) -> Response<Answer> {
+    async fn run(&mut self, busy: Busy) -> Response<Answer> {
         let mut deadline: Option<Instant> = None;
         let mut last: Option<Failed> = None;
         loop {
@@ -174,25 +183,28 @@ impl Exchange {
         }
     }
 
-    /// The request for one try. A method that is never sent twice gives its head away, and gets it
-    /// back when nothing was sent.
+    /// The request for one try. It gives the head away; a copy of the headers is kept when the
+    /// request may be sent twice, and `take_back` brings them back when nothing was sent.
     fn request(&mut self) -> Request<RequestBody> {
-        let head = if retry::is_idempotent(&self.head.method) {
-            self.head.clone()
-        } else {
-            let method = self.head.method.clone();
-            std::mem::replace(&mut self.head, Head { method, ..Head::default() })
-        };
+        if self.copy.is_empty() {
+            if retry::is_idempotent(&self.head.method) {
+                let headers = self.head.headers.iter();
+                self.copy.extend(headers.map(|(name, value)| (name.clone(), value.clone())));
+            }
+        } else if self.head.headers.is_empty() {
+            for (name, value) in &self.copy {
+                self.head.headers.append(name, value.clone());
+            }
+        }
         let mut request = Request::new(self.body.body());
-        *request.method_mut() = head.method;
-        *request.uri_mut() = head.uri;
-        *request.headers_mut() = head.headers;
+        *request.method_mut() = self.head.method.clone();
+        *request.uri_mut() = self.head.uri.clone();
+        *request.headers_mut() = std::mem::take(&mut self.head.headers);
         request
     }
 
     fn take_back(&mut self, request: Request<RequestBody>) {
-        let (parts, _body) = request.into_parts();
-        self.head = Head { method: parts.method, uri: parts.uri, headers: parts.headers };
+        self.head.headers = request.into_parts().0.headers;
     }
 
     fn not_connected(&mut self, endpoint: Rc<Endpoint>, error: &ConnectError) -> Failed {
@@ -240,12 +252,12 @@ impl Exchange {
         Failed { again, status, text }
     }
 
-    fn answer(self, busy: Busy, reply: Reply) -> Response<Answer> {
+    fn answer(&mut self, busy: Busy, reply: Reply) -> Response<Answer> {
         let Reply { mut response, lease, connection } = reply;
         let shard = Rc::clone(&busy.0.shard);
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if switching {
-            let Some(client) = self.upgrade else {
+            let Some(client) = self.upgrade.take() else {
                 let text = format!("{} changed the protocol unasked", shown(&lease.0));
                 let failed = Failed { again: false, status: StatusCode::BAD_GATEWAY, text };
                 return answer_failed(busy, &failed);

@@ -73,9 +73,7 @@ pub(super) fn to_endpoint(
 ) {
     let seen = Seen::of(headers);
     let protocol = if upgrade { headers.get(header::UPGRADE).cloned() } else { None };
-    if seen.hop_by_hop {
-        remove_hop_by_hop(headers);
-    }
+    remove_hop_by_hop(headers, seen);
     if seen.expect {
         headers.remove(header::EXPECT);
     }
@@ -99,9 +97,7 @@ pub(super) fn to_endpoint(
 /// Prepares the head of an answer for a client. `upgrade`: it is a 101 that was asked for.
 pub(super) fn to_client(headers: &mut HeaderMap, upgrade: bool) {
     let protocol = if upgrade { headers.get(header::UPGRADE).cloned() } else { None };
-    if Seen::of(headers).hop_by_hop {
-        remove_hop_by_hop(headers);
-    }
+    remove_hop_by_hop(headers, Seen::of(headers));
     if let Some(protocol) = protocol {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, protocol);
@@ -121,7 +117,12 @@ pub(super) fn wants_upgrade(headers: &HeaderMap) -> bool {
 /// Which headers that matter are there: found in one pass, since most heads have none.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    hop_by_hop: bool,
+    connection: bool,
+    keep_alive: bool,
+    proxy_connection: bool,
+    te: bool,
+    transfer_encoding: bool,
+    upgrade: bool,
     expect: bool,
     forwarded: bool,
     proto: bool,
@@ -133,12 +134,14 @@ impl Seen {
         let mut seen = Self::default();
         for name in headers.keys() {
             match *name {
-                header::CONNECTION | header::TE | header::TRANSFER_ENCODING | header::UPGRADE => {
-                    seen.hop_by_hop = true;
-                }
+                header::CONNECTION => seen.connection = true,
+                header::TE => seen.te = true,
+                header::TRANSFER_ENCODING => seen.transfer_encoding = true,
+                header::UPGRADE => seen.upgrade = true,
                 header::EXPECT => seen.expect = true,
                 _ => match name.as_str() {
-                    "keep-alive" | "proxy-connection" => seen.hop_by_hop = true,
+                    "keep-alive" => seen.keep_alive = true,
+                    "proxy-connection" => seen.proxy_connection = true,
                     "x-forwarded-for" => seen.forwarded = true,
                     "x-forwarded-proto" => seen.proto = true,
                     "x-forwarded-port" => seen.port = true,
@@ -152,7 +155,33 @@ impl Seen {
 
 /// Removes what is for one connection only, and all that `Connection` names. What frames the
 /// body or says whose request it is stays, whatever `Connection` says.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+fn remove_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
+    if seen.connection && names_others(headers) {
+        remove_named(headers);
+    }
+    for (is_there, name) in [
+        (seen.connection, header::CONNECTION),
+        (seen.keep_alive, KEEP_ALIVE),
+        (seen.proxy_connection, PROXY_CONNECTION),
+        (seen.te, header::TE),
+        (seen.transfer_encoding, header::TRANSFER_ENCODING),
+        (seen.upgrade, header::UPGRADE),
+    ] {
+        if is_there {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Does `Connection` name a header, besides the usual words?
+fn names_others(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONNECTION).iter().any(|value| {
+        let value = value.as_bytes();
+        !(value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close"))
+    })
+}
+
+fn remove_named(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(header::CONNECTION)
         .iter()
@@ -167,16 +196,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         })
         .collect();
     for name in named {
-        headers.remove(name);
-    }
-    for name in [
-        header::CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ] {
         headers.remove(name);
     }
 }

@@ -74,10 +74,13 @@ impl Table {
 
 /// The host of `host`, `host:port`, `[v6]` or `[v6]:port`, without a last dot.
 fn host_of(authority: &str) -> &str {
-    let host = match authority.rfind(']') {
-        Some(end) => &authority[..=end],
-        None => authority.split_once(':').map_or(authority, |(host, _port)| host),
+    let bytes = authority.as_bytes();
+    let end = if bytes.first() == Some(&b'[') {
+        bytes.iter().position(|&b| b == b']').map_or(bytes.len(), |end| end + 1)
+    } else {
+        bytes.iter().position(|&b| b == b':').unwrap_or(bytes.len())
     };
+    let host = &authority[..end];
     host.strip_suffix('.').unwrap_or(host)
 }
 

@@ -89,6 +89,25 @@ async fn only_what_may_be_sent_twice_is_sent_twice() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_sent_again_is_the_same_request() {
+    let mut house = House::http().await;
+    let (first, second) = (silent("first", u64::MAX).await, Backend::start("second").await);
+    house.serve(vec![up("first", 1, first.addr), up("second", 1, second.addr)]).await;
+    let ask = "GET /head HTTP/1.1\r\nhost: a\r\nx: 1\r\nx: 2\r\ncookie: c\r\nx: 3\r\n\r\n";
+    let mut heads = Vec::new();
+    while house.proxy.status().counters.retries == 0 || heads.len() < 2 {
+        let mut client = Client::connect(house.addr()).await;
+        client.send(ask).await;
+        heads.push(client.reply("GET").await.unwrap().text());
+    }
+    for head in &heads {
+        let lines: Vec<_> = head.lines().filter(|line| line.starts_with("x: ")).collect();
+        assert_eq!(lines, ["x: 1", "x: 2", "x: 3"], "{head}");
+        assert_eq!(head, &heads[0]);
+    }
+}
+
+#[tokio::test]
 async fn a_sent_post_reaches_one_backend_only() {
     let mut house = House::http().await;
     let (first, second) = (silent("first", 100).await, silent("second", 100).await);
