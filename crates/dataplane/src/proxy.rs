@@ -11,6 +11,7 @@ mod retry;
 mod headers;
 mod bell;
 mod socket;
+mod connection;
 mod endpoint;
 mod upstream;
 mod connect;

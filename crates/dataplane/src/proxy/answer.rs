@@ -1,7 +1,8 @@
 //! Answers to clients: what an endpoint said, streamed, or a short text of the proxy's own.
 
 use super::client::Busy;
-use super::endpoint::{Connection, Lease};
+use super::connection::Connection;
+use super::endpoint::Lease;
 use super::shard::Shard;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -10,10 +11,6 @@ use hyper::body::Incoming;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
-
-/// Longest wait for a connection to take its next request after an answer.
-const READY_WAIT: Duration = Duration::from_secs(1);
 
 /// The body of an answer. Its end says that the client's connection is idle.
 #[derive(Debug)]
@@ -25,7 +22,7 @@ pub(super) struct Answer {
 #[derive(Debug)]
 enum Content {
     Text(Option<Bytes>),
-    Endpoint { body: Incoming, held: Option<Held> },
+    Endpoint { body: Incoming, held: Option<Held>, broken: Option<hyper::Error> },
 }
 
 /// What an answer in progress holds: its endpoint and the connection that it comes on.
@@ -39,15 +36,16 @@ pub(super) struct Held {
 impl Held {
     /// The answer is complete: the connection is free for the next request.
     fn release(self) {
-        let Self { shard, lease, mut connection } = self;
+        let Self { shard, lease, connection } = self;
+        if !connection.is_driven() {
+            return;
+        }
         if connection.sender.is_ready() {
             lease.0.checkin(connection, shard.coarse_ms());
         } else if !connection.sender.is_closed() {
-            // The request's body is still on its way, or the connection closes.
             let endpoint = Rc::clone(&lease.0);
             tokio::task::spawn_local(async move {
-                let ready = tokio::time::timeout(READY_WAIT, connection.sender.ready()).await;
-                if matches!(ready, Ok(Ok(()))) {
+                if let Some(connection) = connection.into_idle().await {
                     endpoint.checkin(connection, shard.coarse_ms());
                 }
             });
@@ -64,7 +62,7 @@ impl Answer {
         } else {
             Some(held)
         };
-        Self { content: Content::Endpoint { body, held }, _busy: busy }
+        Self { content: Content::Endpoint { body, held, broken: None }, _busy: busy }
     }
 
     /// No body: the connection changes protocol.
@@ -100,10 +98,27 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match &mut self.get_mut().content {
             Content::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Content::Endpoint { body, held } => {
-                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-                match &frame {
-                    Some(Err(_broken)) => *held = None,
+            Content::Endpoint { body, held, broken } => {
+                if let Some(error) = broken.take() {
+                    return Poll::Ready(Some(Err(error)));
+                }
+                let mut frame = Pin::new(&mut *body).poll_frame(cx);
+                if frame.is_pending()
+                    && let Some(held) = held
+                {
+                    held.connection.drive(cx);
+                    frame = Pin::new(&mut *body).poll_frame(cx);
+                }
+                let frame = ready!(frame);
+                match frame {
+                    Some(Err(error)) => {
+                        // What came before goes out first: the client sees an answer broken off,
+                        // not none at all.
+                        *held = None;
+                        *broken = Some(error);
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                     Some(Ok(_)) if !body.is_end_stream() => {}
                     _ => {
                         if let Some(held) = held.take() {

@@ -1,12 +1,11 @@
 //! Connections to endpoints, and what a failed one means for the endpoint.
 
-use super::endpoint::{Connection, Endpoint};
+use super::connection::Connection;
+use super::endpoint::Endpoint;
 use super::shard::Shard;
-use super::socket::{Io, Socket};
-use hyper_util::rt::TokioIo;
+use super::socket::Socket;
 use model::limits::{PROXY_HEAD_BYTES_MAX, PROXY_PEER_SILENCE_MS_MAX};
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -72,26 +71,15 @@ pub(super) async fn tcp(
     Err(error)
 }
 
-/// Connects to `endpoint` for HTTP/1. The shard's runtime owns the task that moves its bytes; it
-/// ends with the connection.
+/// Connects to `endpoint` for HTTP/1.
 pub(super) async fn http(
     shard: &Shard,
     endpoint: &Endpoint,
     timeout: Duration,
 ) -> Result<Connection, ConnectError> {
     let socket = Socket::new(tcp(shard, endpoint, timeout).await?);
-    let handle = Arc::downgrade(&socket);
-    let (sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(2 * PROXY_HEAD_BYTES_MAX)
-        .handshake(TokioIo::new(Io(socket)))
-        .await
-        .map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::trace!(%error, "a connection to an endpoint ended");
-        }
-    });
-    Ok(Connection { sender, socket: handle })
+    let connection = Connection::start(socket, 2 * PROXY_HEAD_BYTES_MAX).await;
+    connection.map_err(|error| ConnectError::Refused(io::Error::other(error)))
 }
 
 /// A peer that vanished without a word is noticed by the kernel.

@@ -3,11 +3,9 @@
 
 use super::bell::{Bell, Wait};
 use super::config::EndpointState;
+use super::connection::Connection;
 use super::ejection::Ejection;
-use super::request_body::RequestBody;
 use super::select::Load;
-use super::socket::Socket;
-use hyper::client::conn::http1::SendRequest;
 use model::limits::{PROXY_POOL_IDLE_MAX, PROXY_POOL_IDLE_MS_MAX};
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
@@ -77,18 +75,6 @@ pub(super) struct Endpoint {
     drain: RefCell<Option<AbortHandle>>,
 }
 
-/// A connection to an endpoint that speaks HTTP.
-pub(super) struct Connection {
-    pub(super) sender: SendRequest<RequestBody>,
-    pub(super) socket: std::sync::Weak<Socket>,
-}
-
-impl std::fmt::Debug for Connection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection").finish_non_exhaustive()
-    }
-}
-
 #[derive(Debug)]
 struct Idle {
     connection: Connection,
@@ -120,14 +106,10 @@ impl Endpoint {
     /// Takes an idle connection. `certain`: only one that the kernel says is still open.
     pub(super) fn checkout(&self, certain: bool) -> Option<Connection> {
         loop {
-            let connection = self.idle.borrow_mut().pop()?.connection;
-            if !connection.sender.is_ready() {
-                continue;
+            let mut connection = self.idle.borrow_mut().pop()?.connection;
+            if connection.is_idle() && (!certain || connection.socket.is_quiet()) {
+                return Some(connection);
             }
-            if certain && !connection.socket.upgrade().is_some_and(|socket| socket.is_quiet()) {
-                continue;
-            }
-            return Some(connection);
         }
     }
 
@@ -141,8 +123,8 @@ impl Endpoint {
 
     /// Closes idle connections that were not used for long, or that the endpoint closed.
     pub(super) fn reap(&self, now_ms: u64) {
-        self.idle.borrow_mut().retain(|idle| {
-            idle.since_ms + PROXY_POOL_IDLE_MS_MAX > now_ms && !idle.connection.sender.is_closed()
+        self.idle.borrow_mut().retain_mut(|idle| {
+            idle.since_ms + PROXY_POOL_IDLE_MS_MAX > now_ms && idle.connection.is_idle()
         });
     }
 

@@ -2,13 +2,13 @@
 //! harm, and answered in any case.
 
 use super::answer::{Answer, Held};
-use super::client::Busy;
+use super::client::{Busy, Client};
 use super::connect::{self, ConnectError};
-use super::endpoint::{Connection, Endpoint, Lease};
+use super::connection::{Connection, Driven};
+use super::endpoint::{Endpoint, Lease};
 use super::headers;
 use super::request_body::{BodySource, RequestBody};
 use super::retry::{self, Progress};
-use super::socket::Socket;
 use super::upgrade;
 use super::upstream::{Unavailable, Upstream};
 use futures_util::future::{Either, select};
@@ -20,12 +20,11 @@ use hyper::upgrade::OnUpgrade;
 use model::limits::{PROXY_DOWN_GRACE_MS, PROXY_TRIES_MAX};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 /// A request through all its tries.
-struct Exchange {
+pub(super) struct Exchange {
     upstream: Rc<Upstream>,
     head: Head,
     /// The headers of a request that may be sent twice: `head` is given away with each try.
@@ -59,42 +58,37 @@ struct Failed {
     text: String,
 }
 
-/// Passes `request` on to an endpoint of `upstream`.
-pub(super) async fn forward(
-    busy: Busy,
-    upstream: Rc<Upstream>,
-    mut request: Request<Incoming>,
-) -> Response<Answer> {
-    let wants_upgrade =
-        request.version() == Version::HTTP_11 && headers::wants_upgrade(request.headers());
-    let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
-    let (parts, incoming) = request.into_parts();
-    let body = BodySource::new(incoming, retry::is_idempotent(&parts.method));
-    let mut head = Head { method: parts.method, uri: parts.uri, headers: parts.headers };
-    let chunked = body.is_chunked();
-    headers::to_endpoint(&mut head.headers, &busy.0.forwarded, wants_upgrade, chunked);
-    let copy = busy.0.spare_headers.take();
-    let mut exchange =
-        Exchange { upstream, head, copy, body, upgrade, tried: Vec::new(), fresh: false };
-    let client = Rc::clone(&busy.0);
-    let answer = exchange.run(busy).await;
-    exchange.copy.clear();
-    client.spare_headers.replace(exchange.copy);
-    answer
-}
-
 impl Exchange {
-    async fn run(&mut self, busy: Busy) -> Response<Answer> {
+    /// Prepares `request` for the endpoints of `upstream`.
+    pub(super) fn new(busy: &Busy, upstream: Rc<Upstream>, mut request: Request<Incoming>) -> Self {
+        let wants_upgrade =
+            request.version() == Version::HTTP_11 && headers::wants_upgrade(request.headers());
+        let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
+        let (parts, incoming) = request.into_parts();
+        let body = BodySource::new(incoming, retry::is_idempotent(&parts.method));
+        let mut head = Head { method: parts.method, uri: parts.uri, headers: parts.headers };
+        let chunked = body.is_chunked();
+        headers::to_endpoint(&mut head.headers, &busy.0.forwarded, wants_upgrade, chunked);
+        let copy = busy.0.spare_headers.take();
+        Self { upstream, head, copy, body, upgrade, tried: Vec::new(), fresh: false }
+    }
+
+    /// Passes the request on until there is an answer. What is rare is boxed: this future is as
+    /// large as its largest part, and moved for every request.
+    pub(super) async fn run(&mut self, busy: Busy) -> Response<Answer> {
         let mut deadline: Option<Instant> = None;
-        let mut last: Option<Failed> = None;
+        let mut last: Option<Box<Failed>> = None;
         loop {
             if last.is_some() {
                 busy.0.shard.counters.retries.count();
             }
-            let upstream = Rc::clone(&self.upstream);
-            let lease = match upstream.acquire(&self.tried, &mut deadline).await {
-                Ok(endpoint) => Lease::new(endpoint),
-                Err(why) => return self.unavailable(busy, why, last),
+            let picked = self.upstream.pick(&self.tried);
+            let lease = match picked {
+                Some(endpoint) => Lease::new(endpoint),
+                None => match Box::pin(self.upstream.acquire(&self.tried, &mut deadline)).await {
+                    Ok(endpoint) => Lease::new(endpoint),
+                    Err(why) => return self.unavailable(busy, why, last),
+                },
             };
             match self.attempt(&busy, lease).await {
                 Ok(reply) => return self.answer(busy, reply),
@@ -107,7 +101,7 @@ impl Exchange {
     }
 
     /// Sends the request to one endpoint and waits for the head of its answer.
-    async fn attempt(&mut self, busy: &Busy, lease: Lease) -> Result<Reply, Failed> {
+    async fn attempt(&mut self, busy: &Busy, lease: Lease) -> Result<Reply, Box<Failed>> {
         let endpoint = Rc::clone(&lease.0);
         let down_before = endpoint.down.rings();
         let certain = !retry::is_idempotent(&self.head.method);
@@ -117,18 +111,16 @@ impl Exchange {
             Some(connection) => connection,
             None => {
                 let limit = self.upstream.connect_timeout();
-                match connect::http(&busy.0.shard, &endpoint, limit).await {
+                match Box::pin(connect::http(&busy.0.shard, &endpoint, limit)).await {
                     Ok(connection) => connection,
                     Err(error) => return Err(self.not_connected(endpoint, &error)),
                 }
             }
         };
-        // `None`: it closed since it was looked at, which sending will find.
-        let socket = connection.socket.upgrade();
-        let received = socket.as_ref().map_or(0, |socket| socket.received());
+        let received = connection.socket.received();
         let request = self.request();
         let sent = connection.sender.try_send_request(request);
-        let error = match self.wait(&endpoint, down_before, &socket, received, sent).await {
+        let error = match self.wait(&endpoint, down_before, &mut connection, sent).await {
             Waited::Answered(response) => return Ok(Reply { response, lease, connection }),
             Waited::Failed(error) => Some(error),
             Waited::Down => None,
@@ -141,7 +133,7 @@ impl Exchange {
                         self.take_back(request);
                         Progress::Unsent
                     }
-                    None if answered(&socket, received) => Progress::Answered,
+                    None if connection.socket.received() != received => Progress::Answered,
                     None => Progress::Sent,
                 };
                 (Some(error.into_error()), progress)
@@ -157,27 +149,36 @@ impl Exchange {
         &self,
         endpoint: &Rc<Endpoint>,
         down_before: u64,
-        socket: &Option<Arc<Socket>>,
-        received: u64,
+        connection: &mut Connection,
         sent: F,
     ) -> Waited
     where
         F: Future<Output = Result<Response<Incoming>, SendError>>,
     {
-        let mut sent = pin!(sent);
-        match select(sent.as_mut(), endpoint.down.after(down_before)).await {
+        let received = connection.socket.received();
+        let mut sent = Driven { connection, wanted: pin!(sent) };
+        match select(&mut sent, endpoint.down.after(down_before)).await {
             Either::Left((result, _)) => return result.into(),
             Either::Right(((), _)) => {}
         }
+        Box::pin(self.wait_on(sent, received)).await
+    }
+
+    /// The endpoint went down: a short time is left, and a longer one for what cannot be sent again.
+    async fn wait_on<F>(&self, mut sent: Driven<'_, F>, received: u64) -> Waited
+    where
+        F: Future<Output = Result<Response<Incoming>, SendError>>,
+    {
         let grace = Duration::from_millis(PROXY_DOWN_GRACE_MS);
-        if let Ok(result) = timeout(grace, sent.as_mut()).await {
+        if let Ok(result) = timeout(grace, &mut sent).await {
             return result.into();
         }
         let again = retry::may_retry(&self.head.method, Progress::Sent, self.body.is_whole());
-        if again && !answered(socket, received) {
+        if again && sent.connection.socket.received() == received {
             return Waited::Down;
         }
-        match timeout(self.upstream.drain(), sent).await {
+        let left = self.upstream.drain();
+        match timeout(left, sent).await {
             Ok(result) => result.into(),
             Err(_elapsed) => Waited::Down,
         }
@@ -207,14 +208,14 @@ impl Exchange {
         self.head.headers = request.into_parts().0.headers;
     }
 
-    fn not_connected(&mut self, endpoint: Rc<Endpoint>, error: &ConnectError) -> Failed {
+    fn not_connected(&mut self, endpoint: Rc<Endpoint>, error: &ConnectError) -> Box<Failed> {
         let status = match error {
             ConnectError::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
             ConnectError::Refused(_) => StatusCode::BAD_GATEWAY,
         };
         let text = format!("{} cannot be reached: {error}", shown(&endpoint));
         self.tried.push(endpoint);
-        Failed { again: self.body.is_whole(), status, text }
+        Box::new(Failed { again: self.body.is_whole(), status, text })
     }
 
     fn failed(
@@ -223,7 +224,7 @@ impl Exchange {
         reused: bool,
         progress: Progress,
         error: Option<hyper::Error>,
-    ) -> Failed {
+    ) -> Box<Failed> {
         let again = retry::may_retry(&self.head.method, progress, self.body.is_whole());
         let (status, text) = match &error {
             None => {
@@ -249,11 +250,11 @@ impl Exchange {
         } else {
             self.tried.push(endpoint);
         }
-        Failed { again, status, text }
+        Box::new(Failed { again, status, text })
     }
 
     fn answer(&mut self, busy: Busy, reply: Reply) -> Response<Answer> {
-        let Reply { mut response, lease, connection } = reply;
+        let Reply { mut response, lease, mut connection } = reply;
         let shard = Rc::clone(&busy.0.shard);
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if switching {
@@ -263,10 +264,14 @@ impl Exchange {
                 return answer_failed(busy, &failed);
             };
             let endpoint = hyper::upgrade::on(&mut response);
+            connection.detach();
             upgrade::start(shard, client, endpoint, lease);
             let (mut parts, _body) = response.into_parts();
             headers::to_client(&mut parts.headers, true);
             return Response::from_parts(parts, Answer::empty(busy));
+        }
+        if !self.body.is_ended() {
+            connection.detach();
         }
         let (mut parts, body) = response.into_parts();
         headers::to_client(&mut parts.headers, false);
@@ -284,7 +289,12 @@ impl Exchange {
         answer_failed(busy, &Failed { again, status, text })
     }
 
-    fn unavailable(&self, busy: Busy, why: Unavailable, last: Option<Failed>) -> Response<Answer> {
+    fn unavailable(
+        &self,
+        busy: Busy,
+        why: Unavailable,
+        last: Option<Box<Failed>>,
+    ) -> Response<Answer> {
         let name = &self.upstream.name;
         let (reason, text) = match (why, last) {
             (Unavailable::NoEndpoint, Some(failed)) => return self.give_up(busy, &failed),
@@ -298,6 +308,14 @@ impl Exchange {
         };
         busy.0.shard.counters.failed.count();
         Answer::own(busy, StatusCode::SERVICE_UNAVAILABLE, reason, &text)
+    }
+}
+
+impl Exchange {
+    /// Gives the room for the copy of the headers back to its client.
+    pub(super) fn give_back(&mut self, client: &Client) {
+        self.copy.clear();
+        client.spare_headers.replace(std::mem::take(&mut self.copy));
     }
 }
 
@@ -317,10 +335,6 @@ impl From<Result<Response<Incoming>, SendError>> for Waited {
             Err(error) => Self::Failed(error),
         }
     }
-}
-
-fn answered(socket: &Option<Arc<Socket>>, before: u64) -> bool {
-    socket.as_ref().is_some_and(|socket| socket.received() != before)
 }
 
 fn shown(endpoint: &Endpoint) -> String {

@@ -159,17 +159,23 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, seen: Seen) {
     if seen.connection && names_others(headers) {
         remove_named(headers);
     }
-    for (is_there, name) in [
-        (seen.connection, header::CONNECTION),
-        (seen.keep_alive, KEEP_ALIVE),
-        (seen.proxy_connection, PROXY_CONNECTION),
-        (seen.te, header::TE),
-        (seen.transfer_encoding, header::TRANSFER_ENCODING),
-        (seen.upgrade, header::UPGRADE),
-    ] {
-        if is_there {
-            headers.remove(name);
-        }
+    if seen.connection {
+        headers.remove(header::CONNECTION);
+    }
+    if seen.keep_alive {
+        headers.remove(KEEP_ALIVE);
+    }
+    if seen.proxy_connection {
+        headers.remove(PROXY_CONNECTION);
+    }
+    if seen.te {
+        headers.remove(header::TE);
+    }
+    if seen.transfer_encoding {
+        headers.remove(header::TRANSFER_ENCODING);
+    }
+    if seen.upgrade {
+        headers.remove(header::UPGRADE);
     }
 }
 

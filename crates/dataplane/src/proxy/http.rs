@@ -2,7 +2,7 @@
 
 use super::answer::Answer;
 use super::client::{Busy, Client};
-use super::forward;
+use super::forward::Exchange;
 use super::headers::{self, Forwarded, Unfit};
 use super::listening::{Listening, Mode};
 use super::shard::{Open, Shard};
@@ -46,7 +46,7 @@ pub(super) async fn serve(
 }
 
 async fn serve_client(client: &Rc<Client>, socket: std::sync::Arc<Socket>) {
-    let service = hyper::service::service_fn(|request| handle(Rc::clone(client), request));
+    let service = hyper::service::service_fn(|request| handle(course(Rc::clone(client), request)));
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new()
             .max_buf_size(PROXY_HEAD_BYTES_MAX)
@@ -81,32 +81,49 @@ fn text_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or_else(|_not_text| HeaderValue::from_static("unknown"))
 }
 
-async fn handle(
-    client: Rc<Client>,
-    mut request: Request<Incoming>,
-) -> Result<Response<Answer>, Infallible> {
+/// What becomes of a request. Decided before anything waits, so that the future of a request
+/// holds only what it needs.
+enum Course {
+    Answered(Response<Answer>),
+    Forward(Exchange, Busy),
+}
+
+async fn handle(course: Course) -> Result<Response<Answer>, Infallible> {
+    match course {
+        Course::Answered(answer) => Ok(answer),
+        Course::Forward(mut exchange, busy) => {
+            let client = Rc::clone(&busy.0);
+            let answer = exchange.run(busy).await;
+            exchange.give_back(&client);
+            Ok(answer)
+        }
+    }
+}
+
+fn course(client: Rc<Client>, mut request: Request<Incoming>) -> Course {
     client.shard.counters.requests.count();
     let mode = client.listening.mode();
     let busy = Busy::new(client);
     if let Err(unfit) = headers::normalize(&mut request) {
-        return Ok(refuse(busy, unfit));
+        return Course::Answered(refuse(busy, unfit));
     }
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.unwrap_or_default();
     let path = request.uri().path();
     let Mode::Http(routes) = mode else {
-        return Ok(no_route(busy, host, path));
+        return Course::Answered(no_route(busy, host, path));
     };
     let Some(target) = routes.find(host, path) else {
-        return Ok(no_route(busy, host, path));
+        return Course::Answered(no_route(busy, host, path));
     };
     let upstream = target.upstream.borrow().clone();
     match upstream {
-        Some(upstream) => Ok(forward::forward(busy, upstream, request).await),
+        Some(upstream) => Course::Forward(Exchange::new(&busy, upstream, request), busy),
         None => {
             let text = format!("the route leads to {:?}, which does not exist", target.name);
             busy.0.shard.counters.failed.count();
-            Ok(Answer::own(busy, StatusCode::SERVICE_UNAVAILABLE, "no-upstream", &text))
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Course::Answered(Answer::own(busy, status, "no-upstream", &text))
         }
     }
 }

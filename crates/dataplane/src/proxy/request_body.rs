@@ -54,6 +54,11 @@ impl BodySource {
         self.0.as_ref().is_some_and(|source| source.borrow().size.exact().is_none())
     }
 
+    /// Has all of it been sent?
+    pub(super) fn is_ended(&self) -> bool {
+        self.0.as_ref().is_none_or(|source| source.borrow().ended)
+    }
+
     /// Can it be sent from its beginning?
     pub(super) fn is_whole(&self) -> bool {
         self.0.as_ref().is_none_or(|source| source.borrow().whole)
