@@ -177,8 +177,10 @@ pub const PROXY_CLIENT_IDLE_MS_MAX: u64 = 75_000;
 pub const PROXY_POOL_IDLE_MS_MAX: u64 = 4_000;
 /// Most idle connections kept to one endpoint by one proxy thread.
 pub const PROXY_POOL_IDLE_MAX: usize = 1_024;
-/// Most endpoints tried for one request or connection.
-pub const PROXY_TRIES_MAX: usize = 5;
+/// Most endpoints tried for one request or connection while nothing of it was sent.
+pub const PROXY_TRIES_MAX: usize = 20;
+/// Most endpoints that one request is sent to: one that kills them must not reach them all.
+pub const PROXY_SENDS_MAX: usize = 5;
 /// Most of a request's body that is kept to send it again, in bytes.
 pub const PROXY_REPLAY_BYTES_MAX: usize = 64 * 1024;
 /// Longest wait of a request for an endpoint that can take it, in milliseconds.
