@@ -17,14 +17,17 @@ use http::{
 };
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use model::limits::{PROXY_DOWN_GRACE_MS, PROXY_TRIES_MAX};
-use std::pin::pin;
+use model::limits::{PROXY_DOWN_GRACE_MS, PROXY_SENDS_MAX, PROXY_TRIES_MAX};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 /// A request through all its tries.
 pub(super) struct Exchange {
+    client: Rc<Client>,
+    /// Goes on with the answer.
+    busy: Option<Busy>,
     upstream: Rc<Upstream>,
     head: Head,
     /// The headers of a request that may be sent twice: `head` is given away with each try.
@@ -34,6 +37,8 @@ pub(super) struct Exchange {
     upgrade: Option<OnUpgrade>,
     /// Endpoints that failed it.
     tried: Vec<Rc<Endpoint>>,
+    /// Endpoints that may have got it.
+    sends: usize,
     /// A pooled connection failed: the next one is a new one.
     fresh: bool,
 }
@@ -60,7 +65,7 @@ struct Failed {
 
 impl Exchange {
     /// Prepares `request` for the endpoints of `upstream`.
-    pub(super) fn new(busy: &Busy, upstream: Rc<Upstream>, mut request: Request<Incoming>) -> Self {
+    pub(super) fn new(busy: Busy, upstream: Rc<Upstream>, mut request: Request<Incoming>) -> Self {
         let wants_upgrade =
             request.version() == Version::HTTP_11 && headers::wants_upgrade(request.headers());
         let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
@@ -69,39 +74,56 @@ impl Exchange {
         let mut head = Head { method: parts.method, uri: parts.uri, headers: parts.headers };
         let chunked = body.is_chunked();
         headers::to_endpoint(&mut head.headers, &busy.0.forwarded, wants_upgrade, chunked);
-        let copy = busy.0.spare_headers.take();
-        Self { upstream, head, copy, body, upgrade, tried: Vec::new(), fresh: false }
+        let client = Rc::clone(&busy.0);
+        let copy = client.spare_headers.take();
+        let busy = Some(busy);
+        Self {
+            client,
+            busy,
+            upstream,
+            head,
+            copy,
+            body,
+            upgrade,
+            tried: Vec::new(),
+            sends: 0,
+            fresh: false,
+        }
     }
 
     /// Passes the request on until there is an answer. What is rare is boxed: this future is as
     /// large as its largest part, and moved for every request.
-    pub(super) async fn run(&mut self, busy: Busy) -> Response<Answer> {
+    pub(super) async fn run(&mut self) -> Response<Answer> {
         let mut deadline: Option<Instant> = None;
         let mut last: Option<Box<Failed>> = None;
         loop {
             if last.is_some() {
-                busy.0.shard.counters.retries.count();
+                self.client.shard.counters.retries.count();
             }
             let picked = self.upstream.pick(&self.tried);
             let lease = match picked {
                 Some(endpoint) => Lease::new(endpoint),
                 None => match Box::pin(self.upstream.acquire(&self.tried, &mut deadline)).await {
                     Ok(endpoint) => Lease::new(endpoint),
-                    Err(why) => return self.unavailable(busy, why, last),
+                    Err(why) => return self.unavailable(why, last),
                 },
             };
-            match self.attempt(&busy, lease).await {
-                Ok(reply) => return self.answer(busy, reply),
-                Err(failed) if failed.again && self.tried.len() < PROXY_TRIES_MAX => {
+            match self.attempt(lease).await {
+                Ok(reply) => return self.answer(reply),
+                Err(failed) if failed.again && self.may_go_on() => {
                     last = Some(failed);
                 }
-                Err(failed) => return self.give_up(busy, &failed),
+                Err(failed) => return self.give_up(&failed),
             }
         }
     }
 
+    fn may_go_on(&self) -> bool {
+        self.tried.len() < PROXY_TRIES_MAX && self.sends < PROXY_SENDS_MAX
+    }
+
     /// Sends the request to one endpoint and waits for the head of its answer.
-    async fn attempt(&mut self, busy: &Busy, lease: Lease) -> Result<Reply, Box<Failed>> {
+    async fn attempt(&mut self, lease: Lease) -> Result<Reply, Box<Failed>> {
         let endpoint = Rc::clone(&lease.0);
         let down_before = endpoint.down.rings();
         let certain = !retry::is_idempotent(&self.head.method);
@@ -111,7 +133,7 @@ impl Exchange {
             Some(connection) => connection,
             None => {
                 let limit = self.upstream.connect_timeout();
-                match Box::pin(connect::http(&busy.0.shard, &endpoint, limit)).await {
+                match Box::pin(connect::http(&self.client.shard, &endpoint, limit)).await {
                     Ok(connection) => connection,
                     Err(error) => return Err(self.not_connected(endpoint, &error)),
                 }
@@ -119,7 +141,7 @@ impl Exchange {
         };
         let received = connection.socket.received();
         let request = self.request();
-        let sent = connection.sender.try_send_request(request);
+        let sent = pin!(connection.sender.try_send_request(request));
         let error = match self.wait(&endpoint, down_before, &mut connection, sent).await {
             Waited::Answered(response) => return Ok(Reply { response, lease, connection }),
             Waited::Failed(error) => Some(error),
@@ -150,13 +172,13 @@ impl Exchange {
         endpoint: &Rc<Endpoint>,
         down_before: u64,
         connection: &mut Connection,
-        sent: F,
+        wanted: Pin<&mut F>,
     ) -> Waited
     where
         F: Future<Output = Result<Response<Incoming>, SendError>>,
     {
         let received = connection.socket.received();
-        let mut sent = Driven { connection, wanted: pin!(sent) };
+        let mut sent = Driven { connection, wanted };
         match select(&mut sent, endpoint.down.after(down_before)).await {
             Either::Left((result, _)) => return result.into(),
             Either::Right(((), _)) => {}
@@ -243,6 +265,9 @@ impl Exchange {
                 (StatusCode::BAD_GATEWAY, format!("{} {what}: {error}", shown(&endpoint)))
             }
         };
+        if progress != Progress::Unsent {
+            self.sends += 1;
+        }
         // A pooled connection may just have been closed for its age: that says nothing of the
         // endpoint, which gets a second chance on a new connection.
         if reused && error.is_some() {
@@ -253,22 +278,27 @@ impl Exchange {
         Box::new(Failed { again, status, text })
     }
 
-    fn answer(&mut self, busy: Busy, reply: Reply) -> Response<Answer> {
+    /// Goes on with the answer.
+    fn busy(&mut self) -> Busy {
+        self.busy.take().unwrap_or_else(|| Busy::new(Rc::clone(&self.client)))
+    }
+
+    fn answer(&mut self, reply: Reply) -> Response<Answer> {
         let Reply { mut response, lease, mut connection } = reply;
-        let shard = Rc::clone(&busy.0.shard);
+        let shard = Rc::clone(&self.client.shard);
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         if switching {
             let Some(client) = self.upgrade.take() else {
                 let text = format!("{} changed the protocol unasked", shown(&lease.0));
                 let failed = Failed { again: false, status: StatusCode::BAD_GATEWAY, text };
-                return answer_failed(busy, &failed);
+                return self.failed_answer(&failed);
             };
             let endpoint = hyper::upgrade::on(&mut response);
             connection.detach();
             upgrade::start(shard, client, endpoint, lease);
             let (mut parts, _body) = response.into_parts();
             headers::to_client(&mut parts.headers, true);
-            return Response::from_parts(parts, Answer::empty(busy));
+            return Response::from_parts(parts, Answer::empty(self.busy()));
         }
         if !self.body.is_ended() {
             connection.detach();
@@ -277,27 +307,22 @@ impl Exchange {
         headers::to_client(&mut parts.headers, false);
         parts.version = Version::HTTP_11;
         let held = Held { shard, lease, connection };
-        Response::from_parts(parts, Answer::of_endpoint(busy, body, held))
+        Response::from_parts(parts, Answer::of_endpoint(self.busy(), body, held))
     }
 
-    fn give_up(&self, busy: Busy, failed: &Failed) -> Response<Answer> {
+    fn give_up(&mut self, failed: &Failed) -> Response<Answer> {
         let Failed { again, status, .. } = *failed;
         let text = match self.tried.len() {
             0 | 1 => failed.text.clone(),
             tried => format!("{}; {tried} endpoints were tried", failed.text),
         };
-        answer_failed(busy, &Failed { again, status, text })
+        self.failed_answer(&Failed { again, status, text })
     }
 
-    fn unavailable(
-        &self,
-        busy: Busy,
-        why: Unavailable,
-        last: Option<Box<Failed>>,
-    ) -> Response<Answer> {
+    fn unavailable(&mut self, why: Unavailable, last: Option<Box<Failed>>) -> Response<Answer> {
         let name = &self.upstream.name;
         let (reason, text) = match (why, last) {
-            (Unavailable::NoEndpoint, Some(failed)) => return self.give_up(busy, &failed),
+            (Unavailable::NoEndpoint, Some(failed)) => return self.give_up(&failed),
             (Unavailable::NoEndpoint, None) => {
                 ("no-endpoint", format!("no endpoint of {name:?} can take requests"))
             }
@@ -306,16 +331,21 @@ impl Exchange {
             }
             (Unavailable::Removed, _) => ("no-upstream", format!("{name:?} was removed")),
         };
-        busy.0.shard.counters.failed.count();
-        Answer::own(busy, StatusCode::SERVICE_UNAVAILABLE, reason, &text)
+        self.client.shard.counters.failed.count();
+        Answer::own(self.busy(), StatusCode::SERVICE_UNAVAILABLE, reason, &text)
+    }
+
+    fn failed_answer(&mut self, failed: &Failed) -> Response<Answer> {
+        self.client.shard.counters.failed.count();
+        Answer::own(self.busy(), failed.status, "endpoint-failed", &failed.text)
     }
 }
 
-impl Exchange {
+impl Drop for Exchange {
     /// Gives the room for the copy of the headers back to its client.
-    pub(super) fn give_back(&mut self, client: &Client) {
+    fn drop(&mut self) {
         self.copy.clear();
-        client.spare_headers.replace(std::mem::take(&mut self.copy));
+        self.client.spare_headers.replace(std::mem::take(&mut self.copy));
     }
 }
 
@@ -339,9 +369,4 @@ impl From<Result<Response<Incoming>, SendError>> for Waited {
 
 fn shown(endpoint: &Endpoint) -> String {
     format!("{} at {}", endpoint.shared.key, endpoint.shared.addr)
-}
-
-fn answer_failed(busy: Busy, failed: &Failed) -> Response<Answer> {
-    busy.0.shard.counters.failed.count();
-    Answer::own(busy, failed.status, "endpoint-failed", &failed.text)
 }

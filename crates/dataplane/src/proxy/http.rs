@@ -84,19 +84,15 @@ fn text_value(text: &str) -> HeaderValue {
 /// What becomes of a request. Decided before anything waits, so that the future of a request
 /// holds only what it needs.
 enum Course {
-    Answered(Response<Answer>),
-    Forward(Exchange, Busy),
+    Answered(Option<Response<Answer>>),
+    Forward(Exchange),
 }
 
-async fn handle(course: Course) -> Result<Response<Answer>, Infallible> {
-    match course {
-        Course::Answered(answer) => Ok(answer),
-        Course::Forward(mut exchange, busy) => {
-            let client = Rc::clone(&busy.0);
-            let answer = exchange.run(busy).await;
-            exchange.give_back(&client);
-            Ok(answer)
-        }
+async fn handle(mut course: Course) -> Result<Response<Answer>, Infallible> {
+    // By reference: what is moved out of an argument takes its room twice.
+    match &mut course {
+        Course::Answered(answer) => Ok(answer.take().expect("it is polled to its end once")),
+        Course::Forward(exchange) => Ok(exchange.run().await),
     }
 }
 
@@ -105,25 +101,25 @@ fn course(client: Rc<Client>, mut request: Request<Incoming>) -> Course {
     let mode = client.listening.mode();
     let busy = Busy::new(client);
     if let Err(unfit) = headers::normalize(&mut request) {
-        return Course::Answered(refuse(busy, unfit));
+        return Course::Answered(Some(refuse(busy, unfit)));
     }
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.unwrap_or_default();
     let path = request.uri().path();
     let Mode::Http(routes) = mode else {
-        return Course::Answered(no_route(busy, host, path));
+        return Course::Answered(Some(no_route(busy, host, path)));
     };
     let Some(target) = routes.find(host, path) else {
-        return Course::Answered(no_route(busy, host, path));
+        return Course::Answered(Some(no_route(busy, host, path)));
     };
     let upstream = target.upstream.borrow().clone();
     match upstream {
-        Some(upstream) => Course::Forward(Exchange::new(&busy, upstream, request), busy),
+        Some(upstream) => Course::Forward(Exchange::new(busy, upstream, request)),
         None => {
             let text = format!("the route leads to {:?}, which does not exist", target.name);
             busy.0.shard.counters.failed.count();
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            Course::Answered(Answer::own(busy, status, "no-upstream", &text))
+            Course::Answered(Some(Answer::own(busy, status, "no-upstream", &text)))
         }
     }
 }

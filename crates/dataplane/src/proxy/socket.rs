@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Writes up to this many bytes are gathered, in bytes.
-const SMALL: usize = 2_048;
+const SMALL: usize = 1_536;
 
 /// A stream and how much has come in on it.
 #[derive(Debug)]

@@ -108,6 +108,21 @@ async fn a_request_that_is_sent_again_is_the_same_request() {
 }
 
 #[tokio::test]
+async fn a_request_that_kills_reaches_five_at_most() {
+    let mut house = House::http().await;
+    let mut backends = Vec::new();
+    for number in 0..8 {
+        backends.push(silent(&format!("b{number}"), u64::MAX).await);
+    }
+    let endpoints = backends.iter().enumerate().map(|(n, b)| up(&format!("b{n}"), 1, b.addr));
+    house.serve(endpoints.collect()).await;
+    let reply = Client::connect(house.addr()).await.get("/x").await.unwrap();
+    assert_eq!(reply.status, 502);
+    assert!(reply.text().contains("5 endpoints were tried"), "{}", reply.text());
+    assert_eq!(backends.iter().map(Backend::seen).sum::<u64>(), 5);
+}
+
+#[tokio::test]
 async fn a_sent_post_reaches_one_backend_only() {
     let mut house = House::http().await;
     let (first, second) = (silent("first", 100).await, silent("second", 100).await);
