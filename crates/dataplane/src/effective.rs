@@ -186,8 +186,9 @@ fn addresses(
         found.retain(|address| seen.insert(*address));
         found
     };
-    // Fail open: a name never loses its last address to a check.
-    let steps: [fn(Known) -> bool; 3] =
-        [Known::serves, |known| known.active && known.running, |known| known.active];
+    // Fail open: a name never loses its last address to a check, nor to a drain: who asks while the
+    // last one ends may still reach it, and without an address reaches nobody.
+    let steps: [fn(Known) -> bool; 4] =
+        [Known::serves, |known| known.active && known.running, |known| known.active, |_any| true];
     steps.into_iter().map(that).find(|found| !found.is_empty()).unwrap_or_default()
 }

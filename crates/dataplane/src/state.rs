@@ -6,7 +6,7 @@ mod tests;
 
 use crate::error::Error;
 use crate::protocol::{Local, Probes};
-use model::limits::DATAPLANE_STATE_MS;
+use model::limits::{DATAPLANE_STATE_MS, DATAPLANE_STATE_RETRY_MS};
 use model::view::{HostView, VIEW_FORMAT};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 /// What this host knew, newer than the View.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,42 +100,65 @@ fn write(path: &Path, value: &impl Serialize) -> io::Result<()> {
     std::fs::rename(&new, path)
 }
 
-/// Writes what is sent until its sender is gone, the last of it always. `written` is on disk.
+/// Writes what is sent until its sender is gone, the last of it always. `written` is on disk. What
+/// could not be written is tried again: a full disk may have room later, and nothing new may come.
 pub(crate) async fn keep(
     dir: PathBuf,
     mut written: Remembered,
     mut state: watch::Receiver<Remembered>,
 ) {
+    let mut failed = false;
     loop {
-        let open = state.changed().await.is_ok();
+        let open = tokio::select! {
+            changed = state.changed() => changed.is_ok(),
+            () = sleep(Duration::from_millis(DATAPLANE_STATE_RETRY_MS)), if failed => true,
+        };
         if open {
-            tokio::time::sleep(Duration::from_millis(DATAPLANE_STATE_MS)).await;
+            sleep(Duration::from_millis(DATAPLANE_STATE_MS)).await;
         }
         let new = state.borrow_and_update().clone();
         let (dir, before) = (dir.clone(), written.clone());
-        written = new.clone();
-        let work = tokio::task::spawn_blocking(move || save(&dir, &before, &new));
-        if let Err(error) = work.await {
-            tracing::error!(%error, "state not written");
-        }
+        let work = tokio::task::spawn_blocking(move || save(&dir, before, new));
+        failed = match work.await {
+            Ok((on_disk, whole)) => {
+                written = on_disk;
+                !whole
+            }
+            Err(error) => {
+                tracing::error!(%error, "state not written");
+                true
+            }
+        };
         if !open {
             return;
         }
     }
 }
 
-fn save(dir: &Path, before: &Remembered, new: &Remembered) {
+/// Writes what is another one than before: what is on disk now, and whether that is all of `new`.
+fn save(dir: &Path, before: Remembered, new: Remembered) -> (Remembered, bool) {
     let told = |path: PathBuf, result: io::Result<()>| {
-        if let Err(error) = result {
-            tracing::error!(path = %path.display(), %error, "state not written");
+        if let Err(error) = &result {
+            tracing::error!(path = %path.display(), %error, "state not written, trying again");
         }
+        result.is_ok()
     };
+    let (mut on_disk, mut whole) = (before, true);
     if let Some(view) = &new.view
-        && before.view.as_ref().is_none_or(|before| !Arc::ptr_eq(before, view))
+        && on_disk.view.as_ref().is_none_or(|before| !Arc::ptr_eq(before, view))
     {
-        told(view_path(dir), write(&view_path(dir), view));
+        if told(view_path(dir), write(&view_path(dir), view)) {
+            on_disk.view = new.view;
+        } else {
+            whole = false;
+        }
     }
-    if before.live != new.live {
-        told(live_path(dir), write(&live_path(dir), &new.live));
+    if on_disk.live != new.live {
+        if told(live_path(dir), write(&live_path(dir), &new.live)) {
+            on_disk.live = new.live;
+        } else {
+            whole = false;
+        }
     }
+    (on_disk, whole)
 }

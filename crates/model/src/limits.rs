@@ -93,6 +93,8 @@ pub const DATAPLANE_REPORT_MS: u64 = 20;
 pub const DATAPLANE_QUEUE_MAX: usize = 256;
 /// Time in which changes of the dataplane's state on disk are gathered, in milliseconds.
 pub const DATAPLANE_STATE_MS: u64 = 100;
+/// Time until state that could not be written to disk is written again, in milliseconds.
+pub const DATAPLANE_STATE_RETRY_MS: u64 = 1_000;
 /// Time that requests in flight have when a dataplane is told to end, in milliseconds.
 pub const DATAPLANE_GRACE_MS: u64 = 5_000;
 /// Most connections to the dataplane's port of metrics at a time.

@@ -14,6 +14,7 @@ const TYPE_OPT: u16 = 41;
 
 pub(crate) const TYPE_A: u16 = 1;
 pub(crate) const TYPE_SOA: u16 = 6;
+pub(crate) const TYPE_AAAA: u16 = 28;
 
 /// Response codes that we give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

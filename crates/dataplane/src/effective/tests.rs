@@ -1,10 +1,11 @@
-//! Tables: what is known of instances, and what is served of them.
+//! Tables and properties: what is known of instances, and what is served of them.
 
 use super::*;
 use crate::protocol::{LocalInstance, Run};
 use model::health::HealthCheck;
 use model::time::Index;
 use model::view::{DnsView, Endpoint, Upstream, VIEW_FORMAT};
+use proptest::prelude::*;
 
 fn id(n: u32) -> InstanceId {
     format!("shop/api#{n}@{n}").parse().unwrap()
@@ -154,10 +155,12 @@ fn a_port_that_listens_is_not_enough_for_a_container_with_a_healthcheck() {
 }
 
 #[test]
-fn a_name_fails_open_and_never_names_what_drains() {
+fn a_name_fails_open_and_names_what_drains_only_when_there_is_nothing_else() {
     check(&["check run=7 probe=unhealthy@7", "stopped"], &[1], "U-");
     check(&["stopped", "down", "draining"], &[1, 2], "--D");
-    check(&["draining", "draining"], &[], "DD");
+    check(&["draining", "stopped"], &[2], "D-");
+    check(&["draining", "draining"], &[1, 2], "DD");
+    check(&["draining run=7", "draining stopped"], &[1, 2], "D-");
 }
 
 #[test]
@@ -183,4 +186,60 @@ fn an_address_shared_by_two_instances_is_named_once() {
     let (mut view, local, probes) = world(&["", ""]);
     view.instances.get_mut(&id(2)).unwrap().address = address(1);
     assert_eq!(effective(&view, &local, &probes).names["api.shop"], [address(1)]);
+}
+
+/// Any instance in the words of `world`.
+fn any_line() -> impl Strategy<Value = String> {
+    let word = |words: &'static [&'static str]| proptest::sample::select(words);
+    let admit = word(&["", "draining"]);
+    let by_view = word(&["", "down", "view=healthy", "view=unhealthy", "view=initializing"]);
+    let probed = word(&["", "check", "ready", "there", "there check"]);
+    let docker = ["", "stopped", "run=7", "run=8 docker=healthy", "run=7 docker=unhealthy"];
+    let docker = proptest::sample::select(docker.to_vec());
+    let probe =
+        word(&["", "probe=healthy@7", "probe=unhealthy@7", "probe=healthy@8", "probe=healthy@0"]);
+    (admit, by_view, probed, docker, probe).prop_map(|(a, b, c, d, e)| [a, b, c, d, e].join(" "))
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_known_only_what_the_view_lists_is_served_and_no_name_is_lost(
+        lines in proptest::collection::vec(any_line(), 1..6),
+        of_others in any::<bool>(),
+    ) {
+        let words: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let (view, mut local, mut probes) = world(&words);
+        let before = effective(&view, &local, &probes);
+        if of_others {
+            let (_, more, verdicts) = world(&["run=7 probe=healthy@7"; 9]);
+            for (id, told) in more.into_iter().skip(lines.len()) {
+                local.insert(id, told);
+            }
+            for (id, verdict) in verdicts.into_iter().skip(lines.len()) {
+                probes.insert(id, verdict);
+            }
+        }
+        let served = effective(&view, &local, &probes);
+        prop_assert_eq!(&served, &before, "what the view does not list changes nothing");
+        let endpoints = &served.upstreams["api"];
+        prop_assert_eq!(endpoints.len(), lines.len(), "listed ones stay, to keep their pools");
+        let named = &served.names["api.shop"];
+        prop_assert!(!named.is_empty());
+        for endpoint in endpoints {
+            let told = local.get(&endpoint.instance);
+            let instance = &view.instances[&endpoint.instance];
+            let runs = told.map_or(instance.running, |told| told.run.is_some());
+            let draining = instance.admit == Admit::Draining;
+            let expect_up = runs && !draining;
+            prop_assert!(endpoint.turn != Turn::Up || expect_up, "{:?} is up", endpoint);
+            prop_assert_eq!(endpoint.turn == Turn::Draining, runs && draining);
+            if let Some(run) = told.and_then(|told| told.run.as_ref()) {
+                prop_assert_eq!(endpoint.run, run.started_at, "it is of its newest start");
+            }
+        }
+        // A name leads where traffic goes, as soon as there is anywhere.
+        let up: Vec<Ipv4Addr> =
+            endpoints.iter().filter(|e| e.turn == Turn::Up).map(|e| *e.addr.ip()).collect();
+        prop_assert!(up.iter().all(|address| named.contains(address)), "{:?} of {:?}", up, named);
+    }
 }

@@ -54,7 +54,7 @@ async fn the_last_state_is_written_when_its_sender_goes() {
 #[test]
 fn what_cannot_be_read_is_set_aside_and_the_rest_is_used() {
     let dir = tempfile::tempdir().unwrap();
-    save(dir.path(), &Remembered::default(), &remembered(1));
+    save(dir.path(), Remembered::default(), remembered(1));
     std::fs::write(view_path(dir.path()), "{\"format\":1,").unwrap();
     let loaded = load(dir.path());
     assert_eq!((loaded.view, loaded.live), (None, remembered(1).live));
@@ -72,4 +72,32 @@ fn a_view_of_a_newer_format_is_not_served() {
     assert!(error.to_string().ends_with("has format 2, this program reads 1"), "{error}");
     assert_eq!(load(dir.path()).view, None);
     assert!(dir.path().join("view.json.bad").exists());
+}
+
+#[tokio::test]
+async fn what_could_not_be_written_is_written_when_it_can_be_though_nothing_new_comes() {
+    let dir = tempfile::tempdir().unwrap();
+    // A folder in the place of the new file: no permission stops root, this does.
+    let in_the_way = view_path(dir.path()).with_extension("json.new");
+    std::fs::create_dir(&in_the_way).unwrap();
+    let (on_disk, whole) = save(dir.path(), Remembered::default(), remembered(1));
+    assert_eq!((on_disk.view, on_disk.live, whole), (None, remembered(1).live, false));
+    std::fs::remove_file(live_path(dir.path())).unwrap();
+    let (sender, receiver) = watch::channel(Remembered::default());
+    let keeper = tokio::spawn(keep(dir.path().to_owned(), Remembered::default(), receiver));
+    sender.send_replace(remembered(2));
+    let waited = async {
+        // It is written after the view: when it is there, the view was tried, and failed.
+        while load(dir.path()).live != remembered(2).live {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(load(dir.path()).view, None);
+        std::fs::remove_dir(&in_the_way).unwrap();
+        while load(dir.path()) != remembered(2) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), waited).await.expect("it is written");
+    drop(sender);
+    keeper.await.unwrap();
 }

@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::dns::wire::{self, HEADER, Query, Rcode, TYPE_SOA};
+use crate::dns::wire::{self, HEADER, Query, Rcode, TYPE_AAAA, TYPE_SOA};
 use model::limits::{DNS_CACHE_TTL_S_MAX, DNS_FAILURE_MS_MAX};
 use std::time::{Duration, Instant};
 
@@ -133,6 +133,11 @@ impl Kept {
             (0 | 3, _) => negative,
             _ => None,
         };
+        // Some resolvers know no AAAA and say that the whole name does not exist; musl believes it
+        // and drops the A that it has. Who checks signatures gets it as it came.
+        if rcode == Rcode::NxDomain as u8 && key.kind == TYPE_AAAA && !key.dnssec {
+            message[3] &= 0xf0;
+        }
         let keep = seconds.map_or(Duration::from_millis(DNS_FAILURE_MS_MAX), |seconds| {
             Duration::from_secs(u64::from(seconds.min(DNS_CACHE_TTL_S_MAX)))
         });

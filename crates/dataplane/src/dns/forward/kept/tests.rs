@@ -133,6 +133,26 @@ fn only_the_answer_to_what_was_asked_is_taken() {
     }
 }
 
+#[test]
+fn a_name_without_aaaa_is_not_taken_for_one_that_does_not_exist() {
+    let now = Instant::now();
+    for (kind, dnssec, expect) in [
+        (RecordType::AAAA, false, ResponseCode::NoError),
+        (RecordType::AAAA, true, ResponseCode::NXDomain),
+        (RecordType::A, false, ResponseCode::NXDomain),
+    ] {
+        let mut message = answer("www.example.com.", kind, ResponseCode::NXDomain);
+        let soa = SOA::new(name("example.com."), name("example.com."), 1, 60, 10, 86_400, 30);
+        message.add_authority(Record::from_rdata(name("example.com."), 300, RData::SOA(soa)));
+        let key = Key { dnssec, ..key("www.example.com", kind) };
+        let kept = Kept::take(&key, 99, &message.to_vec().unwrap(), now).unwrap();
+        assert_eq!(kept.until(), now + Duration::from_secs(30), "{kind} is kept as the no it was");
+        let reply = given(&kept, &asker("www.example.com.", kind, false, 512), now);
+        assert_eq!(reply.metadata.response_code, expect, "{kind} dnssec {dnssec}");
+        assert_eq!((reply.answers.len(), reply.authorities.len()), (0, 1));
+    }
+}
+
 proptest! {
     #[test]
     fn no_answer_makes_it_panic(
