@@ -1,0 +1,12 @@
+//! The black box: the built binary on a machine of its own, used as a person would.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may")]
+
+#[path = "blackbox/load.rs"]
+#[allow(dead_code, reason = "a harness has more than each group of tests uses")]
+mod load;
+#[path = "blackbox/machine.rs"]
+#[allow(dead_code, reason = "a harness has more than each group of tests uses")]
+mod machine;
+#[path = "blackbox/traffic.rs"]
+mod traffic;

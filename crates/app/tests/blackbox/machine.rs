@@ -1,0 +1,370 @@
+//! A machine of the test's own: network, mount, process and name spaces, a dockerd with the
+//! example's images, an empty `/var/lib/remuda` and home. A test runs itself again inside; all that
+//! it started ends with it.
+
+use serde_json::Value;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Set for the test that runs inside: the folder of its machine.
+const INSIDE: &str = "REMUDA_TEST_MACHINE";
+/// How long anything may take before the test fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The machine's address on its cable; 127.0.0.1 is there as well.
+pub(crate) const ADDRESS: &str = "192.0.2.10";
+/// Images that `cargo xtask images` made, taken along.
+const IMAGES: [&str; 6] = [
+    "storefront/httpfront:v1.0.0",
+    "storefront/httpfront:v1.1.0",
+    "storefront/httpfront:broken",
+    "storefront/httpfront:sick",
+    "storefront/httpbackend:v1.0.0",
+    "storefront/tcpfront:v1.0.0",
+];
+
+/// First process of the machine: mounts, a cable, and waiting. Cgroups are put back over the new
+/// sysfs, which shows the new network; `/run` is private, so that sockets and locks are.
+const BOOT: &str = r#"
+set -e
+mount -t proc proc /proc
+mkdir -p "$1/cgroup"; mount --rbind /sys/fs/cgroup "$1/cgroup"
+mount -t sysfs sysfs /sys; mount --rbind "$1/cgroup" /sys/fs/cgroup; umount -l "$1/cgroup"
+mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock
+mkdir -p /etc/docker /var/lib/remuda "$1/etc" "$1/state"
+mount --bind "$1/etc" /etc/docker; mount --bind "$1/state" /var/lib/remuda
+hostname machine
+ip link set lo up
+ip link add eth0 type veth peer name cable
+ip link set cable up; ip link set eth0 up
+ip address add 192.0.2.10/24 dev eth0; ip route add default via 192.0.2.1
+shift
+exec docker-init -s -- "$@"
+"#;
+
+/// Runs `body` on a machine of its own, with a dockerd that answers.
+pub(crate) fn on_a_machine<F: FnOnce(&mut Machine)>(body: F) {
+    on_a_bare_machine(
+        |machine| {
+            machine.start_dockerd(&[]);
+            body(machine);
+        },
+        std::any::type_name::<F>(),
+    );
+}
+
+/// Runs `body` on a machine of its own where no dockerd was started yet.
+pub(crate) fn without_dockerd<F: FnOnce(&mut Machine)>(body: F) {
+    on_a_bare_machine(body, std::any::type_name::<F>());
+}
+
+/// `closure` is the full name of the test's closure, which holds the test's own.
+fn on_a_bare_machine(body: impl FnOnce(&mut Machine), closure: &str) {
+    if let Some(folder) = std::env::var_os(INSIDE) {
+        let mut machine = Machine { folder: folder.into(), dockerd: None };
+        body(&mut machine);
+        return;
+    }
+    let test = closure.trim_start_matches("blackbox::").trim_end_matches("::{{closure}}");
+    assert_eq!(text(Command::new("id").arg("-u")).trim(), "0", "{test} makes namespaces: be root");
+    let images = saved_images();
+    let folder = tempfile::Builder::new().prefix("remuda-machine-").tempdir().unwrap();
+    let output = Command::new("unshare")
+        .args(["--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"])
+        .args(["--propagation", "private", "--", "sh", "-c", BOOT, "machine"])
+        .arg(folder.path())
+        .arg(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture", "--include-ignored"])
+        .env(INSIDE, folder.path())
+        .env("REMUDA_TEST_IMAGES", images)
+        .env("HOME", folder.path().join("home"))
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("util-linux's unshare runs");
+    let (out, err) = (lossy(&output.stdout), lossy(&output.stderr));
+    if !output.status.success() {
+        for log in ["dockerd.log", "dev.log", "server.log", "agent.log"] {
+            let Ok(log_text) = fs::read_to_string(folder.path().join(log)) else { continue };
+            let lines: Vec<&str> = log_text.lines().rev().take(60).collect();
+            eprintln!("--- the end of {log}");
+            lines.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+        panic!("on the machine:\n{out}\n{err}");
+    }
+    assert!(out.contains("1 passed"), "no test called {test} ran on the machine:\n{out}\n{err}");
+}
+
+/// A file with the example's images, made once for each state of them.
+fn saved_images() -> PathBuf {
+    let ids = text(Command::new("docker").args(["image", "inspect", "-f", "{{.Id}}"]).args(IMAGES));
+    let mut key = String::new();
+    for id in ids.lines() {
+        let id = id.trim_start_matches("sha256:");
+        assert!(id.len() == 64, "the example's images are missing: run `cargo xtask images`");
+        key.push_str(&id[..6]);
+    }
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let path = folder.join(format!("images-{key}.tar"));
+    if !path.exists() {
+        let new = folder.join(format!("images-{}.new", std::process::id()));
+        text(Command::new("docker").arg("save").args(IMAGES).arg("-o").arg(&new));
+        fs::rename(new, &path).unwrap();
+    }
+    path
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs it to its end; anything but success fails the test. What it printed.
+pub(crate) fn text(command: &mut Command) -> String {
+    let output =
+        command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let (out, err) = (lossy(&output.stdout), lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} failed:\n{out}\n{err}");
+    out
+}
+
+/// Waits until `condition` gives something; fails after a minute with what it waited for.
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
+
+/// [`wait_for`] a condition.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    wait_for(what, || condition().then_some(()));
+}
+
+/// What a run of `remuda` gave.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ran {
+    fn of(output: &Output) -> Self {
+        // Killed by a signal: as a shell says it.
+        let code = |status: ExitStatus| {
+            use std::os::unix::process::ExitStatusExt as _;
+            status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default())
+        };
+        Self { code: code(output.status), out: lossy(&output.stdout), err: lossy(&output.stderr) }
+    }
+
+    /// Fails the test unless it ended with `code`.
+    #[track_caller]
+    pub(crate) fn with_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "exit code\nstdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+
+    /// Both streams say each of these somewhere.
+    #[track_caller]
+    pub(crate) fn says(&self, parts: &[&str]) {
+        let all = format!("{}{}", self.out, self.err);
+        for part in parts {
+            assert!(all.contains(part), "it does not say {part:?}:\n{all}");
+        }
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("no JSON ({e}):\n{}", self.out))
+    }
+}
+
+/// A process that runs beside the test; killed with it.
+pub(crate) struct Process {
+    child: Child,
+    /// Where both its streams go.
+    pub(crate) log: PathBuf,
+}
+
+impl Process {
+    /// Starts it; what it says is appended to `log`.
+    pub(crate) fn start(command: &mut Command, log: PathBuf) -> Self {
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        Self { child, log }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it said so far.
+    pub(crate) fn said(&self) -> String {
+        lossy(&fs::read(&self.log).unwrap())
+    }
+
+    /// Sends a signal by its name: `KILL`, `TERM`, `STOP`, `CONT`, `INT`.
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    /// kill -9, and waits for the end.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub(crate) fn stop(self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait(mut self) -> ExitStatus {
+        wait_for("a process to end", || self.child.try_wait().unwrap())
+    }
+
+    /// Has it ended?
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+}
+
+/// Sends a signal to a process by its name.
+pub(crate) fn signal(pid: u32, name: &str) {
+    text(Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()));
+}
+
+/// The machine that the test runs on.
+pub(crate) struct Machine {
+    folder: PathBuf,
+    dockerd: Option<Process>,
+}
+
+impl Machine {
+    /// A folder for the test's files; gone with the machine.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes a file below the test's folder, with the folders on the way; its whole path.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.folder.join("files").join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The example's pair of files: arguments for `up` and `plan` as stack `storefront`.
+    pub(crate) fn storefront() -> [&'static str; 6] {
+        [
+            "-f",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/storefront/docker-compose.yml"),
+            "-f",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/storefront/rancher-compose.yml"),
+            "-p",
+            "storefront",
+        ]
+    }
+
+    /// Starts dockerd, waits until it answers, and gives it the images at its first start.
+    pub(crate) fn start_dockerd(&mut self, arguments: &[&str]) {
+        let first = !self.folder.join("docker").exists();
+        let mut command = Command::new("dockerd");
+        command.arg("--data-root").arg(self.folder.join("docker")).args(arguments);
+        self.dockerd = Some(Process::start(&mut command, self.folder.join("dockerd.log")));
+        wait_until("dockerd to answer", || {
+            Command::new("docker").arg("version").output().unwrap().status.success()
+        });
+        if first {
+            let images = std::env::var_os("REMUDA_TEST_IMAGES").unwrap();
+            text(Command::new("docker").arg("load").arg("-i").arg(images));
+        }
+    }
+
+    /// The dockerd that runs.
+    pub(crate) fn dockerd(&self) -> &Process {
+        self.dockerd.as_ref().expect("a dockerd was started")
+    }
+
+    /// kill -9 of dockerd and its containerd; containers live on with `--live-restore`.
+    pub(crate) fn kill_dockerd(&mut self) {
+        self.dockerd.take().expect("a dockerd was started").kill();
+        let pid = fs::read_to_string("/run/docker/containerd/containerd.pid").unwrap();
+        signal(pid.trim().parse().unwrap(), "KILL");
+        wait_until("containerd to end", || !Path::new("/proc").join(pid.trim()).exists());
+        for file in ["/run/docker/containerd/containerd.pid", "/run/docker.pid", "/run/docker.sock"]
+        {
+            fs::remove_file(file).ok();
+        }
+    }
+
+    /// SIGTERM of dockerd, and waits for its end.
+    pub(crate) fn stop_dockerd(&mut self) {
+        self.dockerd.take().expect("a dockerd was started").stop();
+    }
+
+    /// A command line of `remuda`.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_remuda"));
+        let _same: &Self = self;
+        command.args(arguments).current_dir("/").stdin(Stdio::null());
+        command
+    }
+
+    /// Runs `remuda` to its end.
+    pub(crate) fn remuda(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&self.command(arguments).output().unwrap())
+    }
+
+    /// Runs `remuda`, which must succeed.
+    #[track_caller]
+    pub(crate) fn ok(&self, arguments: &[&str]) -> Ran {
+        self.remuda(arguments).with_code(0)
+    }
+
+    /// Starts `remuda` beside the test; its log is `<role>.log`.
+    pub(crate) fn start(&self, role: &str, arguments: &[&str]) -> Process {
+        Process::start(&mut self.command(arguments), self.folder.join(format!("{role}.log")))
+    }
+
+    /// Starts `remuda dev` and waits until every role answers.
+    pub(crate) fn dev(&self) -> Process {
+        let dev = self.start("dev", &["dev"]);
+        self.ready();
+        dev
+    }
+
+    /// Waits until every role answers.
+    #[track_caller]
+    pub(crate) fn ready(&self) {
+        // The context file of the first start may not be there yet.
+        wait_until("remuda to answer", || self.remuda(&["status", "--wait", "30s"]).code == 0);
+    }
+
+    /// The rows of `remuda ps -o json`.
+    pub(crate) fn ps(&self) -> Vec<Value> {
+        self.ok(&["ps", "-o", "json"]).json().as_array().expect("ps gives a list").clone()
+    }
+
+    /// Runs `docker`, which must succeed; what it printed.
+    #[track_caller]
+    pub(crate) fn docker(&self, arguments: &[&str]) -> String {
+        let _same: &Self = self;
+        text(Command::new("docker").args(arguments))
+    }
+}
