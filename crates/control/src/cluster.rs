@@ -4,6 +4,7 @@
 mod depend;
 mod diff;
 mod draft;
+mod repair;
 mod rollout;
 mod simulate;
 
@@ -66,9 +67,9 @@ fn decide(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
             }
         }
         Goal::Stop => {
+            // Where the rollout is stays known: a start goes on from there.
             draft.end_all(Goal::Stop, "service stopped");
             draft.status.blocked.clear();
-            draft.status.rollout = Rollout::Done;
         }
         Goal::Run => rollout::decide(draft, ledger),
     }

@@ -101,14 +101,7 @@ impl<'a> Ledger<'a> {
     pub(crate) fn take(&mut self, instance: &Instance) {
         let service = &instance.id.service;
         self.addresses.extend(instance.address);
-        for port in &instance.ports {
-            if let Some(number) = port.host_port {
-                self.ports
-                    .entry((instance.host.clone(), port.protocol, number))
-                    .or_default()
-                    .push((port.host_ip, service.clone()));
-            }
-        }
+        self.take_ports(instance);
         let load = self.load.entry(instance.host.clone()).or_default();
         load.instances += 1;
         *load.by_service.entry(service.clone()).or_default() += 1;
@@ -121,9 +114,21 @@ impl<'a> Ledger<'a> {
         }
     }
 
+    /// Notes the host ports that an instance holds.
+    pub(crate) fn take_ports(&mut self, instance: &Instance) {
+        for port in &instance.ports {
+            if let Some(number) = port.host_port {
+                self.ports
+                    .entry((instance.host.clone(), port.protocol, number))
+                    .or_default()
+                    .push((port.host_ip, instance.id.service.clone()));
+            }
+        }
+    }
+
     /// Who else holds one of these ports on the host? Instances of one service share a port: the
     /// dataplane listens once and balances over them.
-    fn port_holder(
+    pub(crate) fn port_holder(
         &self,
         host: &HostId,
         service: &ServiceId,

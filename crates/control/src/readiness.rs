@@ -3,7 +3,9 @@
 use model::container_spec::ContainerSpec;
 use model::health::Health;
 use model::instance::{Instance, InstanceStatus, Phase};
-use model::limits::{ROLLOUT_FAILURES_MAX, ROLLOUT_READY_MS_DEFAULT, SETTLE_MS_DEFAULT};
+use model::limits::{
+    ROLLOUT_FAILURES_MAX, ROLLOUT_READY_MS_DEFAULT, ROLLOUT_STUCK_MS_DEFAULT, SETTLE_MS_DEFAULT,
+};
 use model::service::{Kind, RestartPolicy, Template};
 use model::time::Timestamp;
 
@@ -90,6 +92,11 @@ pub(crate) fn start(
             } else {
                 Start::Pending(Some(since.plus_ms(limit)))
             }
+        }
+        // It was never made: an image or a mount that cannot be had, with a reason that may pass.
+        Phase::Backoff if seen.started_at.is_none() => {
+            let due = instance.placed_at.plus_ms(ROLLOUT_STUCK_MS_DEFAULT);
+            if now < due { Start::Pending(Some(due)) } else { Start::Failed(reason()) }
         }
         Phase::Pending
         | Phase::Pulling

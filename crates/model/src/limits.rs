@@ -119,6 +119,9 @@ pub const RESTART_BACKOFF_RESET_MS: u64 = 60_000;
 pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 /// Time a new instance has to get healthy when its check names no `initializing_timeout`, in ms.
 pub const ROLLOUT_READY_MS_DEFAULT: u64 = 60_000;
+/// Time a new instance may fail to be made for passing reasons (a registry that does not answer)
+/// before its rollout stops, in milliseconds.
+pub const ROLLOUT_STUCK_MS_DEFAULT: u64 = 120_000;
 /// Time a container without any check must run to count as ready, in milliseconds.
 pub const SETTLE_MS_DEFAULT: u64 = 1_000;
 /// Grace for clients that hold a DNS answer of a draining instance, in milliseconds (TTL 1 s).

@@ -104,6 +104,8 @@ pub enum Rollout {
     Running {
         /// To which version.
         target: Target,
+        /// What served before; `None` for a first deployment or a change of scale.
+        before: Option<Target>,
         /// Since when.
         since: Timestamp,
     },
@@ -111,6 +113,8 @@ pub enum Rollout {
     Failed {
         /// To which version.
         target: Target,
+        /// What serves instead; `None` when nothing did before.
+        before: Option<Target>,
         /// Which try (`Service::attempt`) failed.
         attempt: u32,
         /// Why.

@@ -147,10 +147,10 @@ pub(crate) fn service_row(cluster: &Cluster, service: &Service) -> ServiceRow {
     }
     let rollout = match status.map(|s| s.rollout.clone()).unwrap_or_default() {
         // A failure of an earlier target or try: the planner has not looked at the new one yet.
-        Rollout::Failed { target, attempt, at, .. }
+        Rollout::Failed { target, before, attempt, at, .. }
             if target != service.target || attempt != service.attempt =>
         {
-            Rollout::Running { target: service.target, since: at }
+            Rollout::Running { target: service.target, before, since: at }
         }
         rollout => rollout,
     };

@@ -6,7 +6,7 @@ use model::cluster::Cluster;
 use model::id::ServiceId;
 use model::instance::{Goal, InstanceStatus, Phase};
 use model::reason::Reason;
-use model::record::Service;
+use model::record::{Rollout, Service};
 use model::service::Condition;
 use model::time::Timestamp;
 
@@ -73,9 +73,15 @@ fn judge(
     if held {
         return (None, None);
     }
-    let reason = match (condition, failure) {
-        (Condition::Completed, Some(why)) => Reason::DependencyFailed { on, why },
-        _ => Reason::Waiting { on, condition, so_far },
+    let rollout = cluster.service_status(&on).map(|status| status.rollout.clone());
+    let failure = match (condition, rollout) {
+        (Condition::Completed, _) => failure,
+        (Condition::Healthy, Some(Rollout::Failed { why, .. })) => Some(why),
+        (Condition::Healthy | Condition::Started, _) => None,
+    };
+    let reason = match failure {
+        Some(why) => Reason::DependencyFailed { on, why },
+        None => Reason::Waiting { on, condition, so_far },
     };
     (Some(reason), wake_at)
 }

@@ -177,8 +177,13 @@ impl<'a> Draft<'a> {
         let id = &self.service.id;
         let numbers: Vec<u32> = self.cluster.revisions_of(id).map(|r| r.number).collect();
         let old = numbers.len().saturating_sub(keep);
+        let before = match &self.status.rollout {
+            Rollout::Done => None,
+            Rollout::Running { before, .. } | Rollout::Failed { before, .. } => *before,
+        };
         for number in numbers.into_iter().take(old) {
             let used = self.service.target.revision == number
+                || before.is_some_and(|before| before.revision == number)
                 || self.members.iter().any(|m| m.instance.target.revision == number);
             if !used {
                 self.edits.push(Edit::Delete(RecordKey::Revision(id.clone(), number)));

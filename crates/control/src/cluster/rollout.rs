@@ -1,15 +1,12 @@
 //! A running service: every slot gets one ready instance at the wanted target, a batch at a time,
 //! and what serves is not taken away before something else does.
 
-use super::depend;
 use super::draft::Draft;
+use super::{depend, repair};
 use crate::ledger::{self, Ledger};
 use crate::readiness::{self, Start};
-use model::health::{Health, HealthStrategy};
 use model::instance::{Goal, Phase, Target};
-use model::limits::{RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN, RESTART_BACKOFF_RESET_MS};
-use model::reason::Reason;
-use model::record::{Replacement, Rollout};
+use model::record::Rollout;
 use model::service::{Kind, UpdateOrder};
 use model::time::Timestamp;
 
@@ -17,19 +14,36 @@ use model::time::Timestamp;
 pub(super) fn decide(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
     draft.status.blocked.clear();
     end_surplus(draft);
-    let failed = settle_leftovers(draft);
-    retarget_balancers(draft);
-    note_start(draft, failed);
-    replace_unhealthy(draft);
+    let failed = has_failed(draft);
+    settle_stopped(draft, failed);
+    let in_place = retarget_balancers(draft, ledger);
+    if !failed {
+        note_start(draft);
+    }
+    repair::replace_unhealthy(draft);
     let failed = failed || judge_starts(draft);
     hand_over(draft);
-    if failed {
-        fill_fallback(draft, ledger);
-    } else {
-        fill_slots(draft, ledger);
+    fill_slots(draft, ledger, failed);
+    if !failed && !in_place {
         advance(draft, ledger);
     }
     note_done(draft);
+}
+
+/// Is the present try to reach the present target over, and failed?
+fn has_failed(draft: &Draft<'_>) -> bool {
+    matches!(&draft.status.rollout,
+        Rollout::Failed { target, attempt, .. }
+            if *target == draft.service.target && *attempt == draft.service.attempt)
+}
+
+/// The version that served before the rollout; `None` for a first deployment.
+fn before(draft: &Draft<'_>) -> Option<Target> {
+    let before = match &draft.status.rollout {
+        Rollout::Done => None,
+        Rollout::Running { before, .. } | Rollout::Failed { before, .. } => *before,
+    };
+    before.filter(|before| *before != target(draft) && draft.template(*before).is_some())
 }
 
 fn target(draft: &Draft<'_>) -> Target {
@@ -64,74 +78,127 @@ fn end_surplus(draft: &mut Draft<'_>) {
     }
 }
 
-/// Stopped instances: those of a failed rollout stay while it is the last word; others run again
-/// or go. Says whether the present target has failed.
-fn settle_leftovers(draft: &mut Draft<'_>) -> bool {
-    let wanted = target(draft);
-    let failed = matches!(&draft.status.rollout,
-        Rollout::Failed { target, attempt, .. }
-            if *target == wanted && *attempt == draft.service.attempt);
-    for index in 0..draft.members.len() {
-        let instance = &draft.members[index].instance;
-        if instance.goal != Goal::Stop || !draft.has_room() {
-            continue;
-        }
-        let at_target = instance.target == wanted;
-        match (failed, at_target) {
-            (true, true) => {}
-            (true, false) => draft.set_goal(index, Goal::Run, "service started again"),
-            (false, true) if !was_failed(&draft.status.rollout, wanted) => {
-                draft.set_goal(index, Goal::Run, "service started again");
+/// Stopped instances. Those of a failed rollout stay while it is the last word, for their logs;
+/// in a slot where nothing runs the best one runs again; the rest goes.
+fn settle_stopped(draft: &mut Draft<'_>, failed: bool) {
+    let slots: std::collections::BTreeSet<u32> = draft
+        .members
+        .iter()
+        .filter(|m| m.instance.goal == Goal::Stop)
+        .map(|m| m.instance.id.n)
+        .collect();
+    for n in slots {
+        let best = best_of_stopped(draft, n);
+        for index in 0..draft.members.len() {
+            let instance = &draft.members[index].instance;
+            if instance.id.n != n || instance.goal != Goal::Stop || !draft.has_room() {
+                continue;
             }
-            (false, _) => draft.set_goal(index, Goal::Remove, "left from an earlier rollout"),
+            let evidence = failed && instance.target == target(draft);
+            if Some(index) == best {
+                draft.set_goal(index, Goal::Run, "service started again");
+            } else if !evidence {
+                draft.set_goal(index, Goal::Remove, "left from an earlier rollout");
+            }
         }
     }
-    failed
 }
 
-/// Had this target failed at an earlier try?
-fn was_failed(rollout: &Rollout, wanted: Target) -> bool {
-    matches!(rollout, Rollout::Failed { target, .. } if *target == wanted)
+/// Which stopped instance of a slot is to run again; `None` when something runs there already or
+/// all of them are of a version that had failed.
+fn best_of_stopped(draft: &Draft<'_>, n: u32) -> Option<usize> {
+    let in_slot = || draft.members.iter().enumerate().filter(move |(_, m)| m.instance.id.n == n);
+    if in_slot().any(|(_, m)| m.instance.goal == Goal::Run) {
+        return None;
+    }
+    let before = before(draft);
+    // A version that failed runs again only where nothing has ever served: it goes on trying.
+    let bad = match &draft.status.rollout {
+        Rollout::Failed { target, before: Some(_), .. } => Some(*target),
+        _ => None,
+    };
+    in_slot()
+        .filter(|(_, m)| m.instance.goal == Goal::Stop && Some(m.instance.target) != bad)
+        .max_by_key(|(_, m)| {
+            let target_of = m.instance.target;
+            (target_of == target(draft), Some(target_of) == before, m.instance.id.incarnation)
+        })
+        .map(|(index, _)| index)
 }
 
-/// A balancer moves to its new version in place: nothing is started or stopped.
-fn retarget_balancers(draft: &mut Draft<'_>) {
+/// A balancer moves to its new version in place: nothing is started or stopped, only ports that
+/// others hold keep it back. Says whether this service is one.
+fn retarget_balancers(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) -> bool {
     let wanted = target(draft);
-    let Some(template) = draft.template(wanted) else { return };
+    let Some(template) = draft.template(wanted) else { return false };
     if !matches!(template.kind, Kind::Balancer(_)) {
-        return;
+        return false;
     }
     let ports = ledger::wanted_ports(template);
     for index in 0..draft.members.len() {
         let instance = &draft.members[index].instance;
-        if instance.goal == Goal::Run && instance.target != wanted {
-            draft.retarget(index, wanted, ports.clone());
+        if instance.goal != Goal::Run || instance.target == wanted || !draft.has_room() {
+            continue;
+        }
+        let n = instance.id.n;
+        match ledger.port_holder(&instance.host, &draft.service.id, &ports) {
+            Some(reason) => draft.block(n, reason),
+            None => {
+                draft.retarget(index, wanted, ports.clone());
+                ledger.take_ports(&draft.members[index].instance);
+            }
         }
     }
+    true
+}
+
+/// The newest other version that runs, or that is ready.
+fn serving(draft: &mut Draft<'_>, ready: bool) -> Option<Target> {
+    let wanted = target(draft);
+    let mut found = None;
+    for index in 0..draft.members.len() {
+        let instance = &draft.members[index].instance;
+        let (goal, of) = (instance.goal, instance.target);
+        if goal == Goal::Run && of != wanted && (!ready || draft.is_ready(index)) {
+            found = found.max(Some(of));
+        }
+    }
+    found
 }
 
 /// A rollout begins when something runs at another target, or a failed one is tried anew.
-fn note_start(draft: &mut Draft<'_>, failed: bool) {
-    if failed {
-        return;
-    }
+fn note_start(draft: &mut Draft<'_>) {
     let wanted = target(draft);
-    let moving =
-        draft.members.iter().any(|m| m.instance.goal == Goal::Run && m.instance.target != wanted);
-    let running = match &draft.status.rollout {
-        Rollout::Running { target, .. } => *target == wanted,
-        Rollout::Failed { .. } => false,
-        Rollout::Done => !moving,
+    let known = draft.status.rollout.clone();
+    // What served before the first of several changes is what is known to be good.
+    let before = match &known {
+        Rollout::Running { target, .. } if *target == wanted => return,
+        Rollout::Done => match serving(draft, false) {
+            None => return,
+            found => found,
+        },
+        Rollout::Running { .. } | Rollout::Failed { .. } => {
+            before(draft).or_else(|| serving(draft, true))
+        }
     };
-    if !running {
-        draft.status.rollout = Rollout::Running { target: wanted, since: draft.now };
-        draft.status.replacements.clear();
+    draft.status.rollout = Rollout::Running { target: wanted, before, since: draft.now };
+    draft.status.replacements.clear();
+    let Rollout::Failed { target: failed, .. } = known else { return };
+    // A new try is made with new containers, whatever kept the old ones from working.
+    for index in 0..draft.members.len() {
+        let instance = &draft.members[index].instance;
+        let stale = instance.goal == Goal::Run && instance.target == failed;
+        if stale && draft.has_room() && !draft.is_ready(index) {
+            draft.set_goal(index, Goal::Remove, "its rollout had failed");
+        }
     }
 }
 
 /// New instances that failed end the rollout. Says whether it has failed now.
 fn judge_starts(draft: &mut Draft<'_>) -> bool {
-    let Rollout::Running { target: wanted, .. } = draft.status.rollout else { return false };
+    let Rollout::Running { target: wanted, before, .. } = draft.status.rollout else {
+        return false;
+    };
     let mut failures: Vec<(usize, String)> = vec![];
     for index in 0..draft.members.len() {
         let member = &draft.members[index];
@@ -153,17 +220,18 @@ fn judge_starts(draft: &mut Draft<'_>) -> bool {
     let n = draft.members[first].instance.id.n;
     draft.status.rollout = Rollout::Failed {
         target: wanted,
+        before,
         attempt: draft.service.attempt,
         why: format!("instance #{n}: {why}"),
         at: draft.now,
     };
-    // Where something older serves, the failed ones stop and are kept for their logs; without it
-    // (a first deployment) they go on trying.
-    let old_serve =
-        draft.members.iter().any(|m| m.instance.goal == Goal::Run && m.instance.target != wanted);
-    if old_serve {
+    // Where there is an older version, the failed ones stop and are kept for their logs; without
+    // it (a first deployment) they go on trying.
+    if before.is_some() {
         for (index, why) in failures {
-            draft.set_goal(index, Goal::Stop, &format!("rollout stopped: {why}"));
+            if draft.has_room() {
+                draft.set_goal(index, Goal::Stop, &format!("rollout stopped: {why}"));
+            }
         }
     }
     true
@@ -189,16 +257,21 @@ fn hand_over(draft: &mut Draft<'_>) {
     }
 }
 
-/// Milliseconds that a slot waits after its `count`-th replacement.
-fn backoff_ms(count: u32) -> u64 {
-    let doubled = RESTART_BACKOFF_MS_MIN.checked_shl(count.saturating_sub(1)).unwrap_or(u64::MAX);
-    doubled.min(RESTART_BACKOFF_MS_MAX)
+/// Does an ending instance still hold the place of its slot? Only with stop-first.
+fn is_held(draft: &Draft<'_>, n: u32) -> bool {
+    draft.service.settings.update.order == UpdateOrder::StopFirst
+        && draft.members.iter().any(|m| {
+            m.instance.id.n == n
+                && m.instance.goal != Goal::Run
+                && !matches!(m.seen.phase, Phase::Absent | Phase::Stopped | Phase::Completed)
+        })
 }
 
-/// Empty slots get an instance at the target.
-fn fill_slots(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
+/// Empty slots get an instance: at the target, or after a failure at the version before it.
+fn fill_slots(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, failed: bool) {
     let empty: Vec<u32> = (1..=draft.service.scale)
         .filter(|n| running(draft, *n, true).is_empty() && running(draft, *n, false).is_empty())
+        .filter(|n| !is_held(draft, *n))
         .collect();
     if empty.is_empty() {
         return;
@@ -209,50 +282,24 @@ fn fill_slots(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
         draft.block(0, reason);
         return;
     }
-    let wanted = target(draft);
+    let fallback = if failed { before(draft) } else { None };
+    let version = fallback.unwrap_or(target(draft));
     for n in empty {
         if !draft.has_room() {
             return;
         }
-        let reason = match draft.status.replacements.get(&n).cloned() {
-            Some(replacement) => {
-                let due = replacement.at.plus_ms(backoff_ms(replacement.count));
-                if draft.now < due {
-                    draft.wake(due);
-                    let Replacement { count, why, .. } = replacement;
-                    draft.block(n, Reason::Backoff { count, why });
-                    continue;
-                }
-                format!("replacement: {}", replacement.why)
-            }
+        let reason = match draft.status.replacements.get(&n) {
+            Some(replacement) => format!("replacement: {}", replacement.why),
+            None if fallback.is_some() => "the rollout failed: back to what served".into(),
             None => {
                 if matches!(draft.status.rollout, Rollout::Done) {
-                    draft.status.rollout = Rollout::Running { target: wanted, since: draft.now };
+                    draft.status.rollout =
+                        Rollout::Running { target: version, before: None, since: draft.now };
                 }
                 format!("slot {n} of {}", draft.service.scale)
             }
         };
-        draft.place(ledger, n, wanted, &reason);
-    }
-}
-
-/// After a failure, slots that lost their instance get one of the version that still serves.
-fn fill_fallback(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
-    let wanted = target(draft);
-    let serving = draft
-        .members
-        .iter()
-        .filter(|m| m.instance.goal == Goal::Run && m.instance.target != wanted)
-        .map(|m| m.instance.target)
-        .max();
-    for n in 1..=draft.service.scale {
-        let lost = running(draft, n, true).is_empty() && running(draft, n, false).is_empty();
-        if let Some(serving) = serving
-            && lost
-            && draft.has_room()
-        {
-            draft.place(ledger, n, serving, "the rollout failed: back to what serves");
-        }
+        draft.place(ledger, n, version, &reason);
     }
 }
 
@@ -329,97 +376,12 @@ fn pause_until(draft: &Draft<'_>, wanted: Target, interval_ms: u64) -> Option<Ti
     (placed < draft.now).then(|| placed.plus_ms(interval_ms))
 }
 
-/// Unhealthy instances are replaced, never many at once.
-fn replace_unhealthy(draft: &mut Draft<'_>) {
-    let limit = (draft.service.scale / 4).max(1) as usize;
-    let in_repair = draft.status.replacements.keys().filter(|n| {
-        let run: Vec<_> = draft
-            .members
-            .iter()
-            .filter(|m| m.instance.id.n == **n && m.instance.goal == Goal::Run)
-            .collect();
-        run.iter().all(|m| m.seen.phase != Phase::Running || !m.seen.health.serves())
-    });
-    let mut in_repair = in_repair.count();
-    forget_replacements(draft);
-    for index in 0..draft.members.len() {
-        let Some(why) = unwell(draft, index) else { continue };
-        if in_repair >= limit || !draft.has_room() {
-            return;
-        }
-        let n = draft.members[index].instance.id.n;
-        let count = draft.status.replacements.get(&n).map_or(0, |r| r.count) + 1;
-        draft.status.replacements.insert(n, Replacement { count, at: draft.now, why: why.clone() });
-        draft.set_goal(index, Goal::Remove, &why);
-        in_repair += 1;
-    }
-}
-
-/// A slot that has been well for long starts with the first back-off again.
-fn forget_replacements(draft: &mut Draft<'_>) {
-    let slots: Vec<u32> = draft.status.replacements.keys().copied().collect();
-    for n in slots {
-        let well = draft.members.iter().find(|m| {
-            m.instance.id.n == n
-                && m.instance.goal == Goal::Run
-                && m.seen.phase == Phase::Running
-                && m.seen.health.serves()
-        });
-        let Some(since) = well.map(|m| m.seen.changed_at) else { continue };
-        let due = since.plus_ms(RESTART_BACKOFF_RESET_MS);
-        if draft.now >= due || n > draft.service.scale {
-            draft.status.replacements.remove(&n);
-        } else {
-            draft.wake(due);
-        }
-    }
-}
-
-/// Why an instance must be replaced; `None` when it need not.
-fn unwell(draft: &mut Draft<'_>, index: usize) -> Option<String> {
-    let member = &draft.members[index];
-    let instance = &member.instance;
-    if instance.goal != Goal::Run || member.seen.phase != Phase::Running {
-        return None;
-    }
-    // While it has never been ready, the rollout judges it.
-    let rolling = matches!(&draft.status.rollout,
-        Rollout::Running { target, .. } if *target == instance.target);
-    let template = draft.template(instance.target)?;
-    let check = template.health_check.as_ref();
-    let strategy = check.map_or(HealthStrategy::Recreate, |c| c.strategy);
-    let why = match member.seen.health {
-        Health::Unhealthy if !rolling => format!("unhealthy: {}", member.seen.reason),
-        Health::Initializing if !rolling => {
-            let limit = check.and_then(|c| c.reinitializing_timeout_ms)?;
-            let since = member.seen.started_at.unwrap_or(member.seen.changed_at);
-            let due = since.plus_ms(limit);
-            if draft.now < due {
-                draft.wake(due);
-                return None;
-            }
-            format!("not healthy {} s after its start: {}", limit / 1000, member.seen.reason)
-        }
-        Health::Unhealthy | Health::Initializing | Health::Unchecked | Health::Healthy => {
-            return None;
-        }
-    };
-    match strategy {
-        HealthStrategy::None => None,
-        HealthStrategy::Recreate => Some(why),
-        HealthStrategy::RecreateOnQuorum { quorum } => {
-            let healthy = draft
-                .members
-                .iter()
-                .filter(|m| m.instance.goal == Goal::Run && m.seen.health == Health::Healthy)
-                .count();
-            (healthy >= quorum as usize).then_some(why)
-        }
-    }
-}
-
 /// Every slot ready at the target and nothing else to run: the rollout is done.
 fn note_done(draft: &mut Draft<'_>) {
+    if draft.service.scale == 0 && matches!(draft.status.rollout, Rollout::Failed { .. }) {
+        // Nothing was proven: what is scaled up again must know what is good.
+        return;
+    }
     for n in 1..=draft.service.scale {
         if !running(draft, n, false).is_empty() {
             return;

@@ -299,7 +299,11 @@ impl One<'_> {
         let instance = self.id.clone();
         let Some(container) = self.container() else {
             // Something under way may still make one.
-            let phase = if self.known.busy.is_some() { Phase::Starting } else { Phase::Absent };
+            let phase = match (&self.known.busy, remove) {
+                (Some(_), _) => Phase::Starting,
+                (None, true) => Phase::Absent,
+                (None, false) => Phase::Stopped,
+            };
             return (phase, String::new(), None);
         };
         let id = container.id.clone();

@@ -1,0 +1,14 @@
+//! The planner in tables: what is asked and seen goes in as words, what is decided comes out.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
+
+#[path = "planner/placing.rs"]
+mod placing;
+#[path = "planner/properties.rs"]
+mod properties;
+#[path = "planner/reactions.rs"]
+mod reactions;
+#[path = "planner/rollouts.rs"]
+mod rollouts;
+#[path = "planner/world.rs"]
+mod world;

@@ -1,0 +1,390 @@
+//! A cluster to plan for, in words, with one host whose containers do what their image's name says.
+
+use control::cluster::{Outcome, StackDiff, diff, plan, simulate};
+use model::balancer::{BalancerProtocol, BalancerSpec, PortRule};
+use model::change::{Change, Edit, Proposal};
+use model::cluster::Cluster;
+use model::container_spec::ContainerSpec;
+use model::health::{Health, HealthCheck};
+use model::host::{Environment, Host, HostFacts, HostLink};
+use model::id::{ServiceId, StackName};
+use model::instance::{Goal, Instance, InstanceStatus, Phase};
+use model::record::{Record, Rollout, ServiceStatus};
+use model::service::{
+    Condition, Kind, PortMapping, RestartPolicy, ServiceSpec, Template, Transport, UpdateOrder,
+    UpdatePolicy,
+};
+use model::stack::StackSpec;
+use model::time::{Index, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Virtual time that one step of the host takes, in milliseconds.
+const STEP_MS: u64 = 500;
+
+/// The cluster, its time, and what its host does.
+pub(crate) struct World {
+    pub(crate) cluster: Cluster,
+    pub(crate) now: Timestamp,
+    /// Fewest instances of `shop/web` that served at any step since it was set.
+    pub(crate) fewest: usize,
+    /// Most containers of one slot of `shop/web` that ran at any step.
+    pub(crate) most_in_slot: usize,
+    /// `service#n` of instances that do as if their image were another one.
+    pub(crate) acts_as: BTreeMap<String, &'static str>,
+}
+
+fn stack() -> StackName {
+    "shop".parse().unwrap()
+}
+
+fn service(name: &str) -> ServiceId {
+    ServiceId { stack: stack(), service: name.parse().unwrap() }
+}
+
+/// `web image=good:1 scale=3 check order=stop batch=2 pause=5000 port=80 after=db:healthy mem=512
+/// restart=no lb=80>web:8080`.
+fn parse(line: &str) -> (String, ServiceSpec) {
+    let mut words = line.split_whitespace();
+    let name = words.next().unwrap().to_owned();
+    let mut template = Template::of_container(ContainerSpec::default());
+    let mut spec = ServiceSpec {
+        scale: None,
+        template: template.clone(),
+        depends_on: BTreeMap::new(),
+        update: UpdatePolicy::default(),
+        metadata: BTreeMap::new(),
+    };
+    let mut container = ContainerSpec::default();
+    for word in words {
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        match key {
+            "image" => container.image = value.to_owned(),
+            "scale" => spec.scale = Some(value.parse().unwrap()),
+            "check" => template.health_check = Some(HealthCheck::tcp(80)),
+            "order" => {
+                assert_eq!(value, "stop");
+                spec.update.order = UpdateOrder::StopFirst;
+            }
+            "batch" => spec.update.batch_size = Some(value.parse().unwrap()),
+            "pause" => spec.update.interval_ms = value.parse().unwrap(),
+            "port" => template.ports.push(PortMapping {
+                host_ip: None,
+                host_port: Some(value.parse().unwrap()).filter(|port| *port != 0),
+                container_port: 80,
+                protocol: Transport::Tcp,
+            }),
+            "after" => {
+                let (on, condition) = value.split_once(':').unwrap();
+                let condition = match condition {
+                    "started" => Condition::Started,
+                    "healthy" => Condition::Healthy,
+                    _ => Condition::Completed,
+                };
+                spec.depends_on.insert(on.parse().unwrap(), condition);
+            }
+            "mem" => {
+                let mib: i64 = value.parse().unwrap();
+                container.resources.memory_reserved = mib * 1024 * 1024;
+            }
+            "restart" => {
+                assert_eq!(value, "no");
+                template.restart = RestartPolicy::No;
+            }
+            "lb" => {
+                let (source, to) = value.split_once('>').unwrap();
+                let (target, port) = to.split_once(':').unwrap();
+                let rule = PortRule {
+                    source_port: source.parse().unwrap(),
+                    protocol: BalancerProtocol::Http,
+                    hostname: String::new(),
+                    path: String::new(),
+                    priority: 0,
+                    service: service(target),
+                    target_port: port.parse().unwrap(),
+                    weight: 1,
+                    backend_name: String::new(),
+                };
+                template.kind = Kind::Balancer(BalancerSpec { rules: vec![rule] });
+            }
+            other => panic!("what is {other}?"),
+        }
+    }
+    if matches!(template.kind, Kind::Container(_)) {
+        template.kind = Kind::Container(Box::new(container));
+    }
+    spec.template = template;
+    (name, spec)
+}
+
+impl World {
+    /// One connected host with 4 cores and 4 GiB.
+    pub(crate) fn new() -> Self {
+        let mut world = Self {
+            cluster: Cluster::default(),
+            now: Timestamp(1_000_000),
+            fewest: usize::MAX,
+            most_in_slot: 0,
+            acts_as: BTreeMap::new(),
+        };
+        let environment = Environment {
+            id: "e1".into(),
+            name: "default".into(),
+            subnet: "10.42.0.0/16".parse().unwrap(),
+        };
+        world.put(Record::Environment(Arc::new(environment)));
+        world.host("alpha", HostLink::Active);
+        world
+    }
+
+    /// Puts a host.
+    pub(crate) fn host(&mut self, id: &str, status: HostLink) {
+        let facts = HostFacts { cpus: 4, memory: 4 << 30, ..HostFacts::default() };
+        let host = Host {
+            id: id.parse().unwrap(),
+            facts,
+            status,
+            changed_at: self.now,
+            reason: String::new(),
+        };
+        self.put(Record::Host(Arc::new(host)));
+    }
+
+    pub(crate) fn put(&mut self, record: Record) {
+        self.apply(&Change { edits: vec![Edit::Put(record)] });
+    }
+
+    fn apply(&mut self, change: &Change) {
+        let index = Index(self.cluster.index().0 + 1);
+        self.cluster.apply(index, change);
+    }
+
+    /// Applies a proposal; each record that it rests on must be as it was read.
+    pub(crate) fn commit(&mut self, proposal: &Proposal) {
+        for (key, read) in &proposal.reads {
+            assert_eq!(self.cluster.modified(key), *read, "{key} is not as it was read");
+        }
+        self.apply(&proposal.change);
+    }
+
+    pub(crate) fn diff(&self, lines: &[&str]) -> StackDiff {
+        let mut spec = StackSpec::default();
+        for line in lines {
+            let (name, one) = parse(line);
+            spec.services.insert(name.parse().unwrap(), one);
+        }
+        diff(&self.cluster, &stack(), &spec, true, self.now)
+    }
+
+    /// `remuda up`, then plans.
+    pub(crate) fn up(&mut self, lines: &[&str]) {
+        let diff = self.diff(lines);
+        self.commit(&diff.proposal);
+        self.plan();
+    }
+
+    /// What `remuda plan` would say is blocked.
+    pub(crate) fn preview(&self, lines: &[&str]) -> Outcome {
+        simulate(&self.cluster, &self.diff(lines).proposal, &BTreeMap::new(), self.now)
+    }
+
+    /// One of `control::operate` on `shop/web`, then plans.
+    pub(crate) fn operate(&mut self, make: impl Fn(&Cluster, &ServiceId) -> Proposal) {
+        let proposal = make(&self.cluster, &service("web"));
+        self.commit(&proposal);
+        self.plan();
+    }
+
+    /// Plans until there is nothing more to do; audits what came out.
+    pub(crate) fn plan(&mut self) {
+        for round in 0.. {
+            assert!(round < 50, "the planner does not come to rest:\n{}", self.show());
+            let next = plan(&self.cluster, self.now);
+            if next.proposals.is_empty() {
+                assert!(next.wake_at.is_none_or(|at| at > self.now), "it wakes in the past");
+                break;
+            }
+            for proposal in &next.proposals {
+                self.commit(proposal);
+            }
+        }
+        let found = control::audit::audit(&self.cluster);
+        assert!(found.is_empty(), "{found:?}\n{}", self.show());
+    }
+
+    /// The host does one step with each instance, and reports.
+    pub(crate) fn step(&mut self) {
+        self.now = self.now.plus_ms(STEP_MS);
+        let instances: Vec<Arc<Instance>> = self.cluster.instances().cloned().collect();
+        for instance in instances {
+            let before = self.seen(&instance);
+            let mut after = self.next(&instance, &before);
+            if after.phase != before.phase || after.health != before.health {
+                after.changed_at = self.now;
+            }
+            if after != before {
+                self.put(Record::InstanceStatus(instance.id.clone(), Arc::new(after)));
+            }
+        }
+        self.count();
+    }
+
+    fn count(&mut self) {
+        let mut slots: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut serving = 0;
+        for instance in self.cluster.instances_of(&service("web")) {
+            let seen = self.seen(instance);
+            if seen.phase == Phase::Running || seen.phase == Phase::Draining {
+                *slots.entry(instance.id.n).or_default() += 1;
+            }
+            let serves = seen.phase == Phase::Running && seen.health.serves();
+            serving += usize::from(serves && instance.goal == Goal::Run);
+        }
+        self.fewest = self.fewest.min(serving);
+        self.most_in_slot = self.most_in_slot.max(slots.values().copied().max().unwrap_or(0));
+    }
+
+    pub(crate) fn seen(&self, instance: &Instance) -> InstanceStatus {
+        self.cluster.instance_status(&instance.id).map(|s| (**s).clone()).unwrap_or_default()
+    }
+
+    /// What becomes of one instance: images are called good, sick, exit, missing, stuck and once.
+    fn next(&self, instance: &Instance, before: &InstanceStatus) -> InstanceStatus {
+        let mut after = before.clone();
+        let service = &instance.id.service;
+        let template = &self.cluster.revision(service, instance.target.revision).unwrap().template;
+        let image = self.acts_as.get(&format!("{}#{}", service.service, instance.id.n));
+        let image = image
+            .copied()
+            .unwrap_or_else(|| template.container().map_or("balancer", |c| c.image.as_str()));
+        let checked = template.health_check.is_some();
+        let runs = matches!(before.phase, Phase::Running | Phase::Draining);
+        match (instance.goal, before.phase) {
+            (Goal::Run, _) => {}
+            (_, Phase::Running) => {
+                after.phase = Phase::Draining;
+                return after;
+            }
+            (Goal::Stop, _) => {
+                after.phase = Phase::Stopped;
+                return after;
+            }
+            (Goal::Remove, Phase::Draining) => {
+                after.phase = Phase::Stopped;
+                return after;
+            }
+            (Goal::Remove, _) => {
+                after.phase = Phase::Absent;
+                return after;
+            }
+        }
+        let mut start = |health: Health| {
+            if !runs {
+                after.started_at = Some(self.now);
+            }
+            after.phase = Phase::Running;
+            after.health = if checked { health } else { Health::Unchecked };
+            after.reason.clear();
+        };
+        match image.split(':').next().unwrap() {
+            "good" if runs => start(Health::Healthy),
+            "good" => start(Health::Initializing),
+            "balancer" => start(Health::Unchecked),
+            "sick" => {
+                start(Health::Unhealthy);
+                after.reason = "answered 500".into();
+            }
+            "mute" => start(Health::Initializing),
+            "exit" => {
+                after.phase = Phase::Backoff;
+                after.started_at = Some(self.now);
+                after.restarts += 1;
+                after.exit_code = Some(3);
+            }
+            "missing" => {
+                after.phase = Phase::Failed;
+                after.reason = "no such image".into();
+            }
+            "stuck" => {
+                after.phase = Phase::Backoff;
+                after.reason = "the registry does not answer".into();
+            }
+            "once" => {
+                after.phase = Phase::Completed;
+                after.started_at = before.started_at.or(Some(self.now));
+            }
+            "silent" => {}
+            other => panic!("what does {other} do?"),
+        }
+        after
+    }
+
+    /// Host and planner by turns for so many milliseconds.
+    pub(crate) fn run(&mut self, ms: u64) {
+        let until = self.now.plus_ms(ms);
+        while self.now < until {
+            self.step();
+            self.plan();
+        }
+    }
+
+    /// Host and planner by turns until `shop/web` is as wanted; fails after ten minutes.
+    pub(crate) fn until_done(&mut self) {
+        let until = self.now.plus_ms(600_000);
+        while self.rollout() != "done" || !self.blocked("web").is_empty() {
+            assert!(self.now < until, "it does not get done:\n{}", self.show());
+            self.run(STEP_MS);
+        }
+    }
+
+    pub(crate) fn status(&self, name: &str) -> Option<Arc<ServiceStatus>> {
+        self.cluster.service_status(&service(name)).cloned()
+    }
+
+    /// Where the rollout of `shop/web` is.
+    pub(crate) fn rollout(&self) -> &'static str {
+        match self.status("web").map(|s| s.rollout.clone()) {
+            None => "none",
+            Some(Rollout::Done) => "done",
+            Some(Rollout::Running { .. }) => "running",
+            Some(Rollout::Failed { .. }) => "failed",
+        }
+    }
+
+    /// Reasons of what is blocked of a service.
+    pub(crate) fn blocked(&self, name: &str) -> Vec<String> {
+        let status = self.status(name);
+        let all = status.iter().flat_map(|s| s.blocked.iter());
+        all.map(|b| format!("#{} {}", b.n, b.reason)).collect()
+    }
+
+    /// All instances of a service: `1r2` is slot 1 of revision 2, `'` for each `svc restart`; what
+    /// stops is in parentheses, what goes in brackets, and `*` stands after what serves.
+    pub(crate) fn slots(&self, name: &str) -> String {
+        let mut words = vec![];
+        for instance in self.cluster.instances_of(&service(name)) {
+            let seen = self.seen(instance);
+            let restart = "'".repeat(instance.target.restart as usize);
+            let serves = seen.phase == Phase::Running && seen.health.serves();
+            let mark = if serves { "*" } else { "" };
+            let word = format!("{}r{}{restart}{mark}", instance.id.n, instance.target.revision);
+            words.push(match instance.goal {
+                Goal::Run => word,
+                Goal::Stop => format!("({word})"),
+                Goal::Remove => format!("[{word}]"),
+            });
+        }
+        words.join(" ")
+    }
+
+    /// Everything, for messages.
+    pub(crate) fn show(&self) -> String {
+        let mut out = String::new();
+        for one in self.cluster.services() {
+            let name = one.id.service.to_string();
+            let status = self.status(&name);
+            out.push_str(&format!("{name}: {}\n  {status:?}\n", self.slots(&name)));
+        }
+        out
+    }
+}
