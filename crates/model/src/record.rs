@@ -115,6 +115,8 @@ pub enum Rollout {
         target: Target,
         /// What serves instead; `None` when nothing did before.
         before: Option<Target>,
+        /// Slot of the first instance that failed.
+        n: u32,
         /// Which try (`Service::attempt`) failed.
         attempt: u32,
         /// Why.

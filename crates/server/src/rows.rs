@@ -88,6 +88,12 @@ pub(crate) fn instance_rows(cluster: &Cluster, service: &Service) -> Vec<Instanc
     let mut rows: Vec<InstanceRow> =
         cluster.instances_of(&service.id).map(|i| instance_row(cluster, i)).collect();
     let Some(status) = cluster.service_status(&service.id) else { return rows };
+    if let Rollout::Failed { target, why, .. } = &status.rollout {
+        let silent = rows
+            .iter_mut()
+            .filter(|row| !row.ready && row.reason.is_empty() && row.revision == target.revision);
+        silent.for_each(|row| row.reason = format!("its rollout failed: {why}"));
+    }
     for blocked in &status.blocked {
         let n = blocked.n.max(1);
         let covered = if blocked.n == 0 {

@@ -144,9 +144,9 @@ pub(super) async fn until_healthy(global: &Global, client: &Client, goal: &Goal)
 async fn explain(client: &Client, page: &InstancePage, services: &[String]) {
     for name in services {
         let Some(service) = page.services.iter().find(|s| s.name == *name) else { continue };
-        let why = match &service.rollout {
-            Rollout::Failed { why, .. } => why.clone(),
-            Rollout::Done | Rollout::Running { .. } => String::new(),
+        let (why, slot) = match &service.rollout {
+            Rollout::Failed { why, n, .. } => (why.clone(), *n),
+            Rollout::Done | Rollout::Running { .. } => (String::new(), 0),
         };
         let serving = match service.serving {
             0 => "nothing serves".to_owned(),
@@ -160,7 +160,8 @@ async fn explain(client: &Client, page: &InstancePage, services: &[String]) {
         let guilty = page
             .instances
             .iter()
-            .find(|row| in_service(row, name) && row.revision == service.revision && !row.ready);
+            .filter(|row| in_service(row, name) && row.revision == service.revision && !row.ready)
+            .min_by_key(|row| row.n != slot);
         if let Some(row) = guilty {
             output::note(&format!("  {} is {}: {}", row.name, row.status, row.reason));
             last_lines(client, row).await;

@@ -221,6 +221,7 @@ fn judge_starts(draft: &mut Draft<'_>) -> bool {
     draft.status.rollout = Rollout::Failed {
         target: wanted,
         before,
+        n,
         attempt: draft.service.attempt,
         why: format!("instance #{n}: {why}"),
         at: draft.now,

@@ -330,7 +330,9 @@ impl One<'_> {
                 BusyKind::Stopping => Phase::Draining,
             };
             if !self.running() || busy.kind == BusyKind::Stopping {
-                return (phase, busy.progress.clone(), None);
+                let reason =
+                    if busy.progress.is_empty() { self.again() } else { busy.progress.clone() };
+                return (phase, reason, None);
             }
         }
         match self.container().cloned() {
@@ -379,6 +381,20 @@ impl One<'_> {
             return (phase, text, None);
         }
         (phase, text, Some(action(self.id.clone())))
+    }
+
+    /// Why it is made or started once more; empty for the first time.
+    fn again(&self) -> String {
+        let memo = &self.known.memo;
+        let why = match self.container() {
+            _ if !memo.error.is_empty() => memo.error.clone(),
+            Some(container) if container.exit_code.is_some() => self.exit_text(container),
+            _ => return String::new(),
+        };
+        match memo.failures {
+            0 | 1 => format!("{why}; it is tried again"),
+            n => format!("{why} ({n} times); it is tried again"),
+        }
     }
 
     fn exit_text(&self, container: &SeenContainer) -> String {
