@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+#[path = "planner/audits.rs"]
+mod audits;
+#[path = "planner/changes.rs"]
+mod changes;
 #[path = "planner/placing.rs"]
 mod placing;
 #[path = "planner/properties.rs"]
@@ -10,5 +14,7 @@ mod properties;
 mod reactions;
 #[path = "planner/rollouts.rs"]
 mod rollouts;
+#[path = "planner/views.rs"]
+mod views;
 #[path = "planner/world.rs"]
 mod world;

@@ -1,0 +1,131 @@
+//! What a host may publish and hold, derived from clusters of the tables' kind.
+
+use crate::world::World;
+use control::{host, operate, publish};
+use model::host::HostLink;
+use model::id::HostId;
+use model::instance::Goal;
+use model::view::{Admit, HostView, ListenerMode, NameTarget};
+
+fn alpha() -> HostId {
+    "alpha".parse().unwrap()
+}
+
+fn view(world: &World) -> HostView {
+    publish::view(&world.cluster, &alpha())
+}
+
+/// Endpoints of an upstream as `n:port`, draining ones in brackets.
+fn endpoints(view: &HostView, upstream: &str) -> String {
+    let upstream = view.upstreams.get(upstream);
+    let upstream = upstream.unwrap_or_else(|| panic!("only {:?}", view.upstreams.keys()));
+    let words = upstream.endpoints.iter().map(|endpoint| {
+        let word = format!("{}:{}", endpoint.instance.n, endpoint.port);
+        match view.instances[&endpoint.instance].admit {
+            Admit::Active => word,
+            Admit::Draining => format!("[{word}]"),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+const SHOP: [&str; 2] = ["lb lb=8080>web:80", "web image=good:1 scale=2 check port=9000"];
+
+fn shop() -> World {
+    let mut world = World::new();
+    world.up(&SHOP);
+    world.until_done();
+    world
+}
+
+#[test]
+fn names_ports_and_routes_of_a_stack() {
+    let world = shop();
+    let view = view(&world);
+    let names: Vec<&str> = view.dns.names.keys().map(String::as_str).collect();
+    let expect =
+        ["lb.shop", "rancher-metadata", "shop-lb-1", "shop-web-1", "shop-web-2", "web.shop"];
+    assert_eq!(names, expect);
+    let NameTarget::Service(all) = &view.dns.names["web.shop"] else { panic!("a service") };
+    assert_eq!(all.len(), 2);
+    let listeners: Vec<&str> = view.listeners.keys().map(String::as_str).collect();
+    assert_eq!(listeners, ["*:8080/tcp", "*:9000/tcp"]);
+    assert_eq!(endpoints(&view, "host:*:9000/tcp"), "1:80 2:80");
+    let ListenerMode::Http { routes } = &view.listeners["*:8080/tcp"].mode else {
+        panic!("an http balancer")
+    };
+    assert_eq!(endpoints(&view, &routes[0].upstream), "1:80 2:80");
+    for caller in view.callers.values() {
+        assert_eq!(
+            caller.search,
+            ["web.shop.rancher.internal", "shop.rancher.internal", "rancher.internal"]
+        );
+    }
+    assert_eq!(view.callers.len(), 2, "a balancer asks nothing");
+}
+
+#[test]
+fn who_is_replaced_stays_listed_as_draining_until_it_is_gone() {
+    let mut world = shop();
+    let host_port = "host:*:9000/tcp";
+    world.up(&["lb lb=8080>web:80", "web image=good:2 scale=2 check port=9000"]);
+    world.run(500);
+    assert_eq!(endpoints(&view(&world), host_port), "1:80 1:80 2:80", "the new one is listed too");
+    world.run(500);
+    assert_eq!(endpoints(&view(&world), host_port), "[1:80] 1:80 2:80 2:80");
+    let NameTarget::Instance(named) = &view(&world).dns.names["shop-web-1"] else {
+        panic!("an instance")
+    };
+    assert_eq!(world.cluster.instance(named).unwrap().goal, Goal::Run, "the name has moved on");
+    world.until_done();
+    world.run(5_000);
+    assert_eq!(endpoints(&view(&world), host_port), "1:80 2:80");
+}
+
+#[test]
+fn a_stopped_service_keeps_its_name_and_its_ports_answer_for_nobody() {
+    let mut world = shop();
+    world.operate(operate::stop);
+    world.run(5_000);
+    let view = view(&world);
+    assert_eq!(view.dns.names["web.shop"], NameTarget::Service(vec![]));
+    let ListenerMode::Http { routes } = &view.listeners["*:8080/tcp"].mode else {
+        panic!("an http balancer")
+    };
+    assert_eq!(endpoints(&view, &routes[0].upstream), "");
+    assert!(!view.listeners.contains_key("*:9000/tcp"));
+}
+
+#[test]
+fn evidence_of_a_failed_rollout_takes_no_traffic() {
+    let mut world = shop();
+    world.up(&["lb lb=8080>web:80", "web image=sick scale=2 check port=9000"]);
+    world.run(10_000);
+    assert_eq!(world.slots("web"), "1r1* (1r2) 2r1*");
+    assert_eq!(endpoints(&view(&world), "host:*:9000/tcp"), "1:80 2:80");
+}
+
+#[test]
+fn a_host_is_told_what_goes_and_other_hosts_nothing_of_it() {
+    let mut world = shop();
+    world.host("beta", HostLink::Active);
+    world.plan();
+    assert!(host::spec(&world.cluster, &"beta".parse().unwrap()).instances.is_empty());
+    let before = host::spec(&world.cluster, &alpha());
+    assert_eq!((before.instances.len(), before.balancers.len()), (2, 1));
+    let labels = &before.instances.values().next().unwrap().system_labels;
+    for (label, value) in [
+        ("io.remuda.environment", "e1"),
+        ("io.rancher.stack.name", "shop"),
+        ("io.rancher.stack_service.name", "shop/web"),
+        ("io.rancher.container.name", "shop-web-1"),
+    ] {
+        assert_eq!(labels[label], value);
+    }
+    assert!(labels["io.rancher.container.ip"].ends_with("/16"));
+    world.operate(|cluster, id| operate::scale(cluster, id, 1));
+    let after = host::spec(&world.cluster, &alpha());
+    assert!(after.generation > before.generation);
+    let goals: Vec<Goal> = after.instances.values().map(|one| one.goal).collect();
+    assert_eq!(goals, [Goal::Run, Goal::Remove], "a removal is an entry, never an absence");
+}
