@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may")]
 
+#[path = "blackbox/bad_files.rs"]
+mod bad_files;
 #[path = "blackbox/load.rs"]
 #[allow(dead_code, reason = "a harness has more than each group of tests uses")]
 mod load;

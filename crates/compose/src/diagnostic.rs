@@ -172,8 +172,13 @@ impl Report {
 
     /// A warning; with `strict` it is an error.
     pub(crate) fn warn(&mut self, place: Place, message: impl Into<String>) -> &mut Finding {
-        let severity = if self.strict { Severity::Error } else { Severity::Warning };
-        self.push(severity, At::Place(place), message.into())
+        let strict = self.strict;
+        let severity = if strict { Severity::Error } else { Severity::Warning };
+        let finding = self.push(severity, At::Place(place), message.into());
+        if strict {
+            finding.hint("a warning; it is an error because of --strict");
+        }
+        finding
     }
 
     /// An error about a file that has no text to point into.

@@ -152,7 +152,9 @@ impl Loader<'_> {
         if !read.contains_key(&at) {
             if read.len() >= limits::COMPOSE_FILES_MAX {
                 let max = limits::COMPOSE_FILES_MAX;
-                self.report.error(place, format!("more than {max} files of variables are named"));
+                self.report
+                    .error(place, format!("more than {max} files of variables are named"))
+                    .expected("fewer of them");
                 return;
             }
             let pairs = self.read_pairs(&at.0, path, raw, Some(place)).map(Arc::new);
@@ -181,7 +183,7 @@ impl Loader<'_> {
             let Some(left) = self.budget.checked_sub(cost) else {
                 let max = limits::COMPOSE_EXPANDED_BYTES_MAX;
                 let message = format!("with this variable the stack has over {max} bytes");
-                self.report.error(place, message);
+                self.report.error(place, message).expected("fewer or shorter values");
                 return;
             };
             self.budget = left;

@@ -1,9 +1,20 @@
 //! Where texts come from: the disk, or a map in memory. Every read is bounded. Nothing here knows
 //! what a compose file is.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
+
+/// How much of a file that is too large is shown, in bytes.
+const START_BYTES: usize = 200;
+/// Longest wait for somebody to write to a named pipe, in seconds.
+const WRITER_S_MAX: i64 = 1;
+/// Longest silence of a pipe that somebody has open for writing, in seconds: `-f <(program)`.
+const PIPE_SILENCE_S_MAX: i64 = 60;
 
 /// Reads files for the loader.
 #[derive(Clone, Debug)]
@@ -28,8 +39,16 @@ pub enum ReadError {
     #[error("it is a folder")]
     Folder,
     /// It has more than this many bytes.
-    #[error("it is larger than {0} bytes")]
-    TooLarge(usize),
+    #[error("it is larger than {max} bytes")]
+    TooLarge {
+        /// The most that is read, in bytes.
+        max: usize,
+        /// How it begins.
+        start: Vec<u8>,
+    },
+    /// It is a pipe or a device from which nothing comes.
+    #[error("nothing comes out of it: it is not a plain file, and nobody writes to it")]
+    Silent,
     /// The system said no.
     #[error("it cannot be read")]
     Io(#[source] std::io::Error),
@@ -62,18 +81,25 @@ impl Files {
     pub fn read(&self, path: &Path, max: usize) -> Result<Vec<u8>, ReadError> {
         match &self.origin {
             Origin::Memory(files) => match files.get(path) {
-                Some(bytes) if bytes.len() > max => Err(ReadError::TooLarge(max)),
+                Some(bytes) if bytes.len() > max => Err(too_large(max, bytes)),
                 Some(bytes) => Ok(bytes.clone()),
                 None if self.is_folder(path) => Err(ReadError::Folder),
                 None => Err(ReadError::Missing),
             },
             Origin::Disk if path == Path::new("-") => bounded(std::io::stdin().lock(), max),
             Origin::Disk => {
-                let file = std::fs::File::open(path).map_err(said)?;
-                if file.metadata().map_err(said)?.is_dir() {
+                // A pipe that nobody writes to must not hold us in `open`.
+                let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+                let file = File::options().read(true).custom_flags(flags).open(path);
+                let file = file.map_err(said)?;
+                let kind = file.metadata().map_err(said)?.file_type();
+                if kind.is_dir() {
                     return Err(ReadError::Folder);
                 }
-                bounded(file, max)
+                if kind.is_file() {
+                    return bounded(file, max);
+                }
+                bounded(Patient { file, is_pipe: kind.is_fifo(), begun: false }, max)
             }
         }
     }
@@ -99,9 +125,50 @@ impl Files {
 
 fn said(error: std::io::Error) -> ReadError {
     match error.kind() {
-        std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory => ReadError::Missing,
-        std::io::ErrorKind::IsADirectory => ReadError::Folder,
+        ErrorKind::NotFound | ErrorKind::NotADirectory => ReadError::Missing,
+        ErrorKind::IsADirectory => ReadError::Folder,
+        ErrorKind::TimedOut => ReadError::Silent,
         _ => ReadError::Io(error),
+    }
+}
+
+/// Reads what is not a plain file, and waits for it only so long.
+struct Patient {
+    file: File,
+    is_pipe: bool,
+    /// Something was read, or a writer was seen.
+    begun: bool,
+}
+
+impl Patient {
+    /// Waits until there is something to read, or the end.
+    fn wait(&self, seconds: i64) -> std::io::Result<()> {
+        let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
+        let mut wanted = [PollFd::new(&self.file, PollFlags::IN)];
+        match poll(&mut wanted, Some(&time)) {
+            Ok(0) => Err(ErrorKind::TimedOut.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            match (&self.file).read(buffer) {
+                // Before the first writer a pipe looks like one at its end.
+                Ok(0) if self.is_pipe && !self.begun => self.wait(WRITER_S_MAX)?,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.wait(PIPE_SILENCE_S_MAX)?;
+                }
+                other => {
+                    self.begun = true;
+                    return other;
+                }
+            }
+            self.begun = true;
+        }
     }
 }
 
@@ -109,7 +176,11 @@ fn bounded(from: impl Read, max: usize) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
     from.take(limit).read_to_end(&mut bytes).map_err(said)?;
-    if bytes.len() > max { Err(ReadError::TooLarge(max)) } else { Ok(bytes) }
+    if bytes.len() > max { Err(too_large(max, &bytes)) } else { Ok(bytes) }
+}
+
+fn too_large(max: usize, bytes: &[u8]) -> ReadError {
+    ReadError::TooLarge { max, start: bytes.iter().copied().take(START_BYTES).collect() }
 }
 
 /// Takes `.` and `..` out of an absolute path by its text, as Docker does with binds.

@@ -154,7 +154,10 @@ fn gather(options: &LoadOptions, loader: &mut Loader<'_>) -> Option<Parts> {
     let stack = stack_name::find(asked, &variables, &documents, &folder, &mut loader.report);
     let start = Place { file: documents.first()?.file, line: 1, column: 1 };
     if whole.services.is_empty() {
-        loader.report.error(start, "there is no service").expected("services: {name: {image: …}}");
+        if !loader.report.failed() {
+            let finding = loader.report.error(start, "there is no service");
+            finding.expected("services: {name: {image: …}}");
+        }
         return None;
     }
     if whole.services.len() > limits::STACK_SERVICES_MAX {

@@ -114,19 +114,22 @@ impl<'a> Loader<'a> {
         if let ReadError::Io(source) = error {
             message = format!("{message}: {source}");
         }
-        match asked {
+        let finding = match asked {
             Some(place) => self.report.error(place, message),
-            None => match error {
-                // The place is the file itself.
-                ReadError::TooLarge(_) => {
-                    let file =
-                        self.sources.add(Source::new(shown, Path::new(shown), Path::new("/")));
-                    let place = Place { file, line: 1, column: 1 };
-                    self.report.error(place, message)
+            // The place is the file itself.
+            None => {
+                let mut source = Source::new(shown, Path::new(shown), Path::new("/"));
+                if let ReadError::TooLarge { start, .. } = error {
+                    source.set_text(String::from_utf8_lossy(start).into());
                 }
-                _ => self.report.file_error(shown.to_owned(), message),
-            },
+                let file = self.sources.add(source);
+                self.report.error(Place { file, line: 1, column: 1 }, message)
+            }
         };
+        finding.expected(match error {
+            ReadError::TooLarge { .. } => "a smaller file",
+            _ => "a file that can be read",
+        });
     }
 
     /// The text of a file: UTF-8, no NUL, without a byte order mark.
@@ -293,7 +296,9 @@ impl<'a> Loader<'a> {
     ) -> Option<Node> {
         let max = limits::EXTENDS_DEPTH_MAX;
         if chain.len() > max {
-            self.report.error(place, format!("extends goes on for more than {max} services"));
+            self.report
+                .error(place, format!("extends goes on for more than {max} services"))
+                .expected("a shorter chain");
             return None;
         }
         let other = match file {
@@ -309,7 +314,9 @@ impl<'a> Loader<'a> {
         if let Some(at) = chain.iter().position(|(f, s)| *f == document.file && s == base) {
             let names: Vec<_> = chain[at..].iter().map(|(_, s)| s.as_str()).collect();
             let cycle = format!("{} -> {base}", names.join(" -> "));
-            self.report.error(place, format!("extends goes in a circle: {cycle}"));
+            self.report
+                .error(place, format!("extends goes in a circle: {cycle}"))
+                .expected("a service that does not lead back here");
             return None;
         }
         if !document.services.contains(base) {

@@ -24,7 +24,7 @@ pub(crate) struct Source {
     pub(crate) folder: PathBuf,
     /// The text, empty when it could not be read.
     text: Arc<str>,
-    /// Byte offset of each line.
+    /// Byte offset of each line; none when it could not be read.
     lines: Vec<usize>,
     /// Its services are at top level (docker-compose v1).
     pub(crate) legacy: bool,
@@ -78,7 +78,7 @@ impl Source {
             path: path.to_owned(),
             folder: folder.to_owned(),
             text: "".into(),
-            lines: vec![0],
+            lines: vec![],
             legacy: false,
             compose_folder: None,
             masked: false,

@@ -18,7 +18,7 @@ pub const COMPOSE_EXPANDED_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most compose files read for one stack: `-f`, `extends` and `env_file` together.
 pub const COMPOSE_FILES_MAX: usize = 200;
 /// Most entries that merging files and `extends` may copy for one stack.
-pub const COMPOSE_MERGED_ENTRIES_MAX: usize = 2_000_000;
+pub const COMPOSE_MERGED_ENTRIES_MAX: usize = 500_000;
 /// Deepest nesting of defaults in one `${VAR:-…}`.
 pub const INTERPOLATION_DEPTH_MAX: usize = 32;
 /// Deepest nesting of a compose file.

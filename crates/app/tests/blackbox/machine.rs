@@ -154,7 +154,8 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    fn of(output: &Output) -> Self {
+    /// From what a command gave.
+    pub(crate) fn of(output: &Output) -> Self {
         // Killed by a signal: as a shell says it.
         let code = |status: ExitStatus| {
             use std::os::unix::process::ExitStatusExt as _;

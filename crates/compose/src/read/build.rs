@@ -76,7 +76,8 @@ impl Read<'_> {
         if let Some(context) = &context {
             match (&dockerfile, &inline) {
                 (Some(_), Some(_)) => {
-                    self.error(place, "build: dockerfile and dockerfile_inline exclude each other");
+                    self.error(place, "build: dockerfile and dockerfile_inline exclude each other")
+                        .hint("keep one of them");
                 }
                 (file, None) => self.check_dockerfile(fields, context, file.as_deref()),
                 (None, Some(_)) => {}

@@ -140,7 +140,7 @@ impl Read<'_> {
                 if let ReadError::Io(source) = &error {
                     message = format!("{message}: {source}");
                 }
-                self.error(place, &message);
+                self.error(place, &message).expected("a file that can be read");
                 None
             }
         }

@@ -8,6 +8,76 @@ use crate::yaml::{Node, Value};
 use model::container_spec::Logging;
 use std::collections::BTreeMap;
 
+/// What Linux has, without `CAP_`.
+const CAPABILITIES: [&str; 41] = [
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+];
+/// What Docker has.
+const ULIMITS: [&str; 15] = [
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
+];
+/// Signals by name, without `SIG`; those of real time are `RTMIN+n` and `RTMAX-n` beside.
+const SIGNALS: [&str; 37] = [
+    "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
+    "PIPE", "POLL", "PROF", "PWR", "QUIT", "RTMAX", "RTMIN", "SEGV", "STKFLT", "STOP", "SYS",
+    "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "UNUSED", "URG", "USR1", "USR2", "VTALRM", "WINCH",
+    "XCPU", "XFSZ",
+];
+
 impl Read<'_> {
     /// A command: a list, or a text split as a shell does.
     pub(super) fn command(&mut self, key: &str) -> Option<Vec<String>> {
@@ -40,15 +110,11 @@ impl Read<'_> {
 
     pub(super) fn stop_signal(&mut self) -> Option<String> {
         let text = self.fields.owned("stop_signal")?;
-        let name = text.strip_prefix("SIG").unwrap_or(&text);
-        let named = !name.is_empty()
-            && name
-                .bytes()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b"+-".contains(&b));
-        if !named {
+        let upper = text.to_ascii_uppercase();
+        if !is_signal(upper.strip_prefix("SIG").unwrap_or(&upper)) {
             let place = self.fields.place("stop_signal").unwrap_or(self.place);
             self.error(place, &format!("stop_signal {} is not a signal", quoted(&text)))
-                .expected("a name such as SIGTERM, or a number");
+                .expected("a name such as SIGTERM, or a number from 1 to 64");
         }
         Some(text)
     }
@@ -82,9 +148,11 @@ impl Read<'_> {
         for node in self.fields.items(key) {
             let Some(text) = node.as_text() else { continue };
             let name = text.to_ascii_uppercase();
-            if !name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_') {
+            let bare = name.strip_prefix("CAP_").unwrap_or(&name);
+            if name != "ALL" && !CAPABILITIES.contains(&bare) {
                 self.error(node.place, &format!("{key}: {} is not a capability", quoted(text)))
-                    .expected("a name such as NET_ADMIN, or ALL");
+                    .expected("a name such as NET_ADMIN, or ALL")
+                    .near(bare, CAPABILITIES.iter().copied());
             }
             out.push(name);
         }
@@ -133,6 +201,11 @@ impl Read<'_> {
         for (key, node) in map.iter() {
             let Some(fields) = node.as_map().map(Fields::of) else { continue };
             let name = &*key.text;
+            if !ULIMITS.contains(&name) {
+                self.error(key.place, &format!("ulimits: {} is not a limit", quoted(name)))
+                    .expected(ULIMITS.join(", "))
+                    .near(name, ULIMITS.iter().copied());
+            }
             let (soft, hard) = (fields.integer("soft"), fields.integer("hard"));
             if soft.is_none() && fields.node("soft").is_some()
                 || hard.is_none() && fields.node("hard").is_some()
@@ -151,6 +224,16 @@ impl Read<'_> {
             out.insert(name.to_owned(), (soft, hard));
         }
         out
+    }
+}
+
+/// A signal in capitals, without `SIG`.
+fn is_signal(name: &str) -> bool {
+    let up_to = |text: &str, max: u8| text.parse::<u8>().is_ok_and(|n| (1..=max).contains(&n));
+    match (name.strip_prefix("RTMIN+"), name.strip_prefix("RTMAX-")) {
+        (Some(n), _) => up_to(n, 15),
+        (_, Some(n)) => up_to(n, 14),
+        _ => SIGNALS.contains(&name) || up_to(name, 64),
     }
 }
 

@@ -359,7 +359,7 @@ fn a_message_never_carries_control_characters_of_the_file() {
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let missing = given("").options(|o| o.files = vec!["/p/no.yml".into()]).refused();
-    assert!(missing.to_string().starts_with("/p/no.yml: error:"), "{missing}");
+    assert!(missing.to_string().starts_with("/p/no.yml:1:1: error:"), "{missing}");
     let folder = given("").options(|o| o.files = vec!["/p".into()]).refused();
     assert!(folder.to_string().contains("it is a folder"), "{folder}");
     let none = given("").options(|o| o.files.clear()).refused();

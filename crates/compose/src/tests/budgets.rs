@@ -155,13 +155,13 @@ fn a_large_map_below_many_services_ends_in_an_error() {
     let services: String =
         (0..400).map(|i| format!("  s{i}: {{extends: base, environment: {{A: 1}}}}\n")).collect();
     let text = format!("services:\n  base:\n    image: a\n    environment:\n{variables}{services}");
-    refused(&text, "merging copies over 2000000 entries");
+    refused(&text, "merging copies over 500000 entries");
     let resets: String = (0..30_000).map(|i| format!("      K{i}: !reset x\n")).collect();
     let base: String = (0..30_000).map(|i| format!("      K{i}: 1\n")).collect();
     let text = format!(
         "services:\n  base:\n    environment:\n{base}  web:\n    extends: base\n    environment:\n{resets}"
     );
-    refused(&text, "merging copies over 2000000 entries");
+    refused(&text, "merging copies over 500000 entries");
 }
 
 #[test]

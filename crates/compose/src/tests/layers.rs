@@ -22,7 +22,10 @@ fn a_later_file_adds_to_maps_and_lists_and_replaces_single_values_and_commands()
     assert_eq!(format!("{:?} {}", c.environment, c.image), r#"{"A": "1", "B": "3", "C": "4"} b"#);
     assert_eq!(merged("command: [a, b]", "command: c").command.unwrap(), ["c"]);
     assert_eq!(merged("command: a", "command: [b]").command.unwrap(), ["b"]);
-    assert_eq!(merged("cap_add: [A, B]", "cap_add: [B, C]").cap_add, ["A", "B", "C"]);
+    assert_eq!(
+        merged("cap_add: [KILL, BPF]", "cap_add: [BPF, LEASE]").cap_add,
+        ["KILL", "BPF", "LEASE"]
+    );
     assert_eq!(merged("dns: 1.1.1.1", "dns: [2.2.2.2]").dns, ["1.1.1.1", "2.2.2.2"]);
     assert_eq!(merged("devices: ['/dev/a:/x']", "devices: ['/dev/b:/x']").devices, ["/dev/b:/x"]);
     let c = merged("healthcheck: {test: [CMD, a], retries: 2}", "healthcheck: {test: [CMD, b]}");
@@ -65,7 +68,7 @@ fn nothing_changes_nothing_and_tags_reset_or_replace() {
 
 #[test]
 fn values_of_two_kinds_do_not_merge() {
-    let errors = over("image: a\ncap_add: [A]", "cap_add: B").refused();
+    let errors = over("image: a\ncap_add: [KILL]", "cap_add: BPF").refused();
     assert!(errors.to_string().contains("cap_add cannot be merged"), "{errors}");
     assert_eq!(errors.errors[0].file, "/p/over.yml");
 }

@@ -43,6 +43,9 @@ pub(crate) fn parse(text: &str, file: u32, report: &mut Report) -> Option<Node> 
     Some(builder.root.unwrap_or_else(|| Node::null(Place { file, line: 1, column: 1 })))
 }
 
+/// Longest key that YAML knows without a `?` before it, in characters.
+const YAML_KEY_CHARS_MAX: usize = 1024;
+
 /// Whether to read on.
 enum Flow {
     Go,
@@ -104,6 +107,12 @@ impl Builder<'_> {
                 let Some((mark, text_tag)) = self.tag(tag.as_deref(), place) else { return Stop };
                 let plain = style == ScalarStyle::Plain && !text_tag;
                 let size = Size { nodes: 1, bytes: text.len() };
+                if text.contains('\0') {
+                    // An escape: one in the file itself was refused before.
+                    self.report
+                        .error(place, "there is a NUL character in this text")
+                        .expected("text that a program can be given");
+                }
                 let text: Arc<str> = Arc::from(Cow::as_ref(&text));
                 let node = Node { place, mark, value: Value::Scalar { text, plain } };
                 self.complete(node, size, anchor)
@@ -134,7 +143,9 @@ impl Builder<'_> {
         let Some((mark, _)) = self.tag(tag, place) else { return Stop };
         if self.frames.len() >= limits::COMPOSE_DEPTH_MAX {
             let max = limits::COMPOSE_DEPTH_MAX;
-            self.report.error(place, format!("the nesting is deeper than {max} levels"));
+            self.report
+                .error(place, format!("the nesting is deeper than {max} levels"))
+                .expected(format!("at most {max} levels"));
             return Stop;
         }
         if let Some(Frame { content: Content::Map { key: None, .. }, .. }) = self.frames.last() {
@@ -288,11 +299,21 @@ impl Builder<'_> {
                 .hint("write what the template makes of it");
             return Stop;
         }
+        if error.info().contains("recursion limit") {
+            // The scanner's own bound came before ours.
+            let max = limits::COMPOSE_DEPTH_MAX;
+            self.report
+                .error(place, format!("the nesting is deeper than {max} levels"))
+                .expected(format!("at most {max} levels"));
+            return Stop;
+        }
         let finding = self.report.error(place, format!("not valid YAML: {}", error.info()));
         let at = text.lines().nth(line as usize - 1).unwrap_or("");
         let indent = &at[..at.len() - at.trim_start().len()];
         if indent.contains('\t') {
             finding.expected("spaces").hint("YAML does not allow tabs for indentation");
+        } else if mark.col() > YAML_KEY_CHARS_MAX {
+            finding.hint("a key of YAML has at most 1024 characters");
         } else {
             finding.hint("look at indentation, quotes and colons of this line and the one before");
         }
