@@ -6,7 +6,7 @@ use crate::shell;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Label with a fingerprint of what the image was made from.
@@ -40,12 +40,18 @@ const IMAGES: &[Image] = &[
     image("storefront/tcpfront:v1.0.0", "tcpfront", "VERSION=v1.0.0", 9999),
 ];
 
-/// Builds the programs and makes every image that is missing or older than its program.
-pub(crate) fn make(place: &Place) -> Result<()> {
+/// Builds the programs; the folder they are in.
+pub(crate) fn build(place: &Place) -> Result<PathBuf> {
     let step = Step::loud("building the example's programs");
     let (mut build, programs) = place.static_build(&place.target.join("storefront"))?;
     shell::run(build.arg("--manifest-path").arg("examples/storefront/Cargo.toml"))?;
     step.done("built");
+    Ok(programs)
+}
+
+/// Builds the programs and makes every image that is missing or older than its program.
+pub(crate) fn make(place: &Place) -> Result<()> {
+    let programs = build(place)?;
     let step = Step::silent("making the example's images");
     let mut made = 0;
     for image in IMAGES {

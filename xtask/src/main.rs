@@ -14,6 +14,7 @@ mod tidy;
 mod suite;
 mod gate;
 mod demo;
+mod bench;
 
 use anyhow::Result;
 use place::Place;
@@ -33,40 +34,47 @@ Tasks:
   fix             format, and mend what clippy can mend
   tidy            the rules of the house that no compiler checks
   images          the images of examples/storefront
+  bench [part]…   the product's numbers beside its peers', on a machine of namespaces of its own:
+                  size, http, dns, deploy, start, idle; with --all also build, a cold release
+                  build. -o json for programs, --write puts the table into docs/benchmarks.md.
+                  Exit code 1 when a target is missed
   help            this text
 
-demo and test install what is missing (Debian, as root) and start a dockerd when none answers;
+demo, test and bench install what is missing (Debian, as root) and start a dockerd when none answers;
 they stop only what they started. DOCKER_HOST, CI (no colours) and NO_COLOR are honoured.
 
 Examples:
   cargo xtask demo
   cargo xtask demo --check
   cargo xtask test
+  cargo xtask bench http dns
   cargo xtask fix && cargo xtask ci
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = |outcome: Result<()>| outcome.map(|()| ExitCode::SUCCESS);
     let outcome = match words[..] {
         [] | ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => {
             say::line(HELP);
             return ExitCode::SUCCESS;
         }
-        ["demo"] => with_place(|place| demo::run(place, demo::Mode::UntilCtrlC)),
-        ["demo", "--check"] => with_place(|place| demo::run(place, demo::Mode::Check)),
-        ["test"] => with_place(suite::test),
-        ["ci"] => with_place(gate::ci),
-        ["fix"] => with_place(gate::fix),
-        ["tidy"] => with_place(tidy::check),
-        ["images"] => with_place(make_images),
+        ["demo"] => done(with_place(|place| demo::run(place, demo::Mode::UntilCtrlC))),
+        ["demo", "--check"] => done(with_place(|place| demo::run(place, demo::Mode::Check))),
+        ["test"] => done(with_place(suite::test)),
+        ["ci"] => done(with_place(gate::ci)),
+        ["fix"] => done(with_place(gate::fix)),
+        ["tidy"] => done(with_place(tidy::check)),
+        ["images"] => done(with_place(make_images)),
+        ["bench", ref cases @ ..] => with_place(|place| bench::run(place, cases)),
         _ => {
             say::error(&format!("no such task: {}\n\n{HELP}", words.join(" ")));
             return ExitCode::from(2);
         }
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             say::error(&format!("error: {error:#}"));
             if interrupt::came() { ExitCode::from(130) } else { ExitCode::FAILURE }
@@ -74,7 +82,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn with_place(task: impl FnOnce(&Place) -> Result<()>) -> Result<()> {
+fn with_place<T>(task: impl FnOnce(&Place) -> Result<T>) -> Result<T> {
     interrupt::listen()?;
     task(&Place::find()?)
 }

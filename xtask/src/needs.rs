@@ -30,12 +30,32 @@ pub(crate) const RUN: &[Need] = &[
     need("iptables", "iptables"),
 ];
 
-/// To run every test.
+/// To run every test: servers of somebody else's that must not be disturbed, clients that ask us,
+/// a second libc, an image's content, signals.
 pub(crate) const TEST: &[Need] = &[
     need("busybox", "busybox-static"),
     need("musl-gcc", "musl-tools"),
     need("dnsmasq", "dnsmasq"),
     need("nginx", "nginx-light"),
+    need("curl", "curl"),
+    need("dig", "bind9-dnsutils"),
+    need("kill", "procps"),
+    need("unshare", "util-linux"),
+    need("setpriv", "util-linux"),
+    need("mount", "mount"),
+];
+
+/// To measure beside the peers, on a machine of namespaces.
+pub(crate) const BENCH: &[Need] = &[
+    need("haproxy", "haproxy"),
+    need("nginx", "nginx-light"),
+    need("dnsmasq", "dnsmasq"),
+    need("dnsperf", "dnsperf"),
+    need("wrk", "wrk"),
+    need("unshare", "util-linux"),
+    need("taskset", "util-linux"),
+    need("mount", "mount"),
+    need("hostname", "hostname"),
 ];
 
 /// Where a package's scripts ask whether they may start its daemon.
@@ -132,7 +152,7 @@ mod tests {
 
     #[test]
     fn each_missing_package_is_named_once() {
-        let sets = [RUN, TEST];
+        let sets = [RUN, TEST, BENCH];
         assert_eq!(missing(&sets, |program| program != "nginx"), ["nginx-light"]);
         let all = missing(&sets, |_| false);
         assert_eq!(all.iter().filter(|package| **package == "docker.io").count(), 1);

@@ -2,6 +2,7 @@
 //! seconds of a silent one. The only file here that prints.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -9,8 +10,24 @@ use std::time::{Duration, Instant};
 /// How often a silent step shows that it lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 
+/// Set when stdout is for a result that a program reads.
+static ON_STDERR: AtomicBool = AtomicBool::new(false);
+
+/// From now on lines go to stderr: stdout is for [`result`].
+pub(crate) fn on_stderr() {
+    ON_STDERR.store(true, Ordering::Relaxed);
+}
+
 /// Prints a line. A reader that has gone away is no reason to leave things half done.
 pub(crate) fn line(text: &str) {
+    if ON_STDERR.load(Ordering::Relaxed) {
+        return error(text);
+    }
+    result(text);
+}
+
+/// Prints what was asked for.
+pub(crate) fn result(text: &str) {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush()).ok();
 }
