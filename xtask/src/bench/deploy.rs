@@ -1,6 +1,6 @@
 //! Deploying one service of fifty containers, beside a bare driver of the Engine API on the same
-//! network with the same image: the wall time of `remuda up`, which ends when all of them run, and
-//! that of the driver, which ends when Docker has answered its last start.
+//! network with the same image: the wall time of `remuda up`, which ends when all of them are healthy,
+//! and that of the driver, which ends when Docker has answered its last start.
 
 use super::engine_api;
 use super::report::{Row, median, paired};
@@ -37,8 +37,7 @@ struct Took {
 
 pub(super) fn run(_place: &Place, running: &mut Running) -> Result<Vec<Row>> {
     let step = Step::loud(&format!("deploying {COUNT} containers"));
-    let compose = format!("services:\n  echo:\n    image: {IMAGE}\n    scale: {COUNT}\n");
-    let file = running.file("deploy.yaml", &compose)?;
+    let file = running.file("deploy.yaml", &compose())?;
     let network = running.network()?;
     let (mut ours, mut bare) = (vec![], vec![]);
     // the first round warms Docker up and does not count
@@ -80,6 +79,15 @@ pub(super) fn run(_place: &Place, running: &mut Running) -> Result<Vec<Row>> {
         row("wall time of `up`", &returned(&ours), &returned(&bare), Some(TARGET)),
         row("to Docker's last start", &started(&ours), &started(&bare), None),
     ])
+}
+
+/// With a check, so that `up` ends when all are healthy: one without is held for well only after
+/// a second in which it did not exit.
+fn compose() -> String {
+    format!(
+        "services:\n  echo:\n    image: {IMAGE}\n    scale: {COUNT}\n    health_check:\n      \
+         port: 9999\n      interval: 2000\n      response_timeout: 2000\n"
+    )
 }
 
 /// Deploys, and looks when Docker had started the last of the containers.
