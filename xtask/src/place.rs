@@ -22,6 +22,8 @@ pub(crate) struct Place {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) dependencies: Vec<Dependency>,
+    /// Its `Cargo.toml`.
+    pub(crate) manifest_path: PathBuf,
 }
 
 /// What a package depends on.

@@ -2,6 +2,7 @@
 
 mod edges;
 mod files;
+mod unused;
 
 use crate::place::Place;
 use crate::say;
@@ -24,6 +25,9 @@ pub(crate) fn check(place: &Place) -> Result<()> {
     for (document, text) in documents(place)? {
         broken.extend(edges::listed(&place.packages, &document, &text));
     }
+    broken.extend(unused::check(&place.packages, own_sources));
+    let manifest = fs::read_to_string(place.root.join("Cargo.toml"))?;
+    broken.extend(unused::of_workspace(&place.packages, &manifest));
     let mut files = vec![];
     walk(&place.root, &mut files)?;
     for file in &files {
@@ -39,6 +43,16 @@ pub(crate) fn check(place: &Place) -> Result<()> {
         return Ok(());
     }
     bail!("tidy: {} rules are broken (above)", broken.len())
+}
+
+/// All Rust sources of a package. What cannot be read is empty: the walk over all files reports it.
+fn own_sources(package: &crate::place::Package) -> String {
+    let mut files = vec![];
+    let folder = package.manifest_path.parent().unwrap_or(Path::new("."));
+    if let Err(error) = sources(folder, &mut files) {
+        say::error(&format!("{error:#}"));
+    }
+    files.iter().map(|file| fs::read_to_string(file).unwrap_or_default()).collect()
 }
 
 fn documents(place: &Place) -> Result<Vec<(edges::Document, String)>> {

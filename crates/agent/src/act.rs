@@ -8,6 +8,7 @@ use engine::wish::{Attach, CreateRequest};
 use model::container_spec::NetworkMode;
 use model::host_spec::{HostSpec, InstanceSpec};
 use model::id::InstanceId;
+use model::instance::Goal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -82,7 +83,7 @@ pub(crate) async fn act<E: Engine>(
         Action::Start { container, .. } => started(&engine, &container).await,
         Action::Stop { container, grace_ms, .. } => stop(&engine, &container, grace_ms).await,
         Action::Remove { container, .. } => {
-            engine.remove(&container).await.map_err(Failed::from).map(|()| Effect::Gone(container))
+            remove(&engine, &instance, container, &spec, &resolv_dir).await
         }
     };
     Done { instance, result }
@@ -153,6 +154,22 @@ fn resolv_conf(wanted: &InstanceSpec, dir: &Path) -> Result<Option<PathBuf>, Fai
     network::write_resolv(dir, &wanted.container_name, &text)
         .map(Some)
         .map_err(|e| Failed { why: api::error::chain(&e), permanent: false })
+}
+
+/// Takes the container away, and its resolv.conf with the instance's last one.
+async fn remove<E: Engine>(
+    engine: &E,
+    instance: &InstanceId,
+    container: String,
+    spec: &HostSpec,
+    resolv_dir: &Path,
+) -> Result<Effect, Failed> {
+    engine.remove(&container).await?;
+    if let Some(gone) = spec.instances.get(instance).filter(|one| one.goal == Goal::Remove) {
+        network::remove_resolv(resolv_dir, &gone.container_name)
+            .map_err(|e| Failed { why: api::error::chain(&e), permanent: false })?;
+    }
+    Ok(Effect::Gone(container))
 }
 
 async fn started<E: Engine>(engine: &E, id: &str) -> Result<Effect, Failed> {

@@ -22,7 +22,7 @@ pub use fabric::{Fabric, Facts, LocalAddress};
 pub use fake::{Fake, FakeAddress, FakeWorld};
 pub use linux::Linux;
 pub use preflight::{Finding, PreflightOptions, preflight};
-pub use resolv::{resolv_conf, write_resolv};
+pub use resolv::{remove_resolv, resolv_conf, write_resolv};
 pub use sockets::{Holder, HostPort, Program};
 pub use wish::{FabricStatus, FabricWish, Repair};
 

@@ -75,17 +75,35 @@ fn name(option: &str) -> &str {
 /// # Errors
 /// `Error::Resolv`; also when `name` is not a plain file name.
 pub fn write_resolv(dir: &Path, name: &str, text: &str) -> Result<PathBuf, Error> {
-    let path = dir.join(name);
+    let path = resolv_path(dir, name)?;
     let failed = |source| Error::Resolv { path: path.clone(), source };
-    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file name")));
-    }
     if fs::read(&path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(path);
     }
     fs::create_dir_all(dir)
         .and_then(|()| write_atomic(dir, &path, text.as_bytes(), 0o644))
         .map_err(failed)?;
+    Ok(path)
+}
+
+/// Removes what [`write_resolv`] wrote; nothing when it is not there.
+///
+/// # Errors
+/// `Error::Resolv`.
+pub fn remove_resolv(dir: &Path, name: &str) -> Result<(), Error> {
+    let path = resolv_path(dir, name)?;
+    match fs::remove_file(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(|source| Error::Resolv { path, source }),
+    }
+}
+
+fn resolv_path(dir: &Path, name: &str) -> Result<PathBuf, Error> {
+    let path = dir.join(name);
+    if name.is_empty() || name.starts_with('.') || name.contains(['/', '\0']) {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "not a plain file name");
+        return Err(Error::Resolv { path, source });
+    }
     Ok(path)
 }
 
@@ -122,6 +140,19 @@ mod tests {
 
     fn strings(words: &[&str]) -> Vec<String> {
         words.iter().map(|w| (*w).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_was_written_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = write_resolv(dir.path(), "shop-web-1", "nameserver 10.0.0.1\n").unwrap();
+        write_resolv(dir.path(), "shop-web-2", "nameserver 10.0.0.1\n").unwrap();
+        remove_resolv(dir.path(), "shop-web-1").unwrap();
+        remove_resolv(dir.path(), "shop-web-1").unwrap();
+        assert!(!path.exists() && dir.path().join("shop-web-2").exists());
+        for name in ["", "..", "a/b"] {
+            assert!(remove_resolv(dir.path(), name).is_err(), "{name:?}");
+        }
     }
 
     #[test]

@@ -128,7 +128,7 @@ mod tests {
                 path: ours.then(|| "somewhere".into()),
             })
             .collect();
-        Package { name: name.into(), dependencies }
+        Package { name: name.into(), dependencies, manifest_path: "Cargo.toml".into() }
     }
 
     fn whats(packages: &[Package]) -> Vec<String> {
