@@ -40,7 +40,7 @@ fn reason_of(instance: &Instance, status: &InstanceStatus) -> String {
         (Goal::Run, _) => status.reason.clone(),
         (_, true) => instance.reason.clone(),
         (_, false) if instance.reason.contains(&status.reason) => instance.reason.clone(),
-        (_, false) => format!("{}: {}", instance.reason, status.reason),
+        (_, false) => format!("{}; {}", instance.reason, status.reason),
     }
 }
 
@@ -253,7 +253,8 @@ pub(crate) fn stack_row(cluster: &Cluster, name: &StackName) -> Option<StackRow>
         name: name.clone(),
         services: rows.len(),
         wanted: rows.iter().map(|row| row.scale).sum(),
-        ready: rows.iter().map(|row| row.ready).sum(),
+        // What serves counts, whichever version it is.
+        ready: rows.iter().map(|row| row.serving.min(row.scale)).sum(),
         status: worst.to_owned(),
         reason: rows.iter().flat_map(|row| row.reasons.first().cloned()).next().unwrap_or_default(),
         created_at: stack.created_at,

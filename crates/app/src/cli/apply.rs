@@ -190,7 +190,8 @@ pub(super) async fn up(global: &Global, args: UpArgs) -> Outcome {
         }
         return Ok(());
     }
-    let goal = watch::Goal { stack: stack.clone(), services: wanted, timeout: args.timeout };
+    let goal =
+        watch::Goal { stack: stack.clone(), services: wanted, timeout: args.timeout, known: None };
     watch::until_healthy(global, &client, &goal).await?;
     if global.output == Format::Json {
         output::json(&watch::page(&client, &stack, 0, 0).await?.instances);

@@ -100,6 +100,8 @@ async fn change<B: serde::Serialize + Sync>(
     wait: &Wait,
 ) -> Outcome {
     let place = place.service()?;
+    let path = routes::fill(routes::SERVICE, &[&place.stack, &place.service]);
+    let before: ServiceDetail = client.get(&path).await?;
     let path = routes::fill(route, &[&place.stack, &place.service]);
     let accepted: Accepted = client.write(Method::POST, &path, body).await?;
     if global.output == Format::Json {
@@ -109,7 +111,12 @@ async fn change<B: serde::Serialize + Sync>(
         return Ok(());
     }
     let services = vec![format!("{}/{}", place.stack, place.service)];
-    let goal = watch::Goal { stack: place.stack.clone(), services, timeout: wait.timeout };
+    let goal = watch::Goal {
+        stack: place.stack.clone(),
+        services,
+        timeout: wait.timeout,
+        known: Some(before.service.rollout),
+    };
     watch::until_healthy(global, client, &goal).await
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Goal {
     pub services: Vec<String>,
     /// Longest wait.
     pub timeout: Duration,
+    /// Where the rollout of the one service was before it was changed: an old failure is no news.
+    pub known: Option<Rollout>,
 }
 
 /// How far a goal is.
@@ -41,16 +43,26 @@ fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
             done = false;
             continue;
         };
-        if matches!(service.rollout, Rollout::Failed { .. }) {
-            failed.push(name.clone());
-        }
+        let stopped = service.status == "stopped";
+        let old_news = match &service.rollout {
+            Rollout::Failed { before, .. } => {
+                let known = goal.known.as_ref() == Some(&service.rollout) && before.is_some();
+                if !known && !stopped {
+                    failed.push(name.clone());
+                }
+                known
+            }
+            Rollout::Done | Rollout::Running { .. } => false,
+        };
         let rows = page.instances.iter().filter(|row| in_service(row, name));
         let all_settled = rows
             .clone()
             .all(|row| row.ready || row.status == "completed" || row.status == "stopped");
-        let healthy = matches!(service.status.as_str(), "healthy" | "stopped");
-        let counted = service.status == "stopped" || rows.count() == service.scale as usize;
-        done &= healthy && all_settled && counted;
+        let healthy = stopped || service.status == "healthy";
+        let counted = stopped || rows.count() == service.scale as usize;
+        // After an old failure the version before it is what has to serve.
+        let served = old_news && service.serving == service.scale;
+        done &= all_settled && ((healthy && counted) || served);
     }
     if !failed.is_empty() {
         Verdict::Failed(failed)
@@ -304,4 +316,71 @@ fn service_line(service: &ServiceRow) -> String {
         line.push_str(&output::fit(reason, output::columns().saturating_sub(line.len())));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn failed(at: i64, before: bool) -> serde_json::Value {
+        let before = before.then(|| json!({"revision": 1, "restart": 0}));
+        let target = json!({"revision": 2, "restart": 0});
+        json!({"status": "failed", "target": target, "before": before, "n": 1, "attempt": 0,
+               "why": "it exits", "at": at})
+    }
+
+    /// `words` are the instances: `ready`, `stopped` or anything else.
+    fn page(
+        status: &str,
+        serving: u32,
+        rollout: &serde_json::Value,
+        words: &[&str],
+    ) -> InstancePage {
+        let rows = words.iter().enumerate().map(|(n, word)| {
+            json!({"stack": "shop", "service": "web", "name": "shop/web#1", "n": n + 1,
+                   "incarnation": 1, "host": "a", "status": word, "health": "unchecked",
+                   "ready": *word == "ready", "address": "", "ports": [], "revision": 1,
+                   "image": "", "container_name": "", "container_id": "", "restarts": 0,
+                   "exit_code": null, "started_at": null, "reason": ""})
+        });
+        let service = json!({"name": "shop/web", "kind": "container", "image": "", "scale": 2,
+            "ready": 0, "serving": serving, "revision": 2, "rollout": rollout, "status": status,
+            "reasons": [], "ports": []});
+        serde_json::from_value(json!({"index": 1, "services": [service],
+            "instances": rows.collect::<Vec<_>>()}))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_is_waited_for_is_judged() {
+        let done = json!({"status": "done"});
+        let (old, new, first) = (failed(1, true), failed(2, true), failed(1, false));
+        for (page, known, expect) in [
+            (page("healthy", 2, &done, &["ready", "ready"]), None, "done"),
+            (page("degraded", 1, &done, &["ready", "starting"]), None, "waiting"),
+            (page("healthy", 2, &done, &["ready"]), None, "waiting"),
+            (page("stopped", 0, &done, &["stopped", "stopped"]), None, "done"),
+            (page("stopped", 0, &done, &["draining", "stopped"]), None, "waiting"),
+            (page("failed", 2, &old, &["ready", "ready", "stopped"]), None, "failed"),
+            (page("failed", 2, &old, &["ready", "ready", "stopped"]), Some(&old), "done"),
+            (page("failed", 1, &old, &["ready", "starting"]), Some(&old), "waiting"),
+            (page("failed", 2, &new, &["ready", "ready", "stopped"]), Some(&old), "failed"),
+            (page("failed", 0, &first, &["backoff", "backoff"]), Some(&first), "failed"),
+            (page("stopped", 0, &old, &["stopped", "stopped"]), Some(&old), "done"),
+        ] {
+            let goal = Goal {
+                stack: "shop".into(),
+                services: vec!["shop/web".into()],
+                timeout: Duration::ZERO,
+                known: known.map(|known| serde_json::from_value(known.clone()).unwrap()),
+            };
+            let word = match judge(&goal, &page) {
+                Verdict::Done => "done",
+                Verdict::Waiting => "waiting",
+                Verdict::Failed(_) => "failed",
+            };
+            assert_eq!(word, expect, "{:?} {known:?}", page.services);
+        }
+    }
 }
