@@ -82,15 +82,12 @@ fn ports(link_local: Ipv4Addr) -> Vec<(HostPort, &'static str)> {
     let link_local = Some(IpAddr::V4(link_local));
     let (tcp, udp) = (Transport::Tcp, Transport::Udp);
     vec![
-        ((tcp, 7600, loopback), "API and console"),
-        ((tcp, 7602, loopback), "metrics of the dataplane"),
-        ((tcp, 7603, loopback), "metrics of the agent"),
-        ((tcp, 8500, loopback), "Consul API"),
+        ((tcp, 7600, loopback), "API"),
+        ((tcp, 7602, loopback), "state of the dataplane"),
         ((tcp, 8600, loopback), "DNS for the host"),
         ((udp, 8600, loopback), "DNS for the host"),
         ((tcp, DNS_PORT, link_local), "DNS for containers"),
         ((udp, DNS_PORT, link_local), "DNS for containers"),
-        ((tcp, METADATA_PORT, link_local), "metadata for containers"),
     ]
 }
 

@@ -63,8 +63,8 @@ fn as_root_each_fault_of_a_host_is_found_and_looking_leaves_no_trace() {
             run("ip", &["route", "del", "10.0.0.0/8", "dev", "eth0"]);
             drop(other);
 
-            let taken = std::net::TcpListener::bind("0.0.0.0:8500").unwrap();
-            only("ports", "8500/tcp (Consul API) is taken by preflight");
+            let taken = std::net::TcpListener::bind("0.0.0.0:8600").unwrap();
+            only("ports", "8600/tcp (DNS for the host) is taken by preflight");
             drop(taken);
 
             run("iptables-nft", &["-P", "INPUT", "DROP"]);

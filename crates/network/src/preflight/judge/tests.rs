@@ -107,8 +107,8 @@ fn each_fault_is_found_alone_and_says_what_to_do() {
         ),
         (
             "ports",
-            |e| e.holders = Ok(vec![holder(8500, "consul"), holder(7600, "remuda")]),
-            "port 8500/tcp (Consul API) is taken by consul (pid 812)",
+            |e| e.holders = Ok(vec![holder(8600, "consul"), holder(7600, "remuda")]),
+            "port 8600/tcp (DNS for the host) is taken by consul (pid 812)",
             "stop the program",
         ),
         ("firewall", |e| e.strict = vec![strict("input")], "chain INPUT", "ufw allow in"),
