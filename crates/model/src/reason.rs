@@ -1,6 +1,7 @@
 //! Reasons: why something wanted is not there. Planning cannot fail, it says `Blocked`.
 
 use crate::id::{HostId, ServiceId};
+use crate::limits::REASON_BYTES_MAX;
 use crate::service::{Condition, Transport};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -94,6 +95,16 @@ pub enum Reason {
     },
 }
 
+/// The text of a reason within `REASON_BYTES_MAX`, cut between two characters.
+#[must_use]
+pub fn within_limit(mut text: String) -> String {
+    if text.len() > REASON_BYTES_MAX {
+        let end = (0..=REASON_BYTES_MAX).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        text.truncate(end);
+    }
+    text
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -125,5 +136,18 @@ impl fmt::Display for Reason {
                 write!(f, "replaced {count} times, waits before the next try: {why}")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_is_cut_between_two_characters() {
+        assert_eq!(within_limit("short".into()), "short");
+        let long = within_limit("停".repeat(REASON_BYTES_MAX));
+        assert!(long.len() <= REASON_BYTES_MAX && long.len() > REASON_BYTES_MAX - 3);
+        assert!(long.chars().all(|c| c == '停'));
     }
 }

@@ -7,7 +7,7 @@ use model::cluster::Cluster;
 use model::id::InstanceId;
 use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
 use model::limits::DECISIONS_PER_PLAN_MAX;
-use model::reason::{Blocked, Reason};
+use model::reason::{Blocked, Reason, within_limit};
 use model::record::{Record, RecordKey, Rollout, Service, ServiceStatus};
 use model::service::Template;
 use model::time::Timestamp;
@@ -116,7 +116,7 @@ impl<'a> Draft<'a> {
         }
         instance.goal = goal;
         instance.goal_at = now;
-        instance.reason = cut(reason);
+        instance.reason = within_limit(reason.to_owned());
         self.touched.insert(instance.id.clone());
     }
 
@@ -228,7 +228,7 @@ impl<'a> Draft<'a> {
             target,
             ports: place.ports,
             goal: Goal::Run,
-            reason: cut(reason),
+            reason: within_limit(reason.to_owned()),
             placed_at: self.now,
             goal_at: self.now,
         };
@@ -266,16 +266,6 @@ impl<'a> Draft<'a> {
         let change = Change { edits: self.edits };
         (Proposal { reads: self.reads.into_iter().collect(), change }, self.wake_at)
     }
-}
-
-/// A reason within its limit.
-fn cut(text: &str) -> String {
-    let limit = model::limits::REASON_BYTES_MAX;
-    if text.len() <= limit {
-        return text.to_owned();
-    }
-    let end = (0..=limit).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-    text.get(..end).unwrap_or_default().to_owned()
 }
 
 /// `<stack>-<service>-<n>-<6 characters of environment and incarnation>`.

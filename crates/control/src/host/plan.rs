@@ -7,9 +7,10 @@ use model::host_spec::{HostSpec, InstanceSpec};
 use model::id::InstanceId;
 use model::instance::{Goal, InstanceStatus, Phase};
 use model::limits::{
-    CONTAINER_STARTS_PARALLEL_MAX, REASON_BYTES_MAX, RESTART_BACKOFF_MS_MAX,
-    RESTART_BACKOFF_MS_MIN, RESTART_BACKOFF_RESET_MS,
+    CONTAINER_STARTS_PARALLEL_MAX, RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN,
+    RESTART_BACKOFF_RESET_MS,
 };
+use model::reason::within_limit;
 use model::service::RestartPolicy;
 use model::time::Timestamp;
 use std::collections::BTreeMap;
@@ -231,7 +232,7 @@ impl One<'_> {
         if status.reason.is_empty() {
             status.reason = self.health_reason(&status);
         }
-        truncate(&mut status.reason);
+        status.reason = within_limit(status.reason);
         let action = if self.known.busy.is_some() { None } else { action };
         (status, action)
     }
@@ -475,12 +476,5 @@ impl Memo {
         self.permanent = permanent;
         // What was here may be gone: look again.
         self.pulled = false;
-    }
-}
-
-fn truncate(text: &mut String) {
-    if text.len() > REASON_BYTES_MAX {
-        let end = (0..=REASON_BYTES_MAX).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-        text.truncate(end);
     }
 }
