@@ -386,6 +386,9 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                     Drained::At(at) => *wake = Some(wake.map_or(at, |known| known.min(at))),
                 }
             }
+            if spec.goal != Goal::Run && running.is_none() && !containers.is_empty() {
+                self.memos.entry(id.clone()).or_default().stopped = true;
+            }
             let probe = observe::probe(state, id, running.and_then(|c| c.started_at));
             seen.instances.insert(
                 id.clone(),

@@ -60,7 +60,7 @@ fn wanted(words: &str) -> InstanceSpec {
 }
 
 /// Words: `up`, `made` (never started), `exit=CODE@MS-AGO`, `oom`, `twice`, `here` (the image),
-/// `starts=N`, `failures=N`, `failed=MS-AGO`, `permanent=MS-AGO`, `probe=HEALTH`, `docker=HEALTH`,
+/// `starts=N`, `failures=N`, `failed=MS-AGO`, `permanent=MS-AGO`, `stopped` (by us), `probe=HEALTH`, `docker=HEALTH`,
 /// `drained`, `pulling`, `starting`, `stopping`, `trouble`.
 fn seen(words: &str) -> SeenInstance {
     let mut out = SeenInstance::default();
@@ -91,6 +91,7 @@ fn seen(words: &str) -> SeenInstance {
             "oom" => out.containers[0].oom_killed = true,
             "docker" => out.containers[0].docker_health = health(value),
             "here" => out.memo.pulled = true,
+            "stopped" => out.memo.stopped = true,
             "starts" => out.memo.starts = value.parse().unwrap(),
             "failures" => out.memo.failures = value.parse().unwrap(),
             "failed" | "permanent" => {
@@ -178,6 +179,11 @@ fn the_next_action_of_an_instance() {
         ("run failure:2", "exit=1@9000 starts=1 failures=1", "backoff", "start c1"),
         ("run failure:2", "exit=1@9000 starts=2 failures=2", "backoff", "start c1"),
         ("run failure:2", "exit=1@9000 starts=3 failures=3", "failed", "-"),
+        // What was stopped by us starts at once, whatever its policy and its past.
+        ("run", "exit=143@10 failures=9 stopped", "starting", "start c1"),
+        ("run no", "exit=0@10 stopped", "starting", "start c1"),
+        ("run no", "exit=0@10 stopped starting", "starting", "-"),
+        ("stop", "exit=0@10 stopped", "stopped", "-"),
         // A try that failed is made again after a while.
         ("run", "here failed=100", "backoff", "-"),
         ("run", "here failed=600", "backoff", "create"),
@@ -304,6 +310,9 @@ fn the_memory_of_failures_grows_and_is_forgotten_after_a_long_life() {
     assert_eq!((memo.failures, memo.pulled), (2, false), "the image is looked at anew");
     memo.note_start();
     assert!(memo.error.is_empty() && !memo.permanent);
+    memo.stopped = true;
+    memo.note_start();
+    assert_eq!((memo.failures, memo.failed_at, memo.stopped), (0, None, false));
 }
 
 fn any_seen() -> impl Strategy<Value = String> {

@@ -102,6 +102,8 @@ pub struct Memo {
     pub error: String,
     /// A try again would fail the same way.
     pub permanent: bool,
+    /// It does not run because it was told to stop: its next start waits for nothing.
+    pub stopped: bool,
 }
 
 /// Verdict of the dataplane.
@@ -331,8 +333,11 @@ impl One<'_> {
                 BusyKind::Stopping => Phase::Draining,
             };
             if !self.running() || busy.kind == BusyKind::Stopping {
-                let reason =
-                    if busy.progress.is_empty() { self.again() } else { busy.progress.clone() };
+                let reason = match (busy.kind, busy.progress.is_empty()) {
+                    (_, false) => busy.progress.clone(),
+                    (BusyKind::Stopping, true) => "it is being stopped".into(),
+                    (BusyKind::Pulling | BusyKind::Starting, true) => self.again(),
+                };
                 return (phase, reason, None);
             }
         }
@@ -389,6 +394,7 @@ impl One<'_> {
         let memo = &self.known.memo;
         let why = match self.container() {
             _ if !memo.error.is_empty() => memo.error.clone(),
+            _ if memo.stopped => return String::new(),
             Some(container) if container.exit_code.is_some() => self.exit_text(container),
             _ => return String::new(),
         };
@@ -406,6 +412,11 @@ impl One<'_> {
 
     fn after_exit(&mut self, container: &SeenContainer) -> (Phase, String, Option<Action>) {
         let code = container.exit_code.unwrap_or(0);
+        if self.known.memo.stopped {
+            let action =
+                Action::Start { instance: self.id.clone(), container: container.id.clone() };
+            return (Phase::Starting, String::new(), Some(action));
+        }
         let text = self.exit_text(container);
         let starts = self.known.memo.starts.max(1);
         let again = match self.wanted.restart {
@@ -451,6 +462,10 @@ fn backoff_ms(failures: u32) -> u64 {
 impl Memo {
     /// A container was started.
     pub fn note_start(&mut self) {
+        if std::mem::take(&mut self.stopped) {
+            self.failures = 0;
+            self.failed_at = None;
+        }
         self.starts = self.starts.saturating_add(1);
         self.error.clear();
         self.permanent = false;
