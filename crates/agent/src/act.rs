@@ -48,6 +48,8 @@ impl From<engine::Error> for Failed {
             engine::Error::ImageMissing { .. }
                 | engine::Error::Spec { .. }
                 | engine::Error::NameTaken { .. }
+                // A command that is not there, a mount that cannot be: what is asked is wrong.
+                | engine::Error::Docker { status: 400, .. }
         );
         Self { why: api::error::chain(&error), permanent }
     }

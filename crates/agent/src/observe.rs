@@ -33,7 +33,8 @@ pub(crate) fn local<'a>(
 ) -> Local {
     containers
         .map(|(id, all)| {
-            let running = all.iter().find(|c| c.running());
+            // One that is paused answers nobody until it goes on.
+            let running = all.iter().find(|c| c.running() && !c.paused());
             let run = running.map(|c| Run {
                 started_at: c.started_at.unwrap_or_default(),
                 container_id: c.id.clone(),
@@ -42,6 +43,12 @@ pub(crate) fn local<'a>(
             (id.clone(), LocalInstance { run, docker_health })
         })
         .collect()
+}
+
+/// Somebody froze the container that runs: what to do.
+pub(crate) fn paused(containers: &[EngineContainer]) -> Option<String> {
+    let frozen = containers.iter().find(|c| c.running()).filter(|c| c.paused())?;
+    Some(format!("its container is paused: `docker unpause {}` lets it go on", frozen.name))
 }
 
 /// The dataplane's verdict of the run that is seen; an older run's verdict is none.

@@ -368,9 +368,10 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             publication.spec.instances.get(id).is_some_and(|spec| spec.goal != Goal::Run)
         });
         for (id, spec) in &publication.spec.instances {
-            let containers = self.containers.as_ref().and_then(|all| all.get(id));
-            let containers: Vec<_> =
-                containers.into_iter().flatten().map(observe::container).collect();
+            let known = self.containers.as_ref().and_then(|all| all.get(id));
+            let known = known.map_or(&[][..], Vec::as_slice);
+            let trouble = observe::paused(known).or_else(|| troubles.get(id).cloned());
+            let containers: Vec<_> = known.iter().map(observe::container).collect();
             let running = containers.iter().find(|c| c.running);
             let mut drained = false;
             if spec.goal != Goal::Run && running.is_some() {
@@ -397,7 +398,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                     busy: self.busy.get(id).cloned(),
                     memo: self.memos.get(id).cloned().unwrap_or_default(),
                     drained,
-                    trouble: troubles.get(id).cloned().unwrap_or_default(),
+                    trouble: trouble.unwrap_or_default(),
                     containers,
                 },
             );

@@ -1,9 +1,10 @@
 //! Watches the engine's events and passes them on as hints; says when it came back, so that
-//! everything is looked at again.
+//! everything is looked at again. An engine that hangs keeps its stream open: it is asked too.
 
 use engine::Engine;
 use engine::seen::EngineEvent;
 use futures_util::StreamExt as _;
+use model::limits::ENGINE_PING_PERIOD_MS;
 use model::time::Timestamp;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -26,6 +27,30 @@ pub(crate) enum Hint {
 
 /// Watches for ever; ends when nobody wants hints.
 pub(crate) async fn watch<E: Engine>(engine: E, hints: mpsc::Sender<Hint>) {
+    tokio::join!(follow(engine.clone(), hints.clone()), ask(engine, hints));
+}
+
+/// Asks now and then whether it is there. What breaks is seen by its stream; this sees what hangs.
+async fn ask<E: Engine>(engine: E, hints: mpsc::Sender<Hint>) {
+    let mut hangs = false;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(ENGINE_PING_PERIOD_MS)) => {}
+            () = hints.closed() => return,
+        }
+        let hint = match engine.ping().await {
+            Ok(()) if hangs => Hint::Back,
+            Err(error @ engine::Error::Timeout { .. }) => Hint::Away(api::error::chain(&error)),
+            Ok(()) | Err(_) => continue,
+        };
+        hangs = matches!(hint, Hint::Away(_));
+        if hints.send(hint).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn follow<E: Engine>(engine: E, hints: mpsc::Sender<Hint>) {
     let mut since: Option<Timestamp> = None;
     let mut retry = RETRY_MIN;
     loop {

@@ -31,6 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         endpoints: addresses.into_iter().enumerate().map(endpoint).collect(),
         connect_timeout: Duration::from_millis(250),
         drain: Duration::from_secs(10),
+        stop: Duration::ZERO,
     };
     let name = "backends".to_owned();
     let mode = match mode.as_str() {

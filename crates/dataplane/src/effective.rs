@@ -45,6 +45,8 @@ pub struct ServedEndpoint {
 pub enum Turn {
     /// Yes.
     Up,
+    /// Only when no other one may: its last probe failed, not yet often enough to be unfit.
+    Doubtful,
     /// Nothing new; what is in flight ends.
     Draining,
     /// Nothing: it does not run, or is not fit.
@@ -57,12 +59,18 @@ struct Known {
     active: bool,
     running: bool,
     health: Health,
+    /// Healthy so far, but its last probe failed.
+    doubtful: bool,
     run: Timestamp,
 }
 
 impl Known {
     fn serves(self) -> bool {
         self.active && self.running && self.health.serves()
+    }
+
+    fn serves_well(self) -> bool {
+        self.serves() && !self.doubtful
     }
 
     /// Was fit since its start, and no longer is: better than nothing. One that never was since
@@ -111,7 +119,9 @@ fn turn(known: Known, none_up: bool) -> Turn {
         Turn::Down
     } else if !known.active {
         Turn::Draining
-    } else if known.serves() || (none_up && known.may_serve_alone()) {
+    } else if known.serves() {
+        if known.doubtful { Turn::Doubtful } else { Turn::Up }
+    } else if none_up && known.may_serve_alone() {
         Turn::Up
     } else {
         Turn::Down
@@ -136,6 +146,8 @@ fn known(
     let probed = (instance.check.is_some() || !instance.ready_ports.is_empty())
         && instance.host == view.host;
     let docker = told.map_or(instance.health, |local| local.docker_health);
+    let verdict = probes.get(id).filter(|verdict| probed && verdict.run_started_at == run);
+    let doubtful = verdict.is_some_and(|v| v.health == Health::Healthy && !v.detail.is_empty());
     let health = if !probed {
         docker
     } else {
@@ -147,7 +159,7 @@ fn known(
             docker
         }
     };
-    Known { active, running, health, run }
+    Known { active, running, health, doubtful, run }
 }
 
 /// Health by the probes of this host. A verdict of another start says nothing of this one; without
@@ -188,7 +200,12 @@ fn addresses(
     };
     // Fail open: a name never loses its last address to a check, nor to a drain: who asks while the
     // last one ends may still reach it, and without an address reaches nobody.
-    let steps: [fn(Known) -> bool; 4] =
-        [Known::serves, |known| known.active && known.running, |known| known.active, |_any| true];
+    let steps: [fn(Known) -> bool; 5] = [
+        Known::serves_well,
+        Known::serves,
+        |known| known.active && known.running,
+        |known| known.active,
+        |_any| true,
+    ];
     steps.into_iter().map(that).find(|found| !found.is_empty()).unwrap_or_default()
 }

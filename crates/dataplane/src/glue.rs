@@ -4,6 +4,7 @@ use crate::effective::{Effective, ServedEndpoint, Turn};
 use crate::protocol::{ListenerStatus, Probes, Report};
 use crate::proxy::{EndpointConfig, EndpointState, ProxyConfig, ProxyStatus, UpstreamConfig};
 use model::id::InstanceId;
+use model::limits::PROXY_STOP_MS_MAX;
 use model::time::Index;
 use model::view::HostView;
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ pub(crate) fn proxy_config(view: &HostView, served: &Effective) -> ProxyConfig {
             endpoints: endpoints.iter().map(endpoint).collect(),
             connect_timeout: Duration::from_millis(upstream.connect_timeout_ms),
             drain: Duration::from_millis(upstream.drain_ms),
+            stop: Duration::from_millis(PROXY_STOP_MS_MAX),
         };
         (id.clone(), config)
     });
@@ -31,6 +33,7 @@ fn endpoint(served: &ServedEndpoint) -> EndpointConfig {
         weight: served.weight,
         state: match served.turn {
             Turn::Up => EndpointState::Up,
+            Turn::Doubtful => EndpointState::Doubtful,
             Turn::Draining => EndpointState::Draining,
             Turn::Down => EndpointState::Down,
         },
@@ -55,7 +58,7 @@ pub(crate) fn report(
         });
     let endpoints = served.upstreams.values().flatten();
     let taking: BTreeSet<&InstanceId> =
-        endpoints.filter(|e| e.turn == Turn::Up).map(|e| &e.instance).collect();
+        endpoints.filter(|e| takes(e.turn)).map(|e| &e.instance).collect();
     let active = status.in_flight.iter().filter_map(|(key, count)| {
         let id: InstanceId = key.parse().ok()?;
         (!taking.contains(&id)).then_some((id, *count))
@@ -66,4 +69,9 @@ pub(crate) fn report(
         listeners: listeners.collect(),
         active: active.collect(),
     }
+}
+
+/// Does it take new requests?
+fn takes(turn: Turn) -> bool {
+    matches!(turn, Turn::Up | Turn::Doubtful)
 }

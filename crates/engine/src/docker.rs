@@ -39,6 +39,10 @@ impl crate::Engine for Docker {
         self.engine_info().await
     }
 
+    async fn ping(&self) -> Result<()> {
+        self.engine_ping().await
+    }
+
     async fn list(&self, owner: &str) -> Result<Vec<SeenContainer>> {
         self.list_containers(owner).await
     }

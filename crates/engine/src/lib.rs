@@ -41,6 +41,9 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// What engine this is, and that it answers.
     fn info(&self) -> impl Future<Output = Result<EngineInfo>> + Send;
 
+    /// That it answers, at next to no cost and with the shortest deadline: one that hangs is found.
+    fn ping(&self) -> impl Future<Output = Result<()>> + Send;
+
     /// All containers with the label `label::ENVIRONMENT` = `owner`, running or not, by name.
     fn list(&self, owner: &str) -> impl Future<Output = Result<Vec<SeenContainer>>> + Send;
 

@@ -52,6 +52,7 @@ fn request() -> CreateRequest {
 async fn all_calls(docker: &Docker) -> Vec<(&'static str, Option<Error>)> {
     let exec = ExecRequest { command: vec!["true".to_owned()], ..ExecRequest::default() };
     vec![
+        ("ping", docker.ping().await.err()),
         ("info", docker.info().await.err()),
         ("list", docker.list("e").await.err()),
         ("inspect", docker.inspect("web").await.err()),
@@ -148,6 +149,7 @@ async fn nonsense_is_called_so() {
         proxy.always("", Trouble::Say(nonsense));
         let docker = docker_at(&proxy.socket, folder.path());
         for (call, error) in [
+            ("ping", docker.ping().await.err()),
             ("info", docker.info().await.err()),
             ("list", docker.list("e").await.err()),
             ("create", docker.create(&request()).await.err()),

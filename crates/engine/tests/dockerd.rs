@@ -118,6 +118,7 @@ async fn docker_that_is_stopped_killed_and_started_again_has_the_same_container(
     let mut options = DockerOptions::at(own.socket(), own.folder.path().join("files"));
     options.config_dir = None;
     options.deadlines.call_ms = 2_000;
+    options.deadlines.ping_ms = 1_000;
     let docker = Docker::new(options);
     own.answers(&docker).await;
     real::import(&own.socket(), bench.image()).await;
@@ -130,6 +131,8 @@ async fn docker_that_is_stopped_killed_and_started_again_has_the_same_container(
     let mut events = docker.events(None).await.unwrap();
 
     own.signal("STOP");
+    let error = docker.ping().await.unwrap_err();
+    assert!(matches!(error, Error::Timeout { after_ms: 1_000, .. }), "{error}");
     let error = docker.info().await.unwrap_err();
     assert!(matches!(error, Error::Timeout { after_ms: 2_000, .. }), "{error}");
     let error = docker.list(bench.owner()).await.unwrap_err();

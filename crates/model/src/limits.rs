@@ -132,6 +132,10 @@ pub const DRAIN_MS_DEFAULT: u64 = 10_000;
 pub const STOP_GRACE_MS_DEFAULT: u64 = 10_000;
 /// TTL of our own DNS names, in seconds.
 pub const DNS_TTL_S: u32 = 1;
+/// Longest wait for Docker to say that it is there, in milliseconds: above, it hangs.
+pub const ENGINE_PING_MS_MAX: u64 = 5_000;
+/// Pause between two such questions, in milliseconds.
+pub const ENGINE_PING_PERIOD_MS: u64 = 3_000;
 /// Longest wait for an answer to a short question to Docker (list, inspect, network …), in ms.
 pub const ENGINE_CALL_MS_MAX: u64 = 30_000;
 /// Longest wait for Docker to make, start or remove a container, in milliseconds.
@@ -192,6 +196,9 @@ pub const PROXY_REPLAY_BYTES_MAX: usize = 64 * 1024;
 pub const PROXY_WAIT_MS_MAX: u64 = 2_000;
 /// Most requests of one proxy thread that wait for an endpoint of one upstream.
 pub const PROXY_WAITING_MAX: usize = 1_024;
+/// Time that connections of an endpoint which drains have beyond its drain: it is being stopped
+/// then, and ends them itself in its own manner; in milliseconds.
+pub const PROXY_STOP_MS_MAX: u64 = 120_000;
 /// Time that a request in flight on an endpoint that went down has to be answered before it is
 /// sent to another one, in milliseconds.
 pub const PROXY_DOWN_GRACE_MS: u64 = 300;

@@ -16,7 +16,8 @@ fn address(n: u32) -> Ipv4Addr {
 }
 
 /// One instance in words: `active|draining`, `up|down` and a health as the View says, `here|there`,
-/// `check|ready`, and what is known locally: `run=N`, `stopped`, `docker=H`, `probe=H@N`.
+/// `check|ready`, and what is known locally: `run=N`, `stopped`, `docker=H`, `probe=H@N` (`H?` when
+/// the last one failed).
 fn world(lines: &[&str]) -> (HostView, Local, Probes) {
     let mut view = HostView {
         format: VIEW_FORMAT,
@@ -69,9 +70,11 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
                 }
                 "probe" => {
                     let (what, run) = value.split_once('@').unwrap();
+                    let (what, failed) =
+                        what.strip_suffix('?').map_or((what, false), |w| (w, true));
                     let verdict = ProbeVerdict {
                         health: health(what),
-                        detail: String::new(),
+                        detail: if failed { "no answer".into() } else { String::new() },
                         run_started_at: Timestamp(run.parse().unwrap()),
                     };
                     probes.insert(id(n), verdict);
@@ -96,7 +99,8 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
     (view, local, probes)
 }
 
-/// `names` of the service by number, then a letter per endpoint: Up, Draining, down (-).
+/// `names` of the service by number, then a letter per endpoint: Up, doubtful (?), Draining,
+/// down (-).
 fn check(lines: &[&str], names: &[u32], turns: &str) {
     let (view, local, probes) = world(lines);
     let served = effective(&view, &local, &probes);
@@ -104,6 +108,7 @@ fn check(lines: &[&str], names: &[u32], turns: &str) {
     assert_eq!(served.names["api.shop"], expect, "names of {lines:?}");
     let letters = served.upstreams["api"].iter().map(|endpoint| match endpoint.turn {
         Turn::Up => 'U',
+        Turn::Doubtful => '?',
         Turn::Draining => 'D',
         Turn::Down => '-',
     });
@@ -144,6 +149,15 @@ fn a_verdict_counts_for_its_own_start_only() {
     check(&["ready run=7 probe=healthy@7", "ready run=8 probe=healthy@7"], &[1], "U-");
     check(&["check run=8 view=healthy probe=healthy@7", "run=1"], &[2], "-U");
     check(&["check run=7 probe=unhealthy@7", "check run=7 probe=healthy@7"], &[2], "-U");
+}
+
+#[test]
+fn one_whose_last_probe_failed_waits_behind_the_others() {
+    let doubtful = "check run=7 probe=healthy?@7";
+    check(&[doubtful, "check run=7 probe=healthy@7"], &[2], "?U");
+    check(&[doubtful, doubtful], &[1, 2], "??");
+    check(&[doubtful, "check run=7 probe=unhealthy@7"], &[1], "?-");
+    check(&["check run=8 probe=healthy?@7", "run=1"], &[2], "-U");
 }
 
 #[test]

@@ -25,8 +25,11 @@ pub struct UpstreamConfig {
     pub endpoints: Vec<EndpointConfig>,
     /// Longest time to connect before the next endpoint is tried.
     pub connect_timeout: Duration,
-    /// How long connections of an endpoint that drains or was taken out may go on.
+    /// How long connections of an endpoint that was taken out may go on.
     pub drain: Duration,
+    /// How much longer those of one that drains may: it is stopped after `drain`, and ends them in
+    /// its own manner.
+    pub stop: Duration,
 }
 
 /// An address that takes traffic.
@@ -49,10 +52,19 @@ pub struct EndpointConfig {
 pub enum EndpointState {
     /// Yes.
     Up,
+    /// Only when no other one can.
+    Doubtful,
     /// Nothing new; what is in flight ends.
     Draining,
     /// Nothing: it does not run, or is not healthy.
     Down,
+}
+
+impl EndpointState {
+    /// May it take something new?
+    pub(super) fn takes(self) -> bool {
+        matches!(self, Self::Up | Self::Doubtful)
+    }
 }
 
 /// How the proxy runs.

@@ -2,7 +2,7 @@
 //! changed. A request never waits for it.
 
 use super::binding::{self, BindError};
-use super::config::{EndpointState, ListenerConfig, ProxyConfig, UpstreamConfig};
+use super::config::{ListenerConfig, ProxyConfig, UpstreamConfig};
 use super::endpoint::Shared;
 use super::holder;
 use super::shard::{Command, Opened, Update, UpstreamChanges};
@@ -343,12 +343,12 @@ fn make_set(
             },
             Arc::clone,
         );
-        shared.set_leaving(endpoint.state != EndpointState::Up);
+        shared.set_leaving(!endpoint.state.takes());
         endpoints.push(Member { shared, weight: endpoint.weight, state: endpoint.state });
     }
     let gone = known.into_values().cloned().collect();
-    let set =
-        UpstreamSet { endpoints, connect_timeout: config.connect_timeout, drain: config.drain };
+    let UpstreamConfig { connect_timeout, drain, stop, .. } = *config;
+    let set = UpstreamSet { endpoints, connect_timeout, drain, stop };
     (set, gone)
 }
 

@@ -99,7 +99,7 @@ impl Endpoint {
     /// What it carries, when it may take something new.
     pub(super) fn load(&self) -> Option<Load> {
         let weight = self.weight.get();
-        (self.state.get() == EndpointState::Up && weight > 0)
+        (self.state.get().takes() && weight > 0)
             .then(|| Load { in_flight: self.shared.in_flight.load(Relaxed), weight })
     }
 
@@ -116,7 +116,7 @@ impl Endpoint {
     /// Puts a connection that can take a request back, unless there are enough.
     pub(super) fn checkin(&self, connection: Connection, now_ms: u64) {
         let mut idle = self.idle.borrow_mut();
-        if self.state.get() == EndpointState::Up && idle.len() < PROXY_POOL_IDLE_MAX {
+        if self.state.get().takes() && idle.len() < PROXY_POOL_IDLE_MAX {
             idle.push(Idle { connection, since_ms: now_ms });
         }
     }
@@ -128,7 +128,7 @@ impl Endpoint {
         });
     }
 
-    /// Follows the configuration. What leaves has `drain` for its connections.
+    /// Follows the configuration. What drains has `drain` for its connections.
     pub(super) fn set(self: &Rc<Self>, weight: u32, state: EndpointState, drain: Duration) {
         self.weight.set(weight);
         if self.state.replace(state) == state {
@@ -140,6 +140,7 @@ impl Endpoint {
         match state {
             // Whoever says so has seen it work, which is newer than our own failures.
             EndpointState::Up => self.shared.ejection.connected(),
+            EndpointState::Doubtful => {}
             EndpointState::Draining => {
                 self.idle.borrow_mut().clear();
                 let endpoint = Rc::clone(self);

@@ -68,7 +68,7 @@ impl Task {
             let idle = now_ms.saturating_sub(session.last_ms.get());
             session.is_usable()
                 && match session.lease.0.state.get() {
-                    EndpointState::Up => idle <= PROXY_UDP_IDLE_MS_MAX,
+                    EndpointState::Up | EndpointState::Doubtful => idle <= PROXY_UDP_IDLE_MS_MAX,
                     _ => idle <= PROXY_UDP_DRAIN_IDLE_MS_MAX,
                 }
         });

@@ -19,6 +19,7 @@ pub(super) struct UpstreamSet {
     pub(super) endpoints: Vec<Member>,
     pub(super) connect_timeout: Duration,
     pub(super) drain: Duration,
+    pub(super) stop: Duration,
 }
 
 /// An endpoint in a set.
@@ -102,7 +103,7 @@ impl Upstream {
                 let shared = Arc::clone(&member.shared);
                 Rc::new(Endpoint::new(shared, member.weight, EndpointState::Down))
             });
-            endpoint.set(member.weight, member.state, set.drain);
+            endpoint.set(member.weight, member.state, set.drain.saturating_add(set.stop));
             now.push(endpoint);
         }
         for gone in known.into_values() {
@@ -130,8 +131,8 @@ impl Upstream {
         }
     }
 
-    /// The endpoint for the next request, none of `tried`. Those that could not be reached are
-    /// asked only when there is nobody else.
+    /// The endpoint for the next request, none of `tried`. Those in doubt, and then those that
+    /// could not be reached, are asked only when there is nobody else.
     pub(super) fn pick(&self, tried: &[Rc<Endpoint>]) -> Option<Rc<Endpoint>> {
         let endpoints = self.endpoints.borrow();
         let start = self.cursor.get();
@@ -145,12 +146,14 @@ impl Upstream {
         };
         let admitted =
             |i: usize| untried(i).filter(|_| endpoints[i].shared.ejection.admits(|| self.now_ms()));
+        let sure = |i: usize| admitted(i).filter(|_| endpoints[i].state.get() == EndpointState::Up);
         let turn = |i: usize, n: i64| {
             let turn = &endpoints[i].turn;
             turn.set(turn.get().saturating_add(n));
             turn.get()
         };
-        let chosen = select::least(endpoints.len(), start, admitted, turn)
+        let chosen = select::least(endpoints.len(), start, sure, turn)
+            .or_else(|| select::least(endpoints.len(), start, admitted, turn))
             .or_else(|| select::least(endpoints.len(), start, untried, turn))?;
         self.cursor.set((start + 1) % endpoints.len());
         let endpoint = Rc::clone(&endpoints[chosen]);

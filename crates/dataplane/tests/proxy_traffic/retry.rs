@@ -254,6 +254,23 @@ async fn what_waits_on_an_endpoint_that_went_down_is_answered_by_another() {
 }
 
 #[tokio::test]
+async fn an_endpoint_in_doubt_is_asked_only_when_there_is_nobody_else() {
+    let mut house = House::http().await;
+    let (doubtful, well) = (Backend::start("doubtful").await, Backend::start("well").await);
+    let mut endpoints = vec![up("doubtful", 1, doubtful.addr), up("well", 1, well.addr)];
+    endpoints[0].state = EndpointState::Doubtful;
+    house.serve(endpoints.clone()).await;
+    for _ in 0..20 {
+        let reply = Client::connect(house.addr()).await.get("/x").await.unwrap();
+        assert_eq!(reply.header("x-backend"), Some("well"));
+    }
+    endpoints[1].state = EndpointState::Down;
+    house.serve(endpoints).await;
+    let reply = Client::connect(house.addr()).await.get("/x").await.unwrap();
+    assert_eq!(reply.header("x-backend"), Some("doubtful"));
+}
+
+#[tokio::test]
 async fn an_endpoint_that_drains_ends_what_it_has_and_gets_nothing_new() {
     let mut house = House::http().await;
     let (old, new) = (Backend::start("old").await, Backend::start("new").await);

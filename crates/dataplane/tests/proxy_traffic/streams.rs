@@ -126,6 +126,24 @@ async fn a_connection_outlives_the_start_of_draining_and_is_cut_at_its_end() {
 }
 
 #[tokio::test]
+async fn a_connection_that_drains_is_left_to_the_stop_of_its_endpoint() {
+    let mut house = House::forward(Transport::Tcp).await;
+    let (old, _to) = tcp_echo("old").await;
+    house.serve(vec![up("old", 1, old)]).await;
+    let mut client = Client::connect(house.addr()).await;
+    assert_eq!(client.bytes(3).await, b"old");
+    let upstream = house.config.upstreams.get_mut("web").unwrap();
+    (upstream.drain, upstream.stop) = (Duration::ZERO, Duration::from_secs(60));
+    let mut endpoints = vec![up("old", 1, old)];
+    endpoints[0].state = EndpointState::Draining;
+    house.serve(endpoints).await;
+    for _ in 0..100 {
+        client.send("still").await;
+        assert_eq!(client.bytes(5).await, b"still");
+    }
+}
+
+#[tokio::test]
 async fn a_reset_of_one_side_is_a_reset_of_the_other() {
     let mut house = House::forward(Transport::Tcp).await;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -75,6 +75,8 @@ fn default_config_dir() -> Option<PathBuf> {
 /// How long calls may take, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
+    /// The shortest question there is.
+    pub ping_ms: u64,
     /// A short question.
     pub call_ms: u64,
     /// Making, starting or removing a container.
@@ -90,6 +92,7 @@ pub struct Deadlines {
 impl Default for Deadlines {
     fn default() -> Self {
         Self {
+            ping_ms: limits::ENGINE_PING_MS_MAX,
             call_ms: limits::ENGINE_CALL_MS_MAX,
             container_ms: limits::ENGINE_CONTAINER_MS_MAX,
             stop_slack_ms: limits::ENGINE_STOP_SLACK_MS,
@@ -313,6 +316,11 @@ impl Docker {
             404 => Error::NotFound { operation, message: shown(message) },
             _ => Error::Docker { operation, status, message: shown(message) },
         }
+    }
+
+    pub(super) async fn engine_ping(&self) -> Result<()> {
+        let ask = |client: Client| async move { client.bollard.ping().await };
+        self.call("a ping", self.deadlines().ping_ms, ask).await.map(|_ok| ())
     }
 
     pub(super) async fn engine_info(&self) -> Result<EngineInfo> {

@@ -169,6 +169,10 @@ impl crate::Engine for Fake {
         .await
     }
 
+    async fn ping(&self) -> Result<()> {
+        self.call(Op::Ping, "", |_| Ok(())).await
+    }
+
     async fn list(&self, owner: &str) -> Result<Vec<SeenContainer>> {
         self.call(Op::List, owner, |world| Ok(world.list(owner))).await
     }

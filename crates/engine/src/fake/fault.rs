@@ -5,6 +5,8 @@
 pub enum Op {
     /// `info`
     Info,
+    /// `ping`
+    Ping,
     /// `list`
     List,
     /// `inspect`

@@ -446,6 +446,7 @@ pub(crate) async fn a_build_ends_with_an_image_or_with_its_step<B: Bench>(bench:
 
 pub(crate) async fn an_engine_tells_about_itself_and_its_containers<B: Bench>(bench: &B) {
     let engine = bench.engine();
+    engine.ping().await.unwrap();
     let info = engine.info().await.unwrap();
     assert!(!info.id.is_empty() && !info.version.is_empty() && info.cpus > 0 && info.memory > 0);
     let (major, minor) = info.api_version.split_once('.').unwrap();

@@ -2,6 +2,7 @@
 
 use super::super::config::EndpointConfig;
 use super::*;
+use crate::proxy::EndpointState;
 use std::net::Ipv4Addr;
 
 fn http() -> ListenerMode {
@@ -86,6 +87,7 @@ fn an_endpoint_is_the_same_while_key_run_and_address_are() {
         endpoints,
         connect_timeout: Duration::from_millis(1),
         drain: Duration::ZERO,
+        stop: Duration::ZERO,
     };
     let changed = Arc::new(watch::Sender::new(0));
     let first = config(vec![endpoint("a", 1, 1), endpoint("b", 1, 2), endpoint("c", 1, 3)]);
