@@ -71,7 +71,10 @@ pub(crate) fn port_troubles(
     let Some(view) = view else { return troubles };
     for (id, status) in state.report.listeners.iter().filter(|(_, status)| !status.ok) {
         let Some(listener) = view.listeners.get(id) else { continue };
-        let ListenerMode::Forward { upstream } = &listener.mode else { continue };
+        let (ListenerMode::Forward { upstream } | ListenerMode::Port { upstream }) = &listener.mode
+        else {
+            continue;
+        };
         let Some(upstream) = view.upstreams.get(upstream) else { continue };
         for endpoint in &upstream.endpoints {
             let text = format!("port {}/{}: {}", listener.port, listener.transport, status.error);

@@ -206,7 +206,10 @@ fn add_host_ports(cluster: &Cluster, host: &HostId, view: &mut HostView) {
                 ip: port.host_ip,
                 port: number,
                 transport: port.protocol,
-                mode: ListenerMode::Forward { upstream },
+                mode: match port.protocol {
+                    Transport::Tcp => ListenerMode::Port { upstream },
+                    Transport::Udp => ListenerMode::Forward { upstream },
+                },
             });
         }
     }

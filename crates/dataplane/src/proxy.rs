@@ -23,6 +23,7 @@ mod forward;
 mod upgrade;
 mod tunnel;
 mod tcp;
+mod port;
 mod udp;
 mod listening;
 mod shard;

@@ -15,6 +15,8 @@ mod churn;
 mod http;
 #[path = "proxy_traffic/listeners.rs"]
 mod listeners;
+#[path = "proxy_traffic/ports.rs"]
+mod ports;
 #[path = "proxy_traffic/retry.rs"]
 mod retry;
 #[path = "proxy_traffic/smuggling.rs"]

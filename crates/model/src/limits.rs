@@ -196,6 +196,9 @@ pub const PROXY_REPLAY_BYTES_MAX: usize = 64 * 1024;
 pub const PROXY_WAIT_MS_MAX: u64 = 2_000;
 /// Most requests of one proxy thread that wait for an endpoint of one upstream.
 pub const PROXY_WAITING_MAX: usize = 1_024;
+/// Time that a client of a published port has for its first bytes before its endpoint, which may
+/// be the one to begin, is connected, in milliseconds.
+pub const PROXY_FIRST_WORD_MS_MAX: u64 = 20;
 /// Time that connections of an endpoint which drains have beyond its drain: it is being stopped
 /// then, and ends them itself in its own manner; in milliseconds.
 pub const PROXY_STOP_MS_MAX: u64 = 120_000;

@@ -141,6 +141,11 @@ pub enum ListenerMode {
         /// Upstream id.
         upstream: String,
     },
+    /// A published port: HTTP/1 goes request by request, anything else as bytes.
+    Port {
+        /// Upstream id.
+        upstream: String,
+    },
     /// HTTP by route; the first that matches wins, none is 404.
     Http {
         /// In order.

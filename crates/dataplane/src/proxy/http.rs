@@ -106,10 +106,12 @@ fn course(client: Rc<Client>, mut request: Request<Incoming>) -> Course {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = host.unwrap_or_default();
     let path = request.uri().path();
-    let Mode::Http(routes) = mode else {
-        return Course::Answered(Some(no_route(busy, host, path)));
+    let target = match &mode {
+        Mode::Http(routes) => routes.find(host, path),
+        Mode::Port(target) => Some(&**target),
+        Mode::Forward(_) => None,
     };
-    let Some(target) = routes.find(host, path) else {
+    let Some(target) = target else {
         return Course::Answered(Some(no_route(busy, host, path)));
     };
     let upstream = target.upstream.borrow().clone();

@@ -2,9 +2,8 @@
 
 use super::routes::Table;
 use super::shard::Shard;
-use super::tcp;
 use super::upstream::Upstream;
-use super::{http, udp};
+use super::{http, port, tcp, udp};
 use model::view::ListenerMode;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -34,6 +33,8 @@ pub(super) enum Mode {
     Http(Rc<Routes>),
     /// Bytes or datagrams to one upstream.
     Forward(Rc<Target>),
+    /// To one upstream: HTTP request by request, anything else as bytes.
+    Port(Rc<Target>),
 }
 
 /// Routes, and where each of them leads.
@@ -48,6 +49,8 @@ pub(super) struct Routes {
 pub(super) struct Target {
     pub(super) name: Arc<str>,
     pub(super) upstream: RefCell<Option<Rc<Upstream>>>,
+    /// Clients of a port spoke something other than HTTP last time.
+    pub(super) speaks_bytes: Cell<bool>,
 }
 
 impl Routes {
@@ -96,7 +99,7 @@ impl Listening {
             |target: &Target| *target.upstream.borrow_mut() = shard.upstream(&target.name);
         match &*self.mode.borrow() {
             Mode::Http(routes) => routes.targets.iter().for_each(look_up),
-            Mode::Forward(target) => look_up(target),
+            Mode::Forward(target) | Mode::Port(target) => look_up(target),
         }
     }
 
@@ -187,6 +190,9 @@ impl Listening {
             Mode::Forward(target) => {
                 tokio::task::spawn_local(tcp::serve(shard, target, stream, open))
             }
+            Mode::Port(target) => {
+                tokio::task::spawn_local(port::serve(shard, listening, target, stream, peer, open))
+            }
         };
     }
 }
@@ -195,10 +201,11 @@ fn prepare(shard: &Shard, mode: &ListenerMode) -> Mode {
     let target = |name: &str| {
         let name: Arc<str> = name.into();
         let upstream = RefCell::new(shard.upstream(&name));
-        Target { name, upstream }
+        Target { name, upstream, speaks_bytes: Cell::new(false) }
     };
     match mode {
         ListenerMode::Forward { upstream } => Mode::Forward(Rc::new(target(upstream))),
+        ListenerMode::Port { upstream } => Mode::Port(Rc::new(target(upstream))),
         ListenerMode::Http { routes } => Mode::Http(Rc::new(Routes {
             table: Table::new(routes),
             targets: routes.iter().map(|route| target(&route.upstream)).collect(),

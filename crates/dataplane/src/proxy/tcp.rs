@@ -20,16 +20,23 @@ pub(super) async fn serve(shard: Rc<Shard>, target: Rc<Target>, client: TcpStrea
         reset_on_close(&client);
         return;
     };
-    let copy = tunnel::copy(&shard, &client, &endpoint, Bytes::new(), Bytes::new());
-    if let Some(Err(error)) = until_cut(&shard, &lease, copy).await {
+    pass(&shard, client, endpoint, lease).await;
+    drop(open);
+}
+
+/// Passes bytes both ways until both ends, or until the endpoint's time is over.
+pub(super) async fn pass(shard: &Shard, client: TcpStream, endpoint: TcpStream, lease: Lease) {
+    let copy = tunnel::copy(shard, &client, &endpoint, Bytes::new(), Bytes::new());
+    if let Some(Err(error)) = until_cut(shard, &lease, copy).await {
         tracing::trace!(%error, "a forwarded connection broke");
     }
     // The count goes down only once the endpoint's socket is closed.
     drop((client, endpoint));
-    drop((lease, open));
+    drop(lease);
 }
 
-async fn reach(shard: &Rc<Shard>, target: &Target) -> Option<(TcpStream, Lease)> {
+/// A connection to an endpoint of `target`; `None` when nobody takes one in time.
+pub(super) async fn reach(shard: &Rc<Shard>, target: &Target) -> Option<(TcpStream, Lease)> {
     let upstream = target.upstream.borrow().clone()?;
     let mut deadline: Option<Instant> = None;
     let mut tried = Vec::new();

@@ -31,7 +31,7 @@ impl House {
         Self::with(transport, ListenerMode::Forward { upstream: WEB.into() }).await
     }
 
-    async fn with(transport: Transport, mode: ListenerMode) -> Self {
+    pub(crate) async fn with(transport: Transport, mode: ListenerMode) -> Self {
         let proxy = Proxy::start(&ProxyOptions { shards: 2 }).unwrap();
         let mut config = ProxyConfig::default();
         let ip = Some(Ipv4Addr::LOCALHOST.into());

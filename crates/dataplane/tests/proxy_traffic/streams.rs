@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 
 /// Says its name, then echoes until the other side ends, then says "bye".
-async fn tcp_echo(name: &'static str) -> (SocketAddr, JoinSet<()>) {
+pub(crate) async fn tcp_echo(name: &'static str) -> (SocketAddr, JoinSet<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let addr = listener.local_addr().unwrap();
     let mut tasks = JoinSet::new();
