@@ -149,7 +149,6 @@ async fn nonsense_is_called_so() {
         proxy.always("", Trouble::Say(nonsense));
         let docker = docker_at(&proxy.socket, folder.path());
         for (call, error) in [
-            ("ping", docker.ping().await.err()),
             ("info", docker.info().await.err()),
             ("list", docker.list("e").await.err()),
             ("create", docker.create(&request()).await.err()),
