@@ -4,6 +4,7 @@ mod bad_files;
 mod balancers;
 mod budgets;
 mod containers;
+mod documentation;
 mod layers;
 mod properties;
 mod variables;
