@@ -33,6 +33,8 @@ use tokio::task::JoinSet;
 
 /// Docker's name of the managed network.
 pub const NETWORK: &str = "remuda";
+/// Label of the managed network: the agent's folder that it was made for.
+pub const FOLDER_LABEL: &str = "io.remuda.folder";
 /// Its bridge on the host.
 pub const BRIDGE: &str = "remuda0";
 
@@ -51,6 +53,9 @@ pub struct Options<L, E, F> {
     pub fabric: F,
     /// The time.
     pub clock: Clock,
+    /// The environment that it is a member of, when it joined one: publications of another one
+    /// are refused.
+    pub environment: Option<String>,
     /// How the dataplane is started; `None` when somebody else serves `Agent::dataplane_port`.
     pub dataplane: Option<DataplaneCommand>,
 }
@@ -125,6 +130,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             host: options.host,
             link: options.link,
             journal,
+            environment: options.environment,
             streams,
             publication,
             status: status_rx,

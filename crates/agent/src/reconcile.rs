@@ -323,7 +323,12 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         }
         self.network_running = true;
         self.network_made = Some(wished);
-        let labels = [(engine::label::ENVIRONMENT.to_owned(), environment.id.clone())].into();
+        let folder = self.parts.dir.display().to_string();
+        let labels = [
+            (engine::label::ENVIRONMENT.to_owned(), environment.id.clone()),
+            (crate::FOLDER_LABEL.to_owned(), folder),
+        ]
+        .into();
         let docker = NetworkWish {
             name: NETWORK.into(),
             bridge_name: BRIDGE.into(),

@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// A trouble that stays the same is told again after this.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The whole status goes up this often though nothing changed: a level, not an edge.
 const STATUS_PERIOD: Duration = Duration::from_secs(10);
@@ -26,11 +28,31 @@ pub(crate) struct Uplink<L, E, F> {
     pub(crate) host: HostId,
     pub(crate) link: L,
     pub(crate) journal: Journal,
+    /// The environment that the host is a member of, when it joined one.
+    pub(crate) environment: Option<String>,
     pub(crate) streams: Streams<E, F>,
     /// Newest publication, for the reconciler.
     pub(crate) publication: watch::Sender<Option<Arc<Publication>>>,
     /// Newest status, from the reconciler.
     pub(crate) status: watch::Receiver<Option<Arc<HostStatus>>>,
+}
+
+/// What was said last of a trouble that goes on: it is not said again with each try.
+#[derive(Default)]
+struct Said {
+    why: String,
+    at: Option<tokio::time::Instant>,
+}
+
+impl Said {
+    fn is_news(&mut self, why: &str) -> bool {
+        let now = tokio::time::Instant::now();
+        if self.why == why && self.at.is_some_and(|at| now < at + SAY_AGAIN) {
+            return false;
+        }
+        *self = Self { why: why.to_owned(), at: Some(now) };
+        true
+    }
 }
 
 /// Is a publication newer than what is known? Within an epoch generations only grow.
@@ -44,17 +66,28 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
     /// Keeps a session for ever.
     pub(crate) async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
+        let mut said = Said::default();
         loop {
             let hello =
                 Hello { host: self.host.clone(), version: env!("CARGO_PKG_VERSION").into() };
             match self.link.connect(hello).await {
                 Ok(session) => {
                     tracing::info!(host = %self.host, "session with the server begun");
+                    said = Said::default();
                     backoff = BACKOFF_MIN;
                     self.serve(session).await;
                     tracing::warn!(host = %self.host, "session with the server ended");
                 }
-                Err(error) => tracing::warn!(host = %self.host, %error, "no session"),
+                Err(error) => {
+                    let why = error.to_string();
+                    if said.is_news(&why) {
+                        tracing::warn!(
+                            host = %self.host,
+                            why,
+                            "no session with the server, trying again; what runs here goes on"
+                        );
+                    }
+                }
             }
             // Full jitter, so that a thousand agents do not come back at once.
             tokio::time::sleep(backoff.mul_f64(rand::random_range(0.5..1.0))).await;
@@ -115,6 +148,14 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
             return;
         }
         let known = self.publication.borrow().clone();
+        let found = &publication.spec.environment.id;
+        let member =
+            self.environment.as_ref().or(known.as_ref().map(|p| &p.spec.environment.id)).cloned();
+        if let Some(member) = member.filter(|member| member != found) {
+            // A server without its state would empty this host.
+            tracing::error!(%member, %found, "publication of another environment refused");
+            return;
+        }
         if !is_newer(known.as_deref(), &publication) {
             tracing::warn!(
                 generation = publication.spec.generation.0,

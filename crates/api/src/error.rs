@@ -35,6 +35,8 @@ pub enum Kind {
     Unauthorized,
     /// There is no such thing: 404.
     NotFound,
+    /// The route has no such method: 405.
+    MethodNotAllowed,
     /// It changed meanwhile, or it is taken: 409.
     Conflict,
     /// Larger than the limit: 413.
@@ -53,6 +55,7 @@ impl Kind {
             Self::Invalid => http::StatusCode::BAD_REQUEST,
             Self::Unauthorized => http::StatusCode::UNAUTHORIZED,
             Self::NotFound => http::StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => http::StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict => http::StatusCode::CONFLICT,
             Self::TooLarge => http::StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unavailable => http::StatusCode::SERVICE_UNAVAILABLE,

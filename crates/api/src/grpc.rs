@@ -42,6 +42,8 @@ pub struct EnrollResponse {
     pub host: model::id::HostId,
     /// Its certificate, PEM.
     pub certificate_pem: String,
+    /// The environment that it is a member of now.
+    pub environment: model::host::Environment,
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Frame, tonic::Status> {

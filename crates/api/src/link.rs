@@ -7,7 +7,7 @@ use model::host_status::HostStatus;
 use model::id::HostId;
 use model::view::HostView;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
@@ -82,6 +82,15 @@ pub enum LinkError {
         /// Why.
         why: String,
     },
+    /// What answers has not the certificate of the server that this host knows.
+    #[error(
+        "what answers at {address} is not the server that this host is to trust: its certificate \
+         is of another CA"
+    )]
+    Foreign {
+        /// Where.
+        address: String,
+    },
     /// The server refuses this agent.
     #[error("server {address} refuses this agent: {why}")]
     Refused {
@@ -123,7 +132,10 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     next_stream: u64,
-    waiting: BTreeMap<u64, Duplex>,
+    /// With the host that may take it up.
+    waiting: BTreeMap<u64, (HostId, Duplex)>,
+    /// Hosts with a session.
+    present: BTreeSet<HostId>,
 }
 
 /// A session that has just begun, handed to the server.
@@ -137,6 +149,27 @@ pub struct Arrival {
     pub publish: watch::Sender<Option<Arc<Publication>>>,
     /// Stream requests to it.
     pub open: mpsc::Sender<Down>,
+    /// Kept as long as the session lasts.
+    pub presence: Presence,
+}
+
+/// The one session of a host: until it is dropped no other one begins.
+#[derive(Debug)]
+pub struct Presence {
+    inner: Arc<Inner>,
+    host: HostId,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.inner.state().present.remove(&self.host);
+    }
+}
+
+impl Inner {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
 }
 
 /// Streams opened and not taken up; more are refused.
@@ -150,26 +183,41 @@ impl Switchboard {
         (Self { inner: Arc::new(Inner { state: Mutex::default(), arrivals }) }, queue)
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.inner.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn enter(&self, host: &HostId) -> Option<Presence> {
+        let entered = self.inner.state().present.insert(host.clone());
+        entered.then(|| Presence { inner: Arc::clone(&self.inner), host: host.clone() })
+    }
+
+    /// Has this host a session?
+    #[must_use]
+    pub fn is_present(&self, host: &HostId) -> bool {
+        self.inner.state().present.contains(host)
     }
 
     /// Begins a session for an agent that a carrier has authenticated. The carrier forwards
     /// `Session::down` to the agent and what the agent says to `Session::up`.
     ///
     /// # Errors
-    /// `LinkError::Unreachable` when the server is going down.
+    /// `LinkError::Unreachable` when the server is going down, `LinkError::Refused` while another
+    /// agent of the same host has a session: two would undo each other's work.
     pub async fn begin(&self, hello: Hello) -> Result<Session, LinkError> {
+        let presence = self.enter(&hello.host).ok_or_else(|| LinkError::Refused {
+            address: "here".into(),
+            why: format!(
+                "another agent is connected as host {}; stop one of the two, or join this one \
+                 under another id with --host",
+                hello.host
+            ),
+        })?;
         let (up_tx, up) = mpsc::channel(SESSION_QUEUE_MAX);
         let (open, mut opens) = mpsc::channel::<Down>(SESSION_QUEUE_MAX);
         let (publish, mut latest) = watch::channel(None::<Arc<Publication>>);
         let (down_tx, down) = mpsc::channel(SESSION_QUEUE_MAX);
-        self.inner.arrivals.send(Arrival { hello, up, publish, open }).await.map_err(
-            |_closed| LinkError::Unreachable {
-                address: "server".into(),
-                why: "it is going down".into(),
-            },
-        )?;
+        let arrival = Arrival { hello, up, publish, open, presence };
+        self.inner.arrivals.send(arrival).await.map_err(|_closed| LinkError::Unreachable {
+            address: "here".into(),
+            why: "it is going down".into(),
+        })?;
         // The pump owns both sources and ends with either side of the session.
         tokio::task::spawn(async move {
             loop {
@@ -194,42 +242,94 @@ impl Switchboard {
         Ok(Session { down, up: up_tx })
     }
 
-    /// Makes a stream: its id for `Down::Open`, and the server's end.
+    /// Makes a stream to a host: its id for `Down::Open`, and the server's end.
     #[must_use]
-    pub fn stream(&self) -> Option<(u64, Duplex)> {
+    pub fn stream(&self, host: &HostId) -> Option<(u64, Duplex)> {
         let (ours, theirs) = duplex();
-        let mut state = self.state();
+        let mut state = self.inner.state();
         // Ends whose opener went away are swept here.
-        state.waiting.retain(|_, waiting| !waiting.tx.is_closed());
+        state.waiting.retain(|_, (_, waiting)| !waiting.tx.is_closed());
         if state.waiting.len() >= STREAMS_WAITING_MAX {
             return None;
         }
         state.next_stream += 1;
         let id = state.next_stream;
-        state.waiting.insert(id, theirs);
+        state.waiting.insert(id, (host.clone(), theirs));
         Some((id, ours))
     }
 
-    /// Hands the far end of a stream to the agent that attaches to it, once.
+    /// Hands the far end of a stream to the agent that attaches to it, once; only the host that
+    /// it was made for gets it.
     #[must_use]
-    pub fn take(&self, stream: u64) -> Option<Duplex> {
-        self.state().waiting.remove(&stream)
+    pub fn take(&self, stream: u64, host: &HostId) -> Option<Duplex> {
+        let mut state = self.inner.state();
+        if state.waiting.get(&stream).is_none_or(|(of, _)| of != host) {
+            return None;
+        }
+        state.waiting.remove(&stream).map(|(_, end)| end)
     }
 }
 
 /// Server and agent in one process.
 #[derive(Clone, Debug)]
-pub struct MemoryLink(pub Switchboard);
+pub struct MemoryLink {
+    switchboard: Switchboard,
+    host: HostId,
+}
+
+impl MemoryLink {
+    /// The link of the agent of `host`.
+    #[must_use]
+    pub fn new(switchboard: Switchboard, host: HostId) -> Self {
+        Self { switchboard, host }
+    }
+}
 
 impl AgentLink for MemoryLink {
     async fn connect(&self, hello: Hello) -> Result<Session, LinkError> {
-        self.0.begin(hello).await
+        self.switchboard.begin(hello).await
     }
 
     async fn attach(&self, stream: u64) -> Result<Duplex, LinkError> {
-        self.0.take(stream).ok_or_else(|| LinkError::Refused {
-            address: "server".into(),
+        self.switchboard.take(stream, &self.host).ok_or_else(|| LinkError::Refused {
+            address: "here".into(),
             why: format!("stream {stream} is gone"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str) -> HostId {
+        HostId::parse(name).unwrap()
+    }
+
+    fn hello(name: &str) -> Hello {
+        Hello { host: host(name), version: "1".into() }
+    }
+
+    #[tokio::test]
+    async fn a_host_has_one_session_until_it_is_over() {
+        let (board, mut arrivals) = Switchboard::new();
+        let _first = board.begin(hello("a")).await.unwrap();
+        let arrival = arrivals.recv().await.unwrap();
+        let twin = board.begin(hello("a")).await;
+        assert!(matches!(twin, Err(LinkError::Refused { why, .. }) if why.contains("--host")));
+        let _other = board.begin(hello("b")).await.unwrap();
+        assert!(board.is_present(&host("a")));
+        drop(arrival);
+        assert!(!board.is_present(&host("a")));
+        assert!(board.begin(hello("a")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn only_the_host_that_a_stream_is_for_takes_it_up_and_once() {
+        let (board, _arrivals) = Switchboard::new();
+        let (id, _ours) = board.stream(&host("a")).unwrap();
+        assert!(board.take(id, &host("b")).is_none());
+        assert!(board.take(id, &host("a")).is_some());
+        assert!(board.take(id, &host("a")).is_none());
     }
 }

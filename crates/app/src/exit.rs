@@ -86,7 +86,7 @@ impl From<ErrorInfo> for Failure {
             Kind::Unauthorized => AUTH,
             Kind::NotFound => NOT_FOUND,
             Kind::Conflict => CONFLICT,
-            Kind::Unavailable | Kind::Bug => ERROR,
+            Kind::MethodNotAllowed | Kind::Unavailable | Kind::Bug => ERROR,
         };
         Self::Message { code, message: error.message, hint: error.hint }
     }

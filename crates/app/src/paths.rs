@@ -126,6 +126,48 @@ fn render_contexts(contexts: &Contexts) -> String {
     out
 }
 
+/// File of a data folder that lists the context files which know its server.
+fn context_list(data_dir: &Path) -> PathBuf {
+    data_dir.join("contexts")
+}
+
+/// Context files that know the server of this data folder; the usual one at least.
+#[must_use]
+pub(crate) fn context_files(data_dir: &Path) -> Vec<PathBuf> {
+    let listed = std::fs::read_to_string(context_list(data_dir)).unwrap_or_default();
+    let mut files: Vec<PathBuf> = listed.lines().map(PathBuf::from).collect();
+    if !files.contains(&config_file()) {
+        files.push(config_file());
+    }
+    files
+}
+
+/// Remembers that a context file knows the server of this data folder.
+///
+/// # Errors
+/// When the list cannot be written.
+pub(crate) fn remember_context_file(data_dir: &Path, file: &Path) -> Outcome {
+    let path = context_list(data_dir);
+    let listed = std::fs::read_to_string(&path).unwrap_or_default();
+    let file = std::path::absolute(file)?.display().to_string();
+    if listed.lines().any(|line| line == file) {
+        return Ok(());
+    }
+    write_private(&path, &format!("{listed}{file}\n"))
+}
+
+/// Forgets them.
+///
+/// # Errors
+/// When the list cannot be removed.
+pub(crate) fn forget_context_files(data_dir: &Path) -> Outcome {
+    let path = context_list(data_dir);
+    match std::fs::remove_file(&path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(failed(&path, &e)),
+        _ => Ok(()),
+    }
+}
+
 /// Puts a context in the file; it becomes the current one when there is none.
 ///
 /// # Errors

@@ -3,6 +3,8 @@
 pub(crate) mod agent;
 pub(crate) mod dataplane;
 pub(crate) mod dev;
+mod down;
+pub(crate) mod lock;
 pub(crate) mod server;
 
 use crate::cli::Cli;
@@ -11,6 +13,21 @@ use model::time::{Clock, Timestamp};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 use tokio::signal::unix::{SignalKind, signal};
+
+/// Context of the CLI that a server on this machine writes.
+pub(crate) const CONTEXT: &str = "local";
+
+/// Roles that change the host need root.
+///
+/// # Errors
+/// When this process is not root.
+pub(crate) fn need_root() -> Outcome {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Failure::error("this needs root: it sets up addresses, rules and containers")
+        .hint("sudo remuda …; `remuda doctor` shows what else is missing"))
+}
 
 /// Threads of the runtime: a command needs one, a role two.
 #[must_use]

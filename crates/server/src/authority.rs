@@ -1,8 +1,6 @@
 //! The cluster's own CA and the server's certificate, kept in the data folder (0600).
 
 use api::tls::{self, Identity, TlsError};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Certificates that the server works with.
@@ -36,6 +34,12 @@ pub enum AuthorityError {
         #[source]
         source: std::io::Error,
     },
+    /// The CA cannot sign any more, and a new one would lock out all agents.
+    #[error("the CA of this server has lost its key {}: put it back from a copy", path.display())]
+    KeyLost {
+        /// Where it was.
+        path: PathBuf,
+    },
     /// A certificate cannot be made or read.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -67,6 +71,10 @@ impl Authority {
             let ca = Identity { chain_pem: read(&certificate)?, key_pem: read(&key)? };
             return Self::with_ca(ca, names);
         }
+        // The key is written first: a certificate alone has lost its own.
+        if certificate.exists() {
+            return Err(AuthorityError::KeyLost { path: key });
+        }
         let ca = tls::make_ca(environment)?;
         write(&key, &ca.key_pem)?;
         write(&certificate, &ca.chain_pem)?;
@@ -83,13 +91,9 @@ fn read(path: &Path) -> Result<String, AuthorityError> {
 }
 
 fn write(path: &Path, text: &str) -> Result<(), AuthorityError> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options
-        .open(path)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .map_err(|source| AuthorityError::File { path: path.to_owned(), what: "written", source })
+    crate::write_private(path, text).map_err(|source| AuthorityError::File {
+        path: path.to_owned(),
+        what: "written",
+        source,
+    })
 }

@@ -49,6 +49,12 @@ impl Hosts {
         self.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// Has this host a session?
+    #[must_use]
+    pub(crate) fn is_present(&self, host: &HostId) -> bool {
+        self.switchboard.is_present(host)
+    }
+
     /// Hosts with a session.
     #[must_use]
     pub(crate) fn connected(&self) -> Vec<HostId> {
@@ -71,7 +77,7 @@ impl Hosts {
         let handle = self.sessions().get(host).cloned().ok_or_else(away)?;
         let (stream, duplex) = self
             .switchboard
-            .stream()
+            .stream(host)
             .ok_or_else(|| ErrorInfo::unavailable("too many streams wait to be opened"))?;
         let sent = handle.open.send(Down::Open { stream, request });
         match tokio::time::timeout(ASK_TIMEOUT, sent).await {
@@ -138,7 +144,7 @@ async fn sweep<S: Store>(shared: Shared<S>) {
 }
 
 async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
-    let Arrival { hello, mut up, publish, open } = arrival;
+    let Arrival { hello, mut up, publish, open, presence } = arrival;
     let host = hello.host;
     tracing::info!(%host, version = hello.version, "agent connected");
     shared.hosts.sessions().insert(host.clone(), SessionHandle { number, open });
@@ -165,6 +171,7 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
             sessions.remove(&host);
         }
     }
+    drop(presence);
     tokio::time::sleep(DISCONNECTED_AFTER).await;
     if !shared.hosts.connected().contains(&host) {
         mark(&shared, &host, None).await;

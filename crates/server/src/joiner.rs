@@ -22,10 +22,17 @@ impl<S: Store> Enroller for Joiner<S> {
         allowed(&shared.cluster(), &request.token, TokenRole::Join, shared.now())
             .map_err(|error| error.message)?;
         let host = request.host;
+        if shared.hosts.is_present(&host) {
+            return Err(format!(
+                "a host {host} has joined and is connected: give this one another id with --host"
+            ));
+        }
+        let environment = shared.cluster().environment().map(|e| (**e).clone());
+        let environment = environment.ok_or("the server is still starting")?;
         let certificate_pem =
             api::tls::sign_agent(&shared.authority.ca, &request.request_pem, &host)
                 .map_err(|error| api::error::chain(&error))?;
         tracing::info!(%host, "agent enrolled");
-        Ok(EnrollResponse { host, certificate_pem })
+        Ok(EnrollResponse { host, certificate_pem, environment })
     }
 }

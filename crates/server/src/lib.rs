@@ -24,6 +24,7 @@ pub use http::document;
 
 use api::link::Switchboard;
 use ipnet::Ipv4Net;
+use model::cluster::Cluster;
 use model::host::Environment;
 use model::time::Clock;
 use state::{Parts, Shared};
@@ -42,6 +43,8 @@ pub struct Options {
     pub subnet: Ipv4Net,
     /// Further names and addresses for the server's certificate.
     pub names: Vec<String>,
+    /// The environment that was made here before, when that is known: no other one is served.
+    pub environment: Option<String>,
     /// The time.
     pub clock: Clock,
 }
@@ -58,6 +61,31 @@ pub enum Error {
     /// TLS.
     #[error("tls cannot be set up")]
     Tls(#[from] api::tls::TlsError),
+    /// There was a state, and it is gone.
+    #[error(
+        "the state of environment {known} is gone from {}: a new one would know nothing of its \
+         containers, which go on running",
+        dir.display()
+    )]
+    StateLost {
+        /// The environment that was here.
+        known: String,
+        /// Where its state was.
+        dir: PathBuf,
+    },
+    /// The state is of another environment.
+    #[error(
+        "the state in {} is of environment {found}, and what runs here is of environment {known}",
+        dir.display()
+    )]
+    OtherEnvironment {
+        /// The environment that was here.
+        known: String,
+        /// The environment of the state.
+        found: String,
+        /// Where the state is.
+        dir: PathBuf,
+    },
     /// The state was written and cannot be read back.
     #[error("the environment was written and is not there")]
     NoEnvironment,
@@ -91,8 +119,9 @@ impl<S: Store> Server<S> {
     /// # Errors
     /// `Error`: nothing is served then.
     pub async fn open(store: S, options: Options) -> Result<Self, Error> {
-        let Options { dir, subnet, names, clock } = options;
+        let Options { dir, subnet, names, environment: known, clock } = options;
         let (mut cluster, mut epoch) = codec::cluster(&store).await?;
+        check_environment(&cluster, known, &dir)?;
         if cluster.environment().is_none() {
             let founding = boot::found(boot::environment(subnet));
             store.txn(codec::encode(&founding)?).await?;
@@ -109,7 +138,9 @@ impl<S: Store> Server<S> {
         };
         if !boot::is_known(&cluster, &text) {
             let (text, proposal) = boot::admin_token(&environment, clock.now());
-            write_private(&token_file, &text)?;
+            if let Err(source) = write_private(&token_file, &text) {
+                return Err(Error::TokenFile { path: token_file, what: "written", source });
+            }
             store.txn(codec::encode(&proposal)?).await?;
             (cluster, epoch) = codec::cluster(&store).await?;
         }
@@ -162,16 +193,26 @@ impl<S: Store> Server<S> {
     }
 }
 
-fn write_private(path: &Path, text: &str) -> Result<(), Error> {
+/// What runs here belongs to an environment; its state, and no empty or foreign one, is served.
+fn check_environment(cluster: &Cluster, known: Option<String>, dir: &Path) -> Result<(), Error> {
+    let Some(known) = known else { return Ok(()) };
+    let dir = dir.to_owned();
+    match cluster.environment().map(|environment| environment.id.clone()) {
+        Some(found) if found == known => Ok(()),
+        Some(found) => Err(Error::OtherEnvironment { known, found, dir }),
+        None => Err(Error::StateLost { known, dir }),
+    }
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+pub(crate) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
+    let new = path.with_extension("new");
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    options
-        .open(path)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.sync_all()
-        })
-        .map_err(|source| Error::TokenFile { path: path.to_owned(), what: "written", source })
+    let mut file = options.open(&new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)
 }

@@ -129,6 +129,7 @@ impl World {
             dir: self.dir.clone(),
             subnet: "10.42.0.0/16".parse().expect("a fixed valid range"),
             names: vec![],
+            environment: None,
             clock: self.clock.clone(),
         };
         let server = Server::open(self.store.clone(), options).await.expect("a server opens");
@@ -140,14 +141,16 @@ impl World {
 
     fn start_agent(&mut self) {
         let Some(switchboard) = self.switchboard.clone() else { return };
+        let host = HostId::parse("one").expect("a fixed valid name");
         let agent = Agent::new(AgentOptions {
-            host: HostId::parse("one").expect("a fixed valid name"),
+            host: host.clone(),
             dir: self.dir.clone(),
-            link: MemoryLink(switchboard),
+            link: MemoryLink::new(switchboard, host),
             engine: self.engine.clone(),
             fabric: self.fabric.clone(),
             clock: self.clock.clone(),
             dataplane: None,
+            environment: None,
         });
         self.dataplane = Some(tokio::task::spawn(agree(agent.dataplane_port())));
         self.agent = Some(tokio::task::spawn(agent.run()));

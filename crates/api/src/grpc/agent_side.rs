@@ -9,6 +9,7 @@ use crate::stream::{Chunk, Duplex, STREAM_QUEUE_MAX};
 use crate::tls::{self, Identity, SERVER_NAME};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use model::host::Environment;
 use model::id::HostId;
 use model::limits::LINK_FRAME_BYTES_MAX;
 use rustls::pki_types::ServerName;
@@ -109,6 +110,8 @@ impl AgentLink for GrpcLink {
 pub struct Enrolled {
     /// The id that the server gave.
     pub host: HostId,
+    /// The environment that the host is a member of now.
+    pub environment: Environment,
     /// Certificate and key.
     pub identity: Identity,
 }
@@ -140,7 +143,7 @@ pub async fn enroll(
     let answer: EnrollResponse =
         decode(answer.get_ref()).map_err(|e| refused(e.message().to_owned()))?;
     let identity = Identity { chain_pem: answer.certificate_pem, key_pem };
-    Ok(Enrolled { host: answer.host, identity })
+    Ok(Enrolled { host: answer.host, environment: answer.environment, identity })
 }
 
 fn link_error(address: &str, status: &tonic::Status) -> LinkError {
@@ -149,6 +152,7 @@ fn link_error(address: &str, status: &tonic::Status) -> LinkError {
     match status.code() {
         tonic::Code::PermissionDenied
         | tonic::Code::Unauthenticated
+        | tonic::Code::AlreadyExists
         | tonic::Code::InvalidArgument
         | tonic::Code::NotFound => LinkError::Refused { address, why },
         _ => LinkError::Unreachable { address, why },
@@ -200,6 +204,16 @@ impl tower::Service<http::Request<Body>> for Connection {
     }
 }
 
+/// A server of another CA will not become ours by trying again.
+fn tls_error(address: &str, error: &std::io::Error) -> LinkError {
+    let address = address.to_owned();
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(_)) => LinkError::Foreign { address },
+        _ => LinkError::Unreachable { address, why: format!("tls: {error}") },
+    }
+}
+
 async fn dial(address: &str, tls: Arc<rustls::ClientConfig>) -> Result<Connection, LinkError> {
     let unreachable = |why: String| LinkError::Unreachable { address: address.to_owned(), why };
     let work = async {
@@ -209,7 +223,7 @@ async fn dial(address: &str, tls: Arc<rustls::ClientConfig>) -> Result<Connectio
         let stream = tokio_rustls::TlsConnector::from(tls)
             .connect(name, tcp)
             .await
-            .map_err(|e| unreachable(format!("tls: {e}")))?;
+            .map_err(|e| tls_error(address, &e))?;
         let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE)

@@ -4,7 +4,7 @@
 use super::{
     ATTACH, ENROLL, EnrollRequest, EnrollResponse, Frame, SESSION, STREAM_HEADER, decode, encode,
 };
-use crate::link::{Switchboard, Up};
+use crate::link::{LinkError, Switchboard, Up};
 use crate::stream::Chunk;
 use model::id::HostId;
 use model::limits::LINK_FRAME_BYTES_MAX;
@@ -66,8 +66,11 @@ impl<E: Enroller> LinkServer<E> {
                 hello.host
             )));
         }
-        let session =
-            self.switchboard.begin(hello).await.map_err(|e| Status::unavailable(e.to_string()))?;
+        let session = self.switchboard.begin(hello).await.map_err(|error| match error {
+            LinkError::Refused { why, .. } => Status::already_exists(why),
+            LinkError::Unreachable { why, .. } => Status::unavailable(why),
+            LinkError::Foreign { .. } => Status::unavailable(error.to_string()),
+        })?;
         let up = session.up;
         tokio::task::spawn(async move {
             // Ends with the connection, or when the server drops the session.
@@ -90,11 +93,11 @@ impl<E: Enroller> LinkServer<E> {
         stream: Option<u64>,
         mut frames: Streaming<Frame>,
     ) -> Result<FrameStream, Status> {
-        self.peer()?;
+        let peer = self.peer()?;
         let id = stream.ok_or_else(|| Status::invalid_argument("the stream id is missing"))?;
         let end = self
             .switchboard
-            .take(id)
+            .take(id, &peer)
             .ok_or_else(|| Status::not_found(format!("stream {id} is gone")))?;
         let tx = end.tx;
         tokio::task::spawn(async move {

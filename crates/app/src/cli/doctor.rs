@@ -102,7 +102,7 @@ async fn data_folder(dir: &Path) -> Finding {
     if !dir.exists() {
         return Finding::well(&check, "not made yet".into());
     }
-    if crate::role::dev::is_running(dir) {
+    if crate::role::lock::any_holder(dir).is_some() {
         return Finding::well(&check, "in use by the running remuda".into());
     }
     let server = dir.join("server");

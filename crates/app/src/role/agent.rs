@@ -1,6 +1,8 @@
 //! `remuda agent`: Docker, network and dataplane of this host.
 
-use super::{clock, failed, hostname, make_private_dir, told_to_stop};
+use super::lock::{self, Part};
+use super::server::{read_environment, write_environment};
+use super::{clock, failed, hostname, make_private_dir, need_root, told_to_stop};
 use crate::exit::{AUTH, Failure, Outcome};
 use crate::output;
 use crate::paths;
@@ -13,6 +15,9 @@ use model::id::HostId;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// Between two tries to join a server that does not answer.
+const JOIN_RETRY: Duration = Duration::from_secs(1);
 
 /// Options of `agent`.
 #[derive(Clone, Debug, Args)]
@@ -42,18 +47,20 @@ struct Membership {
     pin: String,
     certificate_pem: String,
     key_pem: String,
+    environment: String,
 }
 
 /// `remuda agent`.
 ///
 /// # Errors
 /// Why it does not start; exit code 4 when the server refuses it.
-pub(crate) async fn run(args: AgentArgs) -> Outcome {
-    super::dev::need_root()?;
+pub(crate) async fn run(mut args: AgentArgs) -> Outcome {
+    need_root()?;
+    args.data_dir = std::path::absolute(&args.data_dir)?;
     let dir = args.data_dir.join("agent");
     make_private_dir(&args.data_dir)?;
     make_private_dir(&dir)?;
-    let lock = super::dev::lock(&args.data_dir, "agent")?;
+    let lock = lock::take(&args.data_dir, Part::Agent, "agent").await?;
     let membership = membership(&args, &dir.join("membership.json")).await?;
     let identity = Identity {
         chain_pem: membership.certificate_pem.clone(),
@@ -62,7 +69,8 @@ pub(crate) async fn run(args: AgentArgs) -> Outcome {
     let link = GrpcLink::new(&membership.server, &membership.pin, &identity)
         .map_err(|e| failed("the certificate of this host cannot be used", &e))?;
     output::note(&format!("remuda agent of host {} dials {}", membership.host, membership.server));
-    let agent = prepare(&args.data_dir, membership.host, link)?;
+    let environment = Some(membership.environment);
+    let agent = prepare(&args.data_dir, membership.host, environment, link)?;
     tokio::select! {
         () = agent.run() => {}
         stopped = told_to_stop() => stopped?,
@@ -76,6 +84,7 @@ pub(crate) async fn run(args: AgentArgs) -> Outcome {
 pub(super) fn prepare<L: AgentLink>(
     data_dir: &Path,
     host: HostId,
+    environment: Option<String>,
     link: L,
 ) -> Outcome<Agent<L, engine::Docker, network::Linux>> {
     let dir = data_dir.join("agent");
@@ -98,61 +107,151 @@ pub(super) fn prepare<L: AgentLink>(
         engine,
         fabric,
         clock: clock(),
+        environment,
         dataplane: Some(command),
     }))
 }
 
-/// Reads the membership, or enrols with the token.
+/// The id of this host: the one that it has had, else the one asked for, else its name.
+///
+/// # Errors
+/// When the id asked for is not one, or is not the one that it has.
+pub(super) fn own_host(data_dir: &Path, asked: Option<&str>) -> Outcome<HostId> {
+    let file = data_dir.join("agent/host");
+    let asked = match asked {
+        Some(name) => Some(HostId::parse(name).map_err(|e| Failure::usage(e.to_string()))?),
+        None => None,
+    };
+    let kept = std::fs::read_to_string(&file).ok();
+    let kept = kept.and_then(|text| HostId::parse(text.trim()).ok());
+    match (kept, asked) {
+        (Some(kept), Some(asked)) if kept != asked => {
+            Err(Failure::usage(format!("this host is {kept} already, not {asked}"))
+                .hint("leave out --host, or `remuda dev down` takes away what it is"))
+        }
+        (Some(kept), _) => Ok(kept),
+        (None, asked) => {
+            let host = asked.unwrap_or_else(|| super::host_id(&hostname()));
+            make_private_dir(&data_dir.join("agent"))?;
+            paths::write_private(&file, &format!("{host}\n"))?;
+            Ok(host)
+        }
+    }
+}
+
+/// Reads the membership; without one the host joins with the token.
 async fn membership(args: &AgentArgs, file: &Path) -> Outcome<Membership> {
-    if args.token.is_none() {
-        let text = std::fs::read_to_string(file).map_err(|_missing| {
+    // An API token of the environment (REMUDA_TOKEN) comes in by the same option.
+    let api = |text: &String| text.starts_with(api::token::API_PREFIX);
+    let token = match &args.token {
+        Some(text) if api(text) => std::env::var("REMUDA_JOIN_TOKEN").ok(),
+        token => token.clone(),
+    };
+    let token = match token {
+        Some(text) => Some(join_token(&text)?),
+        None => None,
+    };
+    let Some(mut membership) = read_membership(file)? else {
+        let token = token.ok_or_else(|| {
             Failure::usage("this host has not joined a server yet")
                 .hint("remuda agent --join HOST:7600 --token $(remuda host token create)")
         })?;
-        let mut membership: Membership = serde_json::from_str(&text)
-            .map_err(|e| Failure::error(format!("{}: {e}", file.display())))?;
-        if let Some(server) = &args.join {
-            membership.server.clone_from(server);
-        }
-        return Ok(membership);
+        return join(args, &token, file).await;
+    };
+    own_host(&args.data_dir, args.host.as_deref())?;
+    // A unit file may name the token for ever: who has joined does not need it any more.
+    if let Some(token) = token.filter(|token| token.pin != membership.pin) {
+        return Err(Failure::usage(format!(
+            "this host belongs to another server than the token is of (CA {} and not {})",
+            &membership.pin[..12.min(membership.pin.len())],
+            &token.pin[..12.min(token.pin.len())]
+        ))
+        .hint("leave out --token, or take the host away from the other one: remuda dev down"));
     }
-    let token = args.token.clone().unwrap_or_default();
+    if let Some(server) = &args.join {
+        membership.server.clone_from(server);
+    }
+    Ok(membership)
+}
+
+/// A join token, taken apart; its text as well.
+struct JoinToken {
+    text: String,
+    pin: String,
+}
+
+fn join_token(text: &str) -> Outcome<JoinToken> {
+    let parts = api::token::parse(text).filter(|parts| !parts.pin.is_empty());
+    let parts = parts.ok_or_else(|| {
+        Failure::usage("that is not a whole join token (rmj_…)")
+            .hint("make one on the server: remuda host token create")
+    })?;
+    Ok(JoinToken { text: text.trim().to_owned(), pin: parts.pin })
+}
+
+fn read_membership(file: &Path) -> Outcome<Option<Membership>> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Failure::error(format!("{}: {e}", file.display()))),
+    };
+    serde_json::from_str(&text).map(Some).map_err(|e| {
+        Failure::error(format!("{} cannot be read: {e}", file.display())).hint(
+            "remove the file and join again: \
+             remuda agent --join HOST:7600 --token $(remuda host token create)",
+        )
+    })
+}
+
+/// Joins; waits for a server that does not answer yet.
+async fn join(args: &AgentArgs, token: &JoinToken, file: &Path) -> Outcome<Membership> {
     let server =
         args.join.clone().ok_or_else(|| Failure::usage("--token needs --join HOST:7600"))?;
-    let parts =
-        api::token::parse(&token).filter(|parts| !parts.pin.is_empty()).ok_or_else(|| {
-            Failure::usage("that is not a join token").hint("make one: remuda host token create")
-        })?;
-    let host = match &args.host {
-        Some(name) => HostId::parse(name).map_err(|e| Failure::usage(e.to_string()))?,
-        None => super::host_id(&hostname()),
-    };
-    let mut tries = 0;
+    let host = own_host(&args.data_dir, args.host.as_deref())?;
+    let mut said = String::new();
     let enrolled = loop {
-        match enroll(&server, &token, &parts.pin, host.clone()).await {
+        match enroll(&server, &token.text, &token.pin, host.clone()).await {
             Ok(enrolled) => break enrolled,
-            Err(error @ LinkError::Refused { .. }) => {
+            Err(error @ (LinkError::Refused { .. } | LinkError::Foreign { .. })) => {
                 return Err(Failure::Message {
                     code: AUTH,
                     message: error.to_string(),
-                    hint: "make a new token: remuda host token create".into(),
+                    hint: "on the server `remuda host ls` shows who has joined, and `remuda host \
+                           token create` makes a new token"
+                        .into(),
                 });
             }
-            Err(error) if tries >= 10 => return Err(failed("joining", &error)),
             Err(error) => {
-                output::note(&format!("{error}; trying again"));
-                tries += 1;
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                let why = error.to_string();
+                if said != why {
+                    output::note(&format!("{why}; waiting for it"));
+                    said = why;
+                }
+                tokio::time::sleep(JOIN_RETRY).await;
             }
         }
     };
+    let environment = enrolled.environment;
+    if let Some(other) = read_environment(&args.data_dir).filter(|id| *id != environment.id) {
+        return Err(Failure::error(format!(
+            "{} holds what runs here for environment {other}, and the server is of {}",
+            args.data_dir.display(),
+            environment.id
+        ))
+        .hint(
+            "take it away first with `remuda dev down`, or name another folder with --data-dir",
+        ));
+    }
     let membership = Membership {
         host: enrolled.host,
         server,
-        pin: parts.pin,
+        pin: token.pin.clone(),
         certificate_pem: enrolled.identity.chain_pem,
         key_pem: enrolled.identity.key_pem,
+        environment: environment.id.clone(),
     };
+    // `dev down` must find what this host will hold, whatever happens next.
+    write_environment(&args.data_dir, &environment)?;
     let text = serde_json::to_string_pretty(&membership).map_err(std::io::Error::from)?;
     paths::write_private(file, &text)?;
     Ok(membership)

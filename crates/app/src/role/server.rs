@@ -1,6 +1,7 @@
 //! `remuda server`: API, loops and state.
 
-use super::{clock, failed, make_private_dir, told_to_stop};
+use super::lock::{self, Part};
+use super::{CONTEXT, clock, failed, make_private_dir, told_to_stop};
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::paths::{self, Context};
@@ -40,7 +41,7 @@ pub(super) struct Opened {
 }
 
 /// Opens the state, binds the port, writes the context of the CLI.
-pub(super) async fn open(args: &ServerArgs, context: &str) -> Outcome<Opened> {
+pub(super) async fn open(args: &ServerArgs) -> Outcome<Opened> {
     check_subnet(args.subnet)?;
     make_private_dir(&args.data_dir)?;
     let dir = args.data_dir.join("server");
@@ -53,8 +54,17 @@ pub(super) async fn open(args: &ServerArgs, context: &str) -> Outcome<Opened> {
         names.push(args.listen.ip().to_string());
     }
     names.push(super::hostname());
-    let options = server::Options { dir, subnet: args.subnet, names, clock: clock() };
-    let server = Server::open(store, options).await.map_err(|e| failed("server", &e))?;
+    let environment = read_environment(&args.data_dir);
+    let options = server::Options { dir, subnet: args.subnet, names, environment, clock: clock() };
+    let server = Server::open(store, options).await.map_err(|e| match e {
+        server::Error::StateLost { .. } | server::Error::OtherEnvironment { .. } => {
+            failed("server", &e).hint(
+                "put a copy back with `remuda backup restore FILE`, or take away what runs here \
+                 with `remuda dev down` to begin anew",
+            )
+        }
+        _ => failed("server", &e),
+    })?;
     let socket = TcpListener::bind(args.listen).await.map_err(|e| {
         Failure::error(format!("the API cannot listen on {}: {e}", args.listen)).hint(
             "is another remuda running? `remuda doctor` shows who holds the port; \
@@ -64,7 +74,7 @@ pub(super) async fn open(args: &ServerArgs, context: &str) -> Outcome<Opened> {
     let environment =
         server.environment().ok_or_else(|| Failure::error("the state has no environment"))?;
     write_environment(&args.data_dir, &environment)?;
-    write_context(&server, args.listen, context)?;
+    write_context(&server, args)?;
     Ok(Opened { server, socket })
 }
 
@@ -79,7 +89,8 @@ fn check_subnet(subnet: Ipv4Net) -> Outcome {
     Ok(())
 }
 
-fn write_context(server: &Server<Sqlite>, listen: SocketAddr, name: &str) -> Outcome {
+fn write_context(server: &Server<Sqlite>, args: &ServerArgs) -> Outcome {
+    let listen = args.listen;
     let token = std::fs::read_to_string(&server.token_file)?;
     let mut at = listen;
     if at.ip().is_unspecified() {
@@ -91,12 +102,13 @@ fn write_context(server: &Server<Sqlite>, listen: SocketAddr, name: &str) -> Out
         Context { server: format!("https://{at}"), token, ca: server.pin() }
     };
     let file = paths::config_file();
-    paths::write_context(&file, name, context)?;
-    let mut contexts = paths::read_contexts(&file)?;
-    if contexts.current != name && contexts.contexts.len() == 1 {
-        name.clone_into(&mut contexts.current);
-    }
-    Ok(())
+    paths::write_context(&file, CONTEXT, context)?;
+    paths::remember_context_file(&args.data_dir, &file)
+}
+
+/// URL of the API for people.
+pub(super) fn url(listen: SocketAddr) -> String {
+    format!("{}://{listen}", if listen.ip().is_loopback() { "http" } else { "https" })
 }
 
 /// File that tells `dev down` and `doctor` the environment without the store.
@@ -104,7 +116,8 @@ fn environment_file(data_dir: &Path) -> PathBuf {
     data_dir.join("environment")
 }
 
-fn write_environment(data_dir: &Path, environment: &Environment) -> Outcome {
+/// Writes it.
+pub(super) fn write_environment(data_dir: &Path, environment: &Environment) -> Outcome {
     paths::write_private(
         &environment_file(data_dir),
         &format!("{}\n{}\n", environment.id, environment.subnet),
@@ -128,12 +141,15 @@ pub(crate) fn read_subnet(data_dir: &Path) -> Ipv4Net {
 ///
 /// # Errors
 /// Why it does not start.
-pub(crate) async fn run(args: ServerArgs) -> Outcome {
-    let opened = open(&args, "local").await?;
+pub(crate) async fn run(mut args: ServerArgs) -> Outcome {
+    args.data_dir = std::path::absolute(&args.data_dir)?;
+    make_private_dir(&args.data_dir)?;
+    let lock = lock::take(&args.data_dir, Part::Server, "server").await?;
+    let opened = open(&args).await?;
     output::note(&format!(
-        "remuda server {} listens on {}; token file {}",
+        "remuda server {}: API on {}; token file {}",
         env!("CARGO_PKG_VERSION"),
-        args.listen,
+        url(args.listen),
         opened.server.token_file.display()
     ));
     output::note(&format!(
@@ -141,7 +157,12 @@ pub(crate) async fn run(args: ServerArgs) -> Outcome {
         args.listen
     ));
     tokio::select! {
-        result = opened.server.run(Some(opened.socket)) => result.map_err(|e| failed("server", &e)),
-        stopped = told_to_stop() => Ok(stopped?),
+        result = opened.server.run(Some(opened.socket)) => {
+            return result.map_err(|e| failed("server", &e));
+        }
+        stopped = told_to_stop() => stopped?,
     }
+    output::note("what runs goes on; `remuda dev down` takes all away");
+    drop(lock);
+    Ok(())
 }

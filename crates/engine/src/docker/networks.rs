@@ -6,9 +6,9 @@ use crate::fit::{SeenNetwork, foreign, network_is_there};
 use crate::label;
 use crate::reference::path_safe;
 use crate::wish::NetworkWish;
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 impl Docker {
     pub(super) async fn make_network(&self, wish: &NetworkWish) -> Result<()> {
@@ -61,12 +61,25 @@ impl Docker {
         }
     }
 
+    /// Labels of the network of this name; `None` when there is none.
+    ///
+    /// # Errors
+    /// When Docker does not answer.
+    pub async fn network_labels(&self, name: &str) -> Result<Option<BTreeMap<String, String>>> {
+        let listed = self.listed().await?;
+        let found = listed.into_iter().find(|network| network.name.as_deref() == Some(name));
+        Ok(found.map(|network| network.labels.unwrap_or_default().into_iter().collect()))
+    }
+
+    async fn listed(&self) -> Result<Vec<Network>> {
+        self.call("list networks", self.deadlines().call_ms, |client| async move {
+            client.bollard.list_networks(None::<ListNetworksOptions>).await
+        })
+        .await
+    }
+
     async fn networks(&self) -> Result<Vec<SeenNetwork>> {
-        let listed = self
-            .call("list networks", self.deadlines().call_ms, |client| async move {
-                client.bollard.list_networks(None::<ListNetworksOptions>).await
-            })
-            .await?;
+        let listed = self.listed().await?;
         let seen = listed.into_iter().map(|network| SeenNetwork {
             id: network.id.unwrap_or_default(),
             name: network.name.unwrap_or_default(),
