@@ -95,7 +95,14 @@ impl ErrorInfo {
 
 impl axum::response::IntoResponse for ErrorInfo {
     fn into_response(self) -> axum::response::Response {
-        (self.kind.status(), axum::Json(ErrorBody { error: self })).into_response()
+        let kind = self.kind;
+        let body = axum::Json(ErrorBody { error: self });
+        let mut response = (kind.status(), body).into_response();
+        if kind == Kind::Unauthorized {
+            let bearer = http::HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(http::header::WWW_AUTHENTICATE, bearer);
+        }
+        response
     }
 }
 

@@ -309,6 +309,9 @@ pub struct EventPage {
     pub events: Vec<Event>,
     /// Newest index: ask for events after it.
     pub index: Index,
+    /// Events up to this index are forgotten: who asked for events after an older one missed some.
+    #[serde(default)]
+    pub forgotten: Index,
 }
 
 /// One line of `LOGS`: NDJSON.
@@ -472,7 +475,7 @@ pub struct InstancePage {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::IntoParams)]
 #[serde(default)]
 pub struct EventQuery {
-    /// Events of changes after this index.
+    /// Events of changes after this index; a stream takes it from the header `Last-Event-ID` too.
     pub after: u64,
     /// Only of this stack.
     pub stack: String,

@@ -41,6 +41,10 @@ pub const BALANCER_RULES_MAX: usize = 2_000;
 pub const API_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest build context taken by the API, in bytes.
 pub const BUILD_CONTEXT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+/// Largest piece of input that `exec` takes from its client, in bytes.
+pub const EXEC_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Most join tokens kept, expired ones with them.
+pub const JOIN_TOKENS_MAX: usize = 1_000;
 /// Most events kept in memory for `remuda events`.
 pub const EVENTS_MAX: usize = 10_000;
 /// Most revisions of a service kept.

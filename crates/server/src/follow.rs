@@ -14,6 +14,7 @@ const RETRY: Duration = Duration::from_millis(200);
 /// `events` first, so that a restart forgets nothing that the store still knows.
 pub(crate) async fn run<S: Store>(shared: Shared<S>) {
     replay(&shared).await;
+    shared.events.replay_done();
     loop {
         let from = shared.cluster().index();
         let watch = match shared.store.watch(codec::keys(), from, shared.epoch).await {
@@ -89,6 +90,7 @@ fn tell<S: Store>(
 async fn replay<S: Store>(shared: &Shared<S>) {
     let until = shared.cluster().index();
     let from = shared.store.status().await.compacted;
+    shared.events.begin(from);
     let mut watch = match shared.store.watch(codec::keys(), from, shared.epoch).await {
         Ok(watch) => watch,
         Err(error) => {

@@ -3,6 +3,7 @@
 mod admin;
 mod auth;
 mod events;
+mod extract;
 mod hosts;
 mod instances;
 mod openapi;
@@ -48,12 +49,21 @@ pub(crate) fn router<S: Store>(shared: Shared<S>) -> Router {
         .route(routes::PULL, post(relay::pull::<S>))
         .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
         .route(routes::BUILD, post(relay::build::<S>).layer(DefaultBodyLimit::disable()))
+        .method_not_allowed_fallback(not_allowed)
         .layer(axum::middleware::from_fn_with_state(shared.clone(), auth::require::<S>));
     Router::new()
         .route(routes::PING, get(admin::ping::<S>))
+        .method_not_allowed_fallback(not_allowed)
         .merge(guarded)
         .fallback(unknown)
         .with_state(shared)
+}
+
+async fn not_allowed(method: ::http::Method, uri: ::http::Uri) -> api::error::ErrorInfo {
+    let routes = routes::OPENAPI;
+    let message = format!("{} has no method {method}", uri.path());
+    api::error::ErrorInfo::new(api::error::Kind::MethodNotAllowed, message)
+        .hint(format!("all routes and methods are listed in {routes}"))
 }
 
 async fn unknown(uri: ::http::Uri) -> api::error::ErrorInfo {
@@ -61,3 +71,6 @@ async fn unknown(uri: ::http::Uri) -> api::error::ErrorInfo {
     api::error::ErrorInfo::not_found(format!("there is no route {}", uri.path()))
         .hint(format!("all routes are listed in {routes}"))
 }
+
+#[cfg(test)]
+mod tests;

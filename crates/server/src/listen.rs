@@ -4,6 +4,7 @@
 use crate::http;
 use crate::joiner::Joiner;
 use crate::state::Shared;
+use api::error::{ErrorBody, ErrorInfo};
 use api::grpc::LinkServer;
 use api::link::Switchboard;
 use api::tls;
@@ -14,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::LazyConfigAcceptor;
@@ -22,6 +24,9 @@ use tokio_rustls::LazyConfigAcceptor;
 const CONNECTIONS_MAX: usize = 4_096;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// What is still read of a refused connection, in bytes, and how long.
+const REFUSED_BYTES_MAX: u64 = 64 * 1024;
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(1);
 /// First byte of a TLS handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -88,7 +93,7 @@ impl<S: Store> Listener<S> {
             } else if plain {
                 serve_api(TokioIo::new(tcp), self.router.clone()).await
             } else {
-                Err("plain HTTP is refused off loopback: use https".into())
+                refuse_plain(tcp).await
             }
         };
         let result: Result<(), Box<dyn std::error::Error + Send + Sync>> = work.await;
@@ -124,6 +129,25 @@ impl<S: Store> Listener<S> {
             .await?;
         Ok(())
     }
+}
+
+/// Tells who speaks plain HTTP why nothing else is answered.
+async fn refuse_plain(mut tcp: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let error = ErrorInfo::invalid("plain HTTP is refused off loopback")
+        .hint("use https://; the CA's hash is in the context file of the server's machine");
+    let body = serde_json::to_string(&ErrorBody { error })?;
+    let answer = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n{body}",
+        body.len()
+    );
+    tokio::time::timeout(HANDSHAKE_TIMEOUT, tcp.write_all(answer.as_bytes())).await??;
+    // The answer would be lost with what was not read: wait until they have closed, a little.
+    tcp.shutdown().await?;
+    let mut rest = tcp.take(REFUSED_BYTES_MAX);
+    tokio::time::timeout(REFUSED_TIMEOUT, tokio::io::copy(&mut rest, &mut tokio::io::sink()))
+        .await??;
+    Ok(())
 }
 
 async fn serve_api<I>(

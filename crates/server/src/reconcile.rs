@@ -1,13 +1,18 @@
 //! The only place that commits decisions: newest state -> plan -> commit, again and again.
 
 use crate::state::Shared;
-use model::change::Proposal;
+use model::change::{Change, Edit, Proposal};
+use model::cluster::Cluster;
+use model::record::Record;
 use model::time::{Index, Timestamp};
+use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
 
 /// Pause after the store refused, so that a full disk is not hammered.
 const PAUSE: Duration = Duration::from_millis(500);
+/// The store is tried again this often while it is in trouble.
+const PROBE: Duration = Duration::from_secs(2);
 /// The plan is made at least this often, whatever the events say.
 const PERIOD: Duration = Duration::from_secs(10);
 /// Changes between two compactions of the store's history.
@@ -20,7 +25,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
     let mut clusters = shared.subscribe();
     let mut compacted = Index(0);
     loop {
-        let cluster = std::sync::Arc::clone(&clusters.borrow_and_update());
+        let cluster = Arc::clone(&clusters.borrow_and_update());
         let now = shared.now();
         let plan = control::cluster::plan(&cluster, now);
         if plan.proposals.is_empty() {
@@ -28,7 +33,11 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
                 tracing::error!(?violation, "audit found a violation");
             }
             compacted = compact(&shared, cluster.index(), compacted).await;
-            let wait = plan.wake_at.map_or(PERIOD, |at| until(at, now)).min(PERIOD);
+            let mut wait = plan.wake_at.map_or(PERIOD, |at| until(at, now)).min(PERIOD);
+            if !shared.store_problem().is_empty() {
+                look_at_store(&shared, &cluster).await;
+                wait = wait.min(PROBE);
+            }
             tokio::select! {
                 changed = clusters.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(wait) => {}
@@ -62,6 +71,16 @@ async fn commit_all<S: Store>(shared: &Shared<S>, proposals: Vec<Proposal>) -> b
         }
     }
     well
+}
+
+/// Writes a record again as it is: nothing else would tell that the store is well again.
+async fn look_at_store<S: Store>(shared: &Shared<S>, cluster: &Cluster) {
+    let Some(environment) = cluster.environment() else { return };
+    let edits = vec![Edit::Put(Record::Environment(Arc::clone(environment)))];
+    match shared.commit(Proposal { reads: vec![], change: Change { edits } }).await {
+        Ok(_) => tracing::info!("the store takes writes again"),
+        Err(error) => tracing::debug!(error = api::error::chain(&error), "store still in trouble"),
+    }
 }
 
 /// Forgets history that nobody needs any more.

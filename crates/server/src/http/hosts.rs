@@ -1,19 +1,27 @@
 //! Hosts, and tokens to join one.
 
 use crate::state::Shared;
-use api::error::ErrorInfo;
+use api::error::{ErrorInfo, Kind};
 use api::routes;
 use api::wire::{HostRow, JoinToken};
 use axum::Json;
 use axum::extract::State;
 use model::change::{Change, Edit, Proposal};
 use model::host::{Host, HostLink};
+use model::limits::{JOIN_TOKENS_MAX, TXN_OPS_MAX};
 use model::record::{Record, RecordKey, Token, TokenRole};
+use model::time::Timestamp;
 use std::sync::Arc;
 use store::Store;
 
 /// A join token is good for an hour.
 const JOIN_TOKEN_MS: u64 = 3_600_000;
+const REMEMBERED_MS: u64 = 24 * 3_600_000;
+
+/// An expired token is remembered for a day, to say that it has expired.
+fn is_old(token: &Token, now: Timestamp) -> bool {
+    token.expires_at.is_some_and(|end| now >= end.plus_ms(REMEMBERED_MS))
+}
 
 fn reason(host: &Host) -> String {
     let facts = &host.facts;
@@ -67,7 +75,20 @@ pub(super) async fn token<S: Store>(
                 expires_at: Some(expires_at),
                 created_at: now,
             };
-            let edits = vec![Edit::Put(Record::Token(Arc::new(token)))];
+            let joins = || cluster.tokens().filter(|token| token.role == TokenRole::Join);
+            if joins().filter(|token| !is_old(token, now)).count() >= JOIN_TOKENS_MAX {
+                return Err(ErrorInfo::new(
+                    Kind::Conflict,
+                    format!("there are {JOIN_TOKENS_MAX} join tokens already"),
+                )
+                .hint("each ends an hour after it was made"));
+            }
+            let old = joins().filter(|token| is_old(token, now));
+            let mut edits: Vec<Edit> = old
+                .take(TXN_OPS_MAX / 4)
+                .map(|t| Edit::Delete(RecordKey::Token(t.id.clone())))
+                .collect();
+            edits.push(Edit::Put(Record::Token(Arc::new(token))));
             let reads = vec![(RecordKey::Token(parts.id.clone()), None)];
             Ok(Proposal { reads, change: Change { edits } })
         })

@@ -1,12 +1,13 @@
 //! Instances: a list that can wait for a change.
 
+use super::extract::Query;
 use crate::rows;
 use crate::state::Shared;
 use api::error::ErrorInfo;
 use api::routes;
 use api::wire::{InstancePage, InstanceQuery};
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use model::time::Index;
 use std::time::Duration;
 use store::Store;

@@ -1,14 +1,22 @@
-//! The OpenAPI document, generated from the handlers.
+//! The OpenAPI document, generated from the handlers; what is the same for all routes (token,
+//! errors, unique names of operations) is added here.
 
+use api::error::Kind;
 use axum::Json;
-use utoipa::OpenApi;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
+
+/// Name of the way to authenticate, in the document.
+const TOKEN: &str = "token";
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Remuda",
-        description = "One error shape (ErrorBody). All routes but /api/v1/ping want \
-                       `Authorization: Bearer <token>`."
+        description = "Every answer that is not 2xx has the shape ErrorBody. All routes but \
+                       /api/v1/ping want `Authorization: Bearer <token>`."
     ),
     paths(
         super::admin::ping,
@@ -41,9 +49,89 @@ use utoipa::OpenApi;
         api::wire::LogLine,
         api::wire::Progress,
         api::wire::StatsRow,
-    ))
+        model::event::Event,
+    )),
+    modifiers(&Common)
 )]
 struct Document;
+
+/// What all routes have in common.
+struct Common;
+
+impl Modify for Common {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("An API token, rmd_…; a wrong one gives 401"))
+            .build();
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme(TOKEN, SecurityScheme::Http(scheme));
+        for (path, item) in &mut document.paths.paths {
+            let operations = [
+                ("get", &mut item.get),
+                ("put", &mut item.put),
+                ("post", &mut item.post),
+                ("delete", &mut item.delete),
+            ];
+            for (method, operation) in operations {
+                if let Some(operation) = operation {
+                    complete(path, method, operation);
+                }
+            }
+        }
+    }
+}
+
+fn complete(path: &str, method: &str, operation: &mut Operation) {
+    let words: Vec<&str> = path
+        .trim_start_matches(api::routes::ROOT)
+        .split(['/', '.'])
+        .map(|word| word.trim_matches(['{', '}']))
+        .filter(|word| !word.is_empty())
+        .collect();
+    operation.operation_id = Some(format!("{method}_{}", words.join("_")));
+    if path == api::routes::PING {
+        return;
+    }
+    operation.security = Some(vec![SecurityRequirement::new::<_, _, String>(TOKEN, [])]);
+    let takes_json = operation.request_body.is_some();
+    let parameters = operation.parameters.as_ref().is_some_and(|all| !all.is_empty());
+    let mut kinds = vec![Kind::Unauthorized, Kind::Unavailable, Kind::Bug];
+    if takes_json || parameters {
+        kinds.push(Kind::Invalid);
+    }
+    if path.contains('{') || [api::routes::LOGS, api::routes::EXEC].contains(&path) {
+        kinds.push(Kind::NotFound);
+    }
+    if takes_json {
+        kinds.push(Kind::TooLarge);
+    }
+    if method != "get" {
+        kinds.push(Kind::Conflict);
+    }
+    for kind in kinds {
+        let (status, text) = (kind.status(), meaning(kind));
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody")));
+        let response = ResponseBuilder::new()
+            .description(text)
+            .content("application/json", content.build())
+            .build();
+        operation.responses.responses.insert(status.as_str().to_owned(), response.into());
+    }
+}
+
+fn meaning(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Invalid => "The request makes no sense",
+        Kind::Unauthorized => "No or a wrong token",
+        Kind::NotFound => "There is no such thing",
+        Kind::MethodNotAllowed => "The route has no such method",
+        Kind::Conflict => "It changed meanwhile, or it is taken",
+        Kind::TooLarge => "Larger than the limit",
+        Kind::Unavailable => "Something needed does not answer now",
+        Kind::Bug => "A defect of the server",
+    }
+}
 
 /// The document as data.
 #[must_use]

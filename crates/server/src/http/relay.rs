@@ -1,5 +1,6 @@
 //! Logs, exec, stats, build and pull: streams to the host that holds the thing, spliced.
 
+use super::extract::Query;
 use crate::hosts::Hosts;
 use crate::state::Shared;
 use api::error::ErrorInfo;
@@ -10,15 +11,16 @@ use api::wire::{
 };
 use axum::Json;
 use axum::body::Body;
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use model::cluster::Cluster;
 use model::id::{HostId, InstanceId};
 use model::instance::{Goal, Phase};
-use model::limits::BUILD_CONTEXT_BYTES_MAX;
+use model::limits::{BUILD_CONTEXT_BYTES_MAX, EXEC_MESSAGE_BYTES_MAX};
 use serde::Serialize;
 use store::Store;
 
@@ -175,8 +177,9 @@ pub(super) async fn logs<S: Store>(
 pub(super) async fn exec<S: Store>(
     State(shared): State<Shared<S>>,
     Query(query): Query<ExecQuery>,
-    upgrade: WebSocketUpgrade,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ErrorInfo> {
+    let upgrade = upgrade.map_err(|e| ErrorInfo::invalid(e.body_text()))?;
     let command: Vec<String> = serde_json::from_str(&query.command)
         .map_err(|e| ErrorInfo::invalid(format!("the command is not a JSON list: {e}")))?;
     let cluster = shared.cluster();
@@ -203,6 +206,7 @@ pub(super) async fn exec<S: Store>(
         workdir: query.workdir,
     };
     let duplex = shared.hosts.open(&host, request).await?;
+    let upgrade = upgrade.max_message_size(EXEC_MESSAGE_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| splice(socket, duplex)))
 }
 

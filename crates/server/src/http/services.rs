@@ -1,14 +1,13 @@
 //! Services: show, scale, restart, stop, start, remove.
 
-use super::stacks::body;
+use super::extract::{self, Path};
 use crate::rows;
 use crate::state::Shared;
 use api::error::ErrorInfo;
 use api::routes;
 use api::wire::{Accepted, ScaleRequest, ServiceDetail};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use model::change::Proposal;
 use model::cluster::Cluster;
 use model::id::{ServiceId, ServiceName, StackName};
@@ -62,10 +61,10 @@ pub(super) async fn show<S: Store>(
 pub(super) async fn scale<S: Store>(
     State(shared): State<Shared<S>>,
     place: Place,
-    request: Result<Json<ScaleRequest>, JsonRejection>,
+    extract::Json(request): extract::Json<ScaleRequest>,
 ) -> Result<Json<Accepted>, ErrorInfo> {
     let id = service_id(&place)?;
-    let scale = body(request)?.scale;
+    let scale = request.scale;
     if scale > SCALE_MAX {
         return Err(ErrorInfo::invalid(format!("scale {scale} is over the limit {SCALE_MAX}")));
     }

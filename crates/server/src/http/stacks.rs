@@ -1,5 +1,6 @@
 //! Stacks: list, show, plan, put, remove.
 
+use super::extract::{self, Path};
 use crate::rows;
 use crate::state::Shared;
 use api::error::{ErrorInfo, Kind};
@@ -7,8 +8,7 @@ use api::routes;
 use api::stream::StreamRequest;
 use api::wire::{Accepted, Plan, StackDetail, StackRequest, StackRow};
 use axum::Json;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use model::id::{HostId, StackName};
 use model::service::{Kind as ServiceKind, Transport};
 use model::stack::StackSpec;
@@ -19,17 +19,6 @@ use store::Store;
 /// A stack name from a path.
 pub(super) fn stack_name(text: &str) -> Result<StackName, ErrorInfo> {
     StackName::parse(text).map_err(|e| ErrorInfo::invalid(e.to_string()))
-}
-
-/// A body, or what is wrong with it.
-pub(super) fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, ErrorInfo> {
-    body.map(|Json(body)| body).map_err(|rejection| {
-        let kind = match rejection.status() {
-            http::StatusCode::PAYLOAD_TOO_LARGE => Kind::TooLarge,
-            _ => Kind::Invalid,
-        };
-        ErrorInfo::new(kind, rejection.body_text())
-    })
 }
 
 fn missing(name: &StackName) -> ErrorInfo {
@@ -60,10 +49,10 @@ pub(super) async fn show<S: Store>(
 pub(super) async fn plan<S: Store>(
     State(shared): State<Shared<S>>,
     Path(stack): Path<String>,
-    request: Result<Json<StackRequest>, JsonRejection>,
+    extract::Json(request): extract::Json<StackRequest>,
 ) -> Result<Json<Plan>, ErrorInfo> {
     let name = stack_name(&stack)?;
-    let request = body(request)?;
+    crate::preview::validate(&request.spec)?;
     let foreign = foreign_ports(&shared, &request.spec).await;
     let cluster = shared.cluster();
     Ok(Json(crate::preview::plan(&cluster, &name, &request, &foreign, shared.now())))
@@ -75,10 +64,9 @@ pub(super) async fn plan<S: Store>(
 pub(super) async fn put<S: Store>(
     State(shared): State<Shared<S>>,
     Path(stack): Path<String>,
-    request: Result<Json<StackRequest>, JsonRejection>,
+    extract::Json(request): extract::Json<StackRequest>,
 ) -> Result<Json<Accepted>, ErrorInfo> {
     let name = stack_name(&stack)?;
-    let request = body(request)?;
     crate::preview::validate(&request.spec)?;
     let answer = shared
         .propose(|cluster, now| {
