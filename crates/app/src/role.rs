@@ -5,12 +5,13 @@ pub(crate) mod dataplane;
 pub(crate) mod dev;
 mod down;
 pub(crate) mod lock;
+pub(crate) mod restore;
 pub(crate) mod server;
 
 use crate::cli::Cli;
 use crate::exit::{Failure, Outcome};
 use model::time::{Clock, Timestamp};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -74,18 +75,6 @@ pub(crate) fn make_private_dir(dir: &Path) -> Outcome {
         .mode(0o700)
         .create(dir)
         .map_err(|e| Failure::error(format!("folder {} cannot be made: {e}", dir.display())))
-}
-
-/// Puts a copy of the state in place; what was there is kept and its path returned.
-///
-/// # Errors
-/// Why not; nothing is changed then.
-pub(crate) fn restore(file: &Path, data_dir: &Path) -> Outcome<Option<PathBuf>> {
-    let dir = data_dir.join("server");
-    make_private_dir(&dir)?;
-    let restored =
-        store::restore(file, &dir).map_err(|e| failed("the state cannot be put back", &e))?;
-    Ok(restored.aside)
 }
 
 /// This machine's name as a host id.

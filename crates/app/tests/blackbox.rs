@@ -2,13 +2,25 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may")]
 
+#[path = "blackbox/api.rs"]
+mod api;
+#[path = "blackbox/apart.rs"]
+mod apart;
+#[path = "blackbox/backup.rs"]
+mod backup;
 #[path = "blackbox/bad_files.rs"]
 mod bad_files;
+#[path = "blackbox/doctor.rs"]
+mod doctor;
+#[path = "blackbox/leftovers.rs"]
+mod leftovers;
 #[path = "blackbox/load.rs"]
 #[allow(dead_code, reason = "a harness has more than each group of tests uses")]
 mod load;
 #[path = "blackbox/machine.rs"]
 #[allow(dead_code, reason = "a harness has more than each group of tests uses")]
 mod machine;
+#[path = "blackbox/restart.rs"]
+mod restart;
 #[path = "blackbox/traffic.rs"]
 mod traffic;

@@ -43,6 +43,9 @@ pub const API_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const BUILD_CONTEXT_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Largest piece of input that `exec` takes from its client, in bytes.
 pub const EXEC_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Changes that the store may be ahead of a service's incarnations; a store put back from a copy
+/// jumps by more.
+pub const INCARNATIONS_BEHIND_MAX: u64 = 500_000_000;
 /// Most join tokens kept, expired ones with them.
 pub const JOIN_TOKENS_MAX: usize = 1_000;
 /// Most events kept in memory for `remuda events`.

@@ -38,7 +38,7 @@ pub(super) async fn run(global: &Global, command: BackupCommand) -> Outcome {
     match command {
         BackupCommand::Create { file } => create(global, file).await,
         BackupCommand::Restore { file, data_dir } => {
-            let kept = crate::role::restore(&file, &data_dir)?;
+            let kept = crate::role::restore::restore(&file, &data_dir).await?;
             output::note(&format!("state of {} is back in {}", file.display(), data_dir.display()));
             if let Some(kept) = kept {
                 output::note(&format!("the state that was there is kept in {}", kept.display()));
@@ -55,19 +55,35 @@ async fn create(global: &Global, file: PathBuf) -> Outcome {
             .hint("name another file"));
     }
     let mut bytes = client(global)?.bytes(Method::GET, routes::BACKUP, None).await?;
-    let temporary = file.with_extension("part");
+    let mut temporary = file.clone().into_os_string();
+    temporary.push(".part");
+    let temporary = PathBuf::from(temporary);
     let failed = |e: std::io::Error| Failure::error(format!("{}: {e}", temporary.display()));
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     let mut out = tokio::fs::File::from_std(options.open(&temporary).map_err(failed)?);
-    let mut size = 0u64;
-    while let Some(part) = bytes.next().await {
-        let part = part?;
-        size += part.len() as u64;
-        out.write_all(&part).await.map_err(failed)?;
-    }
-    out.sync_all().await.map_err(failed)?;
-    std::fs::rename(&temporary, &file).map_err(failed)?;
+    let write = async {
+        let mut size = 0u64;
+        while let Some(part) = bytes.next().await {
+            let part = part?;
+            size += part.len() as u64;
+            out.write_all(&part).await.map_err(failed)?;
+        }
+        out.flush().await.map_err(failed)?;
+        out.sync_all().await.map_err(failed)?;
+        std::fs::rename(&temporary, &file).map_err(failed)?;
+        Ok(size)
+    };
+    let size = match write.await {
+        Ok(size) => size,
+        Err(failure) => {
+            // Half a copy is none.
+            if let Err(error) = std::fs::remove_file(&temporary) {
+                tracing::debug!(%error, "unfinished copy not removed");
+            }
+            return Err(failure);
+        }
+    };
     output::note(&format!("{}: {}", file.display(), output::size(size)));
     Ok(())
 }

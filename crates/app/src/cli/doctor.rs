@@ -4,9 +4,11 @@ use super::{Format, Global};
 use crate::exit::{ERROR, Failure, Outcome};
 use crate::output::{self, Colour};
 use crate::paths;
+use crate::role::lock;
 use clap::Args;
 use engine::Engine as _;
 use serde::Serialize;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use store::Store as _;
@@ -19,6 +21,8 @@ pub(crate) struct DoctorArgs {
     data_dir: PathBuf,
 }
 
+/// A dockerd that is well answers in some milliseconds.
+const DOCKER_TIMEOUT: Duration = Duration::from_secs(5);
 const DOCKER_FIX: &str = "install it (apt-get install docker.io), start it (systemctl start docker), \
      or point DOCKER_HOST at its socket";
 
@@ -75,7 +79,7 @@ async fn docker() -> Finding {
         Ok(options) => engine::Docker::new(options),
         Err(error) => return Finding::bad(check, api::error::chain(&error), DOCKER_FIX),
     };
-    match tokio::time::timeout(Duration::from_secs(10), engine.info()).await {
+    match tokio::time::timeout(DOCKER_TIMEOUT, engine.info()).await {
         Ok(Ok(info)) => Finding::well(
             check,
             format!(
@@ -91,23 +95,62 @@ async fn docker() -> Finding {
         Ok(Err(error)) => Finding::bad(check, api::error::chain(&error), DOCKER_FIX),
         Err(_elapsed) => Finding::bad(
             check,
-            "dockerd accepts the connection and gives no answer in 10 s".into(),
+            format!("dockerd accepts the connection and gives no answer in {DOCKER_TIMEOUT:?}"),
             "restart it: systemctl restart docker",
         ),
     }
 }
 
+/// Room that the state and the journals want on their disk, in bytes.
+const ROOM_BYTES: u64 = 64 * 1024 * 1024;
+const STATE_FIX: &str = "put a copy back with `remuda backup restore FILE`; without one, `remuda dev \
+     down` takes away what runs here, to begin anew";
+
+/// Is the data folder one that a server can start with? Nothing in it is changed.
 async fn data_folder(dir: &Path) -> Finding {
     let check = format!("data folder {}", dir.display());
-    if !dir.exists() {
-        return Finding::well(&check, "not made yet".into());
+    let bad = |problem: String, fix: &str| Finding::bad(&check, problem, fix);
+    match std::fs::read_dir(dir).map(drop) {
+        Ok(()) => {}
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            return Finding::well(&check, "not made yet".into());
+        }
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => {
+            return bad(format!("it cannot be read: {e}"), "run remuda doctor as root");
+        }
+        Err(e) => return bad(format!("it cannot be read: {e}"), "name another one: --data-dir"),
     }
-    if crate::role::lock::any_holder(dir).is_some() {
-        return Finding::well(&check, "in use by the running remuda".into());
+    match rustix::fs::statvfs(dir) {
+        Err(e) => return bad(format!("its disk cannot be looked at: {e}"), "look at the disk"),
+        Ok(disk) if disk.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY) => {
+            return bad("its disk is read-only".into(), "mount it read-write");
+        }
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            if free < ROOM_BYTES {
+                let free = output::size(free);
+                let problem = format!("no space left: {free} free on its disk, changes will fail");
+                return bad(problem, "free some room on that disk, at least 64 MiB");
+            }
+        }
+    }
+    if let Some(holder) = lock::any_holder(dir) {
+        return Finding::well(&check, format!("in use by {holder}"));
     }
     let server = dir.join("server");
-    if !server.exists() {
-        return Finding::well(&check, "no state in it yet".into());
+    let names = match std::fs::read_dir(&server) {
+        Ok(entries) => entries.flatten().map(|entry| entry.file_name()).collect(),
+        Err(e) if e.kind() == ErrorKind::NotFound => vec![],
+        Err(e) => return bad(format!("{} cannot be read: {e}", server.display()), STATE_FIX),
+    };
+    // Opening the state makes one where there never was one: that is not for a look.
+    if !names.iter().any(|name| name.to_string_lossy().starts_with("state.db")) {
+        let environment = crate::role::server::read_environment(dir);
+        let only_agent = dir.join("agent/membership.json").exists();
+        return match environment.filter(|_| !only_agent) {
+            Some(id) => bad(format!("the state of environment {id} is gone"), STATE_FIX),
+            None => Finding::well(&check, "no state in it yet".into()),
+        };
     }
     match store::Sqlite::open(&server).await {
         Ok(store) => {
@@ -117,10 +160,6 @@ async fn data_folder(dir: &Path) -> Finding {
         Err(store::Error::Locked { .. }) => {
             Finding::well(&check, "in use by the running remuda server".into())
         }
-        Err(error) => Finding::bad(
-            &check,
-            api::error::chain(&error),
-            "put a copy back with `remuda backup restore FILE`, or move the folder away to start anew",
-        ),
+        Err(error) => bad(api::error::chain(&error), STATE_FIX),
     }
 }

@@ -22,7 +22,7 @@ const LOOKS: u32 = 5;
 /// Containers removed at the same time.
 const REMOVALS: usize = 16;
 /// What we make in the data folder; anything else in it is somebody else's.
-const FOLDERS: [&str; 4] = ["server", "agent", "dataplane", "network"];
+const FOLDERS: [&str; 5] = ["server", "agent", "dataplane", "network", "restore"];
 /// The file that tells the environment goes last: until then this can be run again.
 const FILES: [&str; 3] = ["server.lock", "agent.lock", "environment"];
 

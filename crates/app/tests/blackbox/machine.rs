@@ -3,6 +3,7 @@
 //! it started ends with it.
 
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -367,5 +368,28 @@ impl Machine {
     pub(crate) fn docker(&self, arguments: &[&str]) -> String {
         let _same: &Self = self;
         text(Command::new("docker").args(arguments))
+    }
+
+    /// Docker's containers, whoever made them: by name, id and start time.
+    pub(crate) fn containers(&self) -> BTreeMap<String, String> {
+        let ids = self.docker(&["ps", "-aq"]);
+        let ids: Vec<&str> = ids.lines().collect();
+        if ids.is_empty() {
+            return BTreeMap::new();
+        }
+        let format = "{{.Name}} {{.Id}} {{.State.StartedAt}} {{.RestartCount}}";
+        let mut arguments = vec!["inspect", "-f", format];
+        arguments.extend(ids);
+        let text = self.docker(&arguments);
+        let split = |line: &str| line.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()));
+        text.lines().filter_map(split).collect()
+    }
+
+    /// Brings the example up as stack `storefront`.
+    #[track_caller]
+    pub(crate) fn up_storefront(&self) {
+        let mut arguments = vec!["up"];
+        arguments.extend(Self::storefront());
+        self.ok(&arguments);
     }
 }

@@ -6,7 +6,7 @@ use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
 use model::id::InstanceId;
 use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
-use model::limits::DECISIONS_PER_PLAN_MAX;
+use model::limits::{DECISIONS_PER_PLAN_MAX, INCARNATIONS_BEHIND_MAX};
 use model::reason::{Blocked, Reason, within_limit};
 use model::record::{Record, RecordKey, Rollout, Service, ServiceStatus};
 use model::service::Template;
@@ -209,9 +209,12 @@ impl<'a> Draft<'a> {
                 return false;
             }
         };
-        if self.status.incarnations == 0 {
-            // A service that comes back under its old name must not give its old ids again.
-            self.status.incarnations = self.cluster.index().0;
+        let index = self.cluster.index().0;
+        let ahead = index.saturating_sub(self.status.incarnations);
+        if self.status.incarnations == 0 || ahead > INCARNATIONS_BEHIND_MAX {
+            // A service that comes back under its old name must not give its old ids again, nor
+            // one whose state was put back from a copy: what was made since may still run.
+            self.status.incarnations = index;
         }
         self.status.incarnations += 1;
         let incarnation = self.status.incarnations;

@@ -33,7 +33,7 @@ async fn api() -> Api {
     let server = Server::open(Memory::default(), options).await.unwrap();
     let token = std::fs::read_to_string(&server.token_file).unwrap();
     tokio::task::spawn(crate::follow::run(server.shared.clone()));
-    Api { router: router(server.shared.clone()), token, _dir: dir }
+    Api { router: router(server.shared), token, _dir: dir }
 }
 
 impl Api {
