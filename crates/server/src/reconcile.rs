@@ -12,7 +12,7 @@ use store::Store;
 /// Pause after the store refused, so that a full disk is not hammered.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The store is tried again this often while it is in trouble.
-const PROBE: Duration = Duration::from_secs(2);
+const PROBE: Duration = Duration::from_secs(4);
 /// The plan is made at least this often, whatever the events say.
 const PERIOD: Duration = Duration::from_secs(10);
 /// Changes between two compactions of the store's history.

@@ -50,7 +50,7 @@ impl Finding {
 /// # Errors
 /// Exit code 1 when something was found.
 pub(super) async fn run(global: &Global, args: DoctorArgs) -> Outcome {
-    let mut findings = vec![docker().await, data_folder(&args.data_dir).await];
+    let mut findings = vec![docker(&args.data_dir).await, data_folder(&args.data_dir).await];
     let subnet = crate::role::server::read_subnet(&args.data_dir);
     for finding in network::preflight(&network::PreflightOptions::new(subnet)).await {
         let network::Finding { check, ok, problem, fix } = finding;
@@ -73,9 +73,9 @@ pub(super) async fn run(global: &Global, args: DoctorArgs) -> Outcome {
     if problems > 0 { Err(Failure::Code(ERROR)) } else { Ok(()) }
 }
 
-async fn docker() -> Finding {
+async fn docker(data_dir: &Path) -> Finding {
     let check = "docker";
-    let engine = match engine::DockerOptions::from_env(paths::DATA_DIR) {
+    let engine = match engine::DockerOptions::from_env(data_dir.join("agent/files")) {
         Ok(options) => engine::Docker::new(options),
         Err(error) => return Finding::bad(check, api::error::chain(&error), DOCKER_FIX),
     };

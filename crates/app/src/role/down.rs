@@ -51,6 +51,8 @@ pub(super) async fn run(global: &Global, data_dir: &Path, keep_state: bool) -> O
     let mut problems: Vec<String> = vec![];
     let kept = match remove_containers(global, data_dir, &environment).await {
         Ok(kept) => kept,
+        // A server alone has nothing in Docker, and may do without one.
+        Err(_) if !data_dir.join("agent").exists() => vec![],
         Err(more) => {
             problems.extend(more);
             vec![]
@@ -82,8 +84,8 @@ async fn environment(data_dir: &Path) -> Outcome<Option<String>> {
     if let Some(environment) = read_environment(data_dir) {
         return Ok(Some(environment));
     }
-    let ours = FOLDERS.iter().any(|name| data_dir.join(name).exists());
-    let engine = engine_here()?;
+    let ours = FOLDERS.iter().any(|name| holds_files(&data_dir.join(name)));
+    let engine = engine_of(data_dir)?;
     match engine.network_labels(agent::NETWORK).await {
         Ok(labels) => {
             let folder = data_dir.join("agent");
@@ -100,6 +102,12 @@ async fn environment(data_dir: &Path) -> Outcome<Option<String>> {
     }
 }
 
+/// A folder alone is no trace: a start that failed leaves one.
+fn holds_files(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.into_iter().any(|entry| entry.path().is_file())
+}
+
 /// Removes our containers and network; returns the named volumes, which stay.
 async fn remove_containers(
     global: &Global,
@@ -108,7 +116,7 @@ async fn remove_containers(
 ) -> Result<Vec<String>, Vec<String>> {
     let one = |error: &engine::Error| vec![format!("docker: {}", api::error::chain(error))];
     let engine =
-        engine_here().map_err(|_said| vec!["docker: DOCKER_HOST makes no sense".into()])?;
+        engine_of(data_dir).map_err(|_said| vec!["docker: DOCKER_HOST makes no sense".into()])?;
     for look in 1..=LOOKS {
         let containers = engine.list(environment).await.map_err(|e| one(&e))?;
         if containers.is_empty() {
@@ -142,14 +150,13 @@ async fn remove_containers(
     }
     engine.remove_network(agent::NETWORK, environment).await.map_err(|e| one(&e))?;
     let volumes = engine.list_volumes(environment).await.map_err(|e| one(&e))?;
-    tracing::debug!(folder = %data_dir.display(), "containers and network are gone");
     Ok(volumes.into_iter().map(|volume| volume.name).collect())
 }
 
-/// The engine; nothing is built or pulled here, so that it needs no folder of its own.
-fn engine_here() -> Outcome<engine::Docker> {
-    let options =
-        engine::DockerOptions::from_env(std::env::temp_dir()).map_err(|e| failed("docker", &e))?;
+/// The engine of the folder, which is not made for it.
+fn engine_of(data_dir: &Path) -> Outcome<engine::Docker> {
+    let files = data_dir.join("agent/files");
+    let options = engine::DockerOptions::from_env(files).map_err(|e| failed("docker", &e))?;
     Ok(engine::Docker::new(options))
 }
 

@@ -44,6 +44,13 @@ pub(super) struct Opened {
 pub(super) async fn open(args: &ServerArgs) -> Outcome<Opened> {
     check_subnet(args.subnet)?;
     make_private_dir(&args.data_dir)?;
+    // Before anything is made: a start that fails leaves nothing.
+    let socket = TcpListener::bind(args.listen).await.map_err(|e| {
+        Failure::error(format!("the API cannot listen on {}: {e}", args.listen)).hint(
+            "is another remuda running? `remuda doctor` shows who holds the port; \
+             --listen takes another one",
+        )
+    })?;
     let dir = args.data_dir.join("server");
     make_private_dir(&dir)?;
     let store = Sqlite::open(&dir)
@@ -64,12 +71,6 @@ pub(super) async fn open(args: &ServerArgs) -> Outcome<Opened> {
             )
         }
         _ => failed("server", &e),
-    })?;
-    let socket = TcpListener::bind(args.listen).await.map_err(|e| {
-        Failure::error(format!("the API cannot listen on {}: {e}", args.listen)).hint(
-            "is another remuda running? `remuda doctor` shows who holds the port; \
-             --listen takes another one",
-        )
     })?;
     let environment =
         server.environment().ok_or_else(|| Failure::error("the state has no environment"))?;

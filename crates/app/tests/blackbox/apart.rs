@@ -62,7 +62,7 @@ fn only_the_right_token_joins(machine: &Machine) -> (Process, String) {
         .says(&["--join"]);
     // The server is not there yet: the agent waits, and finds that it is another one.
     let early = invented(&"c".repeat(64));
-    let waiting = machine.start("early", &join(&early, &["--data-dir", "/tmp/early"]));
+    let waiting = machine.start("early", &join(&early, &["--data-dir", "/run/early"]));
     says(&waiting, "does not answer");
     says(&waiting, "waiting for it");
     let server = server(machine);
@@ -84,7 +84,7 @@ fn one_server_one_agent_and_no_secret_in_the_open(machine: &Machine, token: &str
     machine.remuda(&["dev"]).with_code(1).says(&["remuda server (pid", "--data-dir"]);
     machine.remuda(&["server"]).with_code(1).says(&["remuda server (pid"]);
     machine.remuda(&["agent"]).with_code(1).says(&["remuda agent (pid"]);
-    let twin = join(token, &["--data-dir", "/tmp/twin"]);
+    let twin = join(token, &["--data-dir", "/run/twin"]);
     machine.remuda(&twin).with_code(4).says(&["has joined and is connected", "--host"]);
     let home = std::env::var("HOME").unwrap();
     let context = Path::new(&home).join(".config/remuda/config.yaml");

@@ -21,8 +21,9 @@ fn ask(to: &str, method: &str, path: &str, token: Option<&str>) -> (u16, String)
     let token = token.map_or_else(String::new, |t| format!("Authorization: Bearer {t}\r\n"));
     let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
     write!(stream, "{head}{token}Content-Length: 0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let mut answer = vec![];
+    stream.read_to_end(&mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer);
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }

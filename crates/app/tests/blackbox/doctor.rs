@@ -187,7 +187,7 @@ fn the_data_folder_is_broken(machine: &Machine) {
         assert!(!refused.err.is_empty(), "{what}");
     }
     fs::remove_file(&database).unwrap();
-    trouble(&look(), "data folder", &["gone", "backup restore"]);
+    trouble(&look(), "data folder", &["is missing", "backup restore"]);
     machine.remuda(&listen).with_code(1).says(&["state"]);
     fs::write(&database, whole).unwrap();
     well(&look(), "data folder");

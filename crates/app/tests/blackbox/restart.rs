@@ -144,6 +144,7 @@ fn a_full_disk(machine: &Machine, data: &str) {
             Err(_) => size /= 2,
         }
     }
+    drop(file);
     // Some room is left in the log of the store; it ends after a few changes.
     let mut turn = ["4", "5"].into_iter().cycle();
     let refused = wait_for("a change to be refused", || {

@@ -161,11 +161,28 @@ fn folders(root: &Path) -> io::Result<Vec<(String, Option<String>)>> {
 }
 
 async fn remove_folder(folder: PathBuf) -> Result<()> {
-    blocking("remove", folder, |folder| match std::fs::remove_dir_all(folder) {
+    blocking("remove", folder, |folder| match remove_ours(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     })
     .await
+}
+
+/// A folder with anything in it that was not written here is somebody else's, and stays whole.
+fn remove_ours(folder: &Path) -> io::Result<()> {
+    let mut files = vec![];
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|n| n.starts_with(ID) || n.parse::<usize>().is_ok());
+        if !ours || !entry.file_type()?.is_file() {
+            tracing::warn!(folder = %folder.display(), "folder of another program left alone");
+            return Ok(());
+        }
+        files.push(entry.path());
+    }
+    files.iter().try_for_each(std::fs::remove_file)?;
+    std::fs::remove_dir(folder)
 }
 
 async fn blocking<T: Send + 'static>(
