@@ -43,9 +43,19 @@ struct Metadata {
     packages: Vec<Package>,
 }
 
-/// Cargo, the one that runs us.
+/// Cargo, the one that runs us, without what it told us of ourselves: build scripts look at it, and
+/// would build anew what a cargo from the shell has built.
 pub(crate) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if told {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 impl Place {

@@ -72,12 +72,18 @@ pub(super) fn deploy(prefix: &str, count: usize, image: &str, network: &str) -> 
 /// Removes them again, as far as they are there.
 pub(super) fn remove(prefix: &str, count: usize) -> Result<()> {
     in_parallel(count, |n| {
-        let removed = call("DELETE", &format!("/containers/{prefix}-{n}?force=true"), &Value::Null);
+        // a Docker that kills and removes at once may forget to give the address back
+        let stopped = call("POST", &format!("/containers/{prefix}-{n}/stop?t=0"), &Value::Null);
+        let removed = stopped.and_then(|_| remove_one(prefix, n));
         match removed {
             Err(error) if !format!("{error:#}").contains("No such container") => Err(error),
             _ => Ok(()),
         }
     })
+}
+
+fn remove_one(prefix: &str, n: usize) -> Result<Value> {
+    call("DELETE", &format!("/containers/{prefix}-{n}?force=true"), &Value::Null)
 }
 
 /// Gives each number from 1 to `count` to one of the workers; the first error is given back.
