@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// Containers.
 const COUNT: usize = 50;
 /// Rounds; each of the two deploys once in each.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 4;
 /// Most that we may take of the driver's time.
 const TARGET: f64 = 1.10;
 /// Starts with nothing to wait for.

@@ -99,11 +99,12 @@ impl Contender {
     fn load(&self, ground: &Ground, connections: u32, seconds: u32) -> Result<Load> {
         let url = format!("http://127.0.0.1:{}/", self.port);
         let mut wrk = ground.beside("wrk");
-        wrk.args(["-t1", "--latency", "-H", "Host: bench.example.test"]);
+        wrk.args(["-t1", "--latency", "--timeout", "5s", "-H", "Host: bench.example.test"]);
         wrk.args([format!("-c{connections}"), format!("-d{seconds}s"), url]);
-        let load = parse_wrk(&shell::read(&mut wrk)?)?;
+        let said = shell::read(&mut wrk)?;
+        let load = parse_wrk(&said)?;
         let (name, failures) = (self.name, load.failures);
-        ensure!(failures == 0, "{failures} requests through {name} failed");
+        ensure!(failures == 0, "{failures} requests through {name} failed; wrk says:\n{said}");
         Ok(load)
     }
 

@@ -38,6 +38,7 @@ services:
     image: storefront/httpbackend:v1.0.0
     scale: 1
     expose: ['8081']
+    stop_grace_period: 0s
   lb:
     image: rancher/lb-service-haproxy:v0.9.14
     ports: ['127.0.0.1:8099:8099/tcp']
