@@ -126,6 +126,11 @@ pub const RESTART_BACKOFF_RESET_MS: u64 = 60_000;
 pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 /// Time a new instance has to get healthy when its check names no `initializing_timeout`, in ms.
 pub const ROLLOUT_READY_MS_DEFAULT: u64 = 60_000;
+/// Time a new version's instance must have been ready before its predecessor goes, in milliseconds:
+/// one that crashes soon after its start is found out while the old one still serves.
+pub const ROLLOUT_PROVEN_MS: u64 = 3_000;
+/// The same for an instance that has ended and was started again, in milliseconds.
+pub const ROLLOUT_PROVEN_AGAIN_MS: u64 = 10_000;
 /// Time a new instance may fail to be made for passing reasons (a registry that does not answer)
 /// before its rollout stops, in milliseconds.
 pub const ROLLOUT_STUCK_MS_DEFAULT: u64 = 120_000;
