@@ -20,7 +20,13 @@ mod load;
 #[path = "blackbox/machine.rs"]
 #[allow(dead_code, reason = "a harness has more than each group of tests uses")]
 mod machine;
+#[path = "blackbox/names.rs"]
+mod names;
 #[path = "blackbox/restart.rs"]
 mod restart;
+#[path = "blackbox/rollout.rs"]
+mod rollout;
 #[path = "blackbox/traffic.rs"]
 mod traffic;
+#[path = "blackbox/trouble.rs"]
+mod trouble;
