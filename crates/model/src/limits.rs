@@ -206,6 +206,9 @@ pub const PROXY_SENDS_MAX: usize = 5;
 pub const PROXY_REPLAY_BYTES_MAX: usize = 64 * 1024;
 /// Longest wait of a request for an endpoint that can take it, in milliseconds.
 pub const PROXY_WAIT_MS_MAX: u64 = 2_000;
+/// Pause until endpoints that could not be reached are asked anew for the same request or
+/// connection, when there is nobody else, in milliseconds.
+pub const PROXY_AGAIN_MS: u64 = 100;
 /// Most requests of one proxy thread that wait for an endpoint of one upstream.
 pub const PROXY_WAITING_MAX: usize = 1_024;
 /// Time that a client of a published port has for its first bytes before its endpoint, which may

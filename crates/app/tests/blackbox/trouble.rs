@@ -125,7 +125,7 @@ fn what_somebody_takes_away_is_made_again() {
                     && row["reason"].as_str().unwrap().contains("storefront/tcpfront:v1.0.0")
             })
         });
-        machine.ok(&["svc", "scale", "storefront/tcpfront", "3"]);
+        machine.ok(&["svc", "scale", "storefront/tcpfront", "3", "--no-wait"]);
         converged(machine, 10);
     });
 }
