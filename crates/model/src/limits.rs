@@ -108,6 +108,12 @@ pub const DATAPLANE_GRACE_MS: u64 = 5_000;
 pub const DATAPLANE_ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Longest time of one exchange on the dataplane's port of metrics, in milliseconds.
 pub const DATAPLANE_ADMIN_MS_MAX: u64 = 10_000;
+/// Largest request to join, in bytes: it comes from anybody.
+pub const ENROLL_BYTES_MAX: usize = 64 * 1024;
+/// Longest stay of a connection on the agents' link that has no certificate, in milliseconds.
+pub const ENROLL_MS_MAX: u64 = 30_000;
+/// Most names of containers that no stack knows which a host tells of.
+pub const STRAYS_TOLD_MAX: usize = 20;
 /// Largest frame between server and agent, in bytes.
 pub const LINK_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most containers an agent starts at the same time (Docker gains nothing above).

@@ -95,6 +95,8 @@ fn on_a_bare_machine(body: impl FnOnce(&mut Machine), closure: &str) {
         panic!("on the machine:\n{out}\n{err}");
     }
     assert!(out.contains("1 passed"), "no test called {test} ran on the machine:\n{out}\n{err}");
+    // What a test measured is said on the outside too.
+    err.lines().filter(|line| line.starts_with("measured: ")).for_each(|line| eprintln!("{line}"));
 }
 
 /// A file with the example's images, made once for each state of them.
