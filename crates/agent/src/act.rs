@@ -147,12 +147,12 @@ async fn create<E: Engine>(
 
 /// The container's own resolv.conf; only those in the managed network get one.
 fn resolv_conf(wanted: &InstanceSpec, dir: &Path) -> Result<Option<PathBuf>, Failed> {
-    if wanted.container.network != NetworkMode::Managed || !wanted.container.dns.is_empty() {
+    if wanted.container.network != NetworkMode::Managed {
         return Ok(None);
     }
     let mut search = wanted.search.clone();
     search.extend(wanted.container.dns_search.iter().cloned());
-    let text = network::resolv_conf(&search, &wanted.container.dns_opt);
+    let text = network::resolv_conf(&wanted.container.dns, &search, &wanted.container.dns_opt);
     network::write_resolv(dir, &wanted.container_name, &text)
         .map(Some)
         .map_err(|e| Failed { why: api::error::chain(&e), permanent: false })

@@ -130,7 +130,6 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             host: options.host,
             link: options.link,
             journal,
-            unwritten: false,
             environment: options.environment,
             streams,
             publication,

@@ -13,8 +13,14 @@ use model::id::InstanceId;
 use model::time::Timestamp;
 use network::{Fabric, HostPort};
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
+
+/// Time between two tries to tell a terminal its size.
+const RESIZE_AGAIN: Duration = Duration::from_millis(20);
+/// Most tries.
+const RESIZE_TRIES_MAX: u32 = 100;
 
 /// What streams work with.
 #[derive(Clone, Debug)]
@@ -64,7 +70,18 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
                 }
                 StreamRequest::Stats => self.stats(&duplex.tx).await,
                 StreamRequest::Ports { wanted } => self.ports(&wanted, &duplex.tx).await,
-                StreamRequest::Build { tag, dockerfile, target, args, labels, no_cache } => {
+                StreamRequest::Build {
+                    tag,
+                    dockerfile,
+                    target,
+                    args,
+                    labels,
+                    no_cache,
+                    pull,
+                    network,
+                    shm_size,
+                    cache_from,
+                } => {
                     let options = BuildOptions {
                         tag,
                         dockerfile,
@@ -72,7 +89,10 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
                         target,
                         labels,
                         no_cache,
-                        network: String::new(),
+                        network,
+                        pull,
+                        shm_size,
+                        cache_from,
                     };
                     return self.build(options, duplex).await;
                 }
@@ -133,8 +153,16 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
         let mut output = session.output;
         let mut input = Some(session.input);
         let mut listening = true;
+        let mut window = None;
+        let mut again = tokio::time::interval(RESIZE_AGAIN);
         loop {
             tokio::select! {
+                _ = again.tick(), if window.is_some() => if let Some((rows, columns, tries)) = window {
+                    let resized = self.engine.exec_resize(&session.id, rows, columns).await;
+                    // Docker refuses until the command has started.
+                    window = resized.is_err().then_some((rows, columns, tries + 1));
+                    window = window.filter(|(.., tries)| *tries < RESIZE_TRIES_MAX);
+                },
                 item = output.next() => match item {
                     Some(Ok(out)) => {
                         let chunk = Chunk::Out { stderr: out.stderr, bytes: out.bytes };
@@ -159,13 +187,7 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
                     {
                         tracing::debug!(%error, "input of the command was closed already");
                     },
-                    Some(Chunk::Resize(columns, rows)) => {
-                        if let Err(error) =
-                            self.engine.exec_resize(&session.id, rows, columns).await
-                        {
-                            tracing::debug!(%error, "terminal not resized");
-                        }
-                    }
+                    Some(Chunk::Resize(columns, rows)) => window = Some((rows, columns, 0)),
                     Some(_) => {}
                     None => {
                         listening = false;
@@ -229,6 +251,7 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
                 Some(Chunk::In(bytes)) => Some((Ok::<Bytes, std::io::Error>(bytes), Some(rx))),
                 Some(Chunk::InEnd) => None,
                 // Half a context must not become an image.
+                Some(Chunk::Failed(why)) => Some((Err(std::io::Error::other(why)), None)),
                 _ => Some((Err(std::io::ErrorKind::UnexpectedEof.into()), None)),
             }
         });

@@ -12,7 +12,6 @@ use http_body_util::{BodyExt, BodyStream, Full, StreamBody};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::convert::Infallible;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -33,9 +32,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-type RequestBody = UnsyncBoxBody<Bytes, Infallible>;
-/// A body that is sent as it comes.
-pub type Upload = BoxStream<'static, Bytes>;
+type RequestBody = UnsyncBoxBody<Bytes, std::io::Error>;
+/// A body that is sent as it comes; an error breaks the request off.
+pub type Upload = BoxStream<'static, std::io::Result<Bytes>>;
 
 impl Client {
     /// A client for `address`.
@@ -137,7 +136,7 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, ErrorInfo> {
-        let body = Full::new(body).boxed_unsync();
+        let body = Full::new(body).map_err(|never| match never {}).boxed_unsync();
         let answer = self.send(method, path, "application/json", body).await?;
         let bytes = answer
             .into_body()
@@ -194,9 +193,9 @@ impl Client {
     ) -> Result<BoxStream<'static, Result<Bytes, ErrorInfo>>, ErrorInfo> {
         let body: RequestBody = match body {
             Some(stream) => {
-                StreamBody::new(stream.map(|b| Ok(hyper::body::Frame::data(b)))).boxed_unsync()
+                StreamBody::new(stream.map(|b| b.map(hyper::body::Frame::data))).boxed_unsync()
             }
-            None => Full::new(Bytes::new()).boxed_unsync(),
+            None => Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync(),
         };
         let answer = self.send(method, path, "application/x-tar", body).await?;
         let address = self.address.clone();

@@ -61,6 +61,18 @@ pub enum StreamRequest {
         labels: BTreeMap<String, String>,
         /// Do not use the cache.
         no_cache: bool,
+        /// Look for a newer base image.
+        #[serde(default)]
+        pull: bool,
+        /// Network of RUN steps; empty is Docker's default.
+        #[serde(default)]
+        network: String,
+        /// Size of /dev/shm in RUN steps, in bytes; 0 is Docker's default.
+        #[serde(default)]
+        shm_size: i64,
+        /// Images that the cache may be taken from.
+        #[serde(default)]
+        cache_from: Vec<String>,
     },
     /// Pull: `Text`, then `Json` (image id).
     Pull {

@@ -176,7 +176,7 @@ pub struct StackDetail {
 }
 
 /// A service.
-#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct ServiceRow {
     /// `stack/service`.
     pub name: String,
@@ -227,7 +227,7 @@ pub struct RevisionRow {
 }
 
 /// An instance: a row of `remuda ps`. A slot that has none because it is blocked is a row too.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct InstanceRow {
     /// Stack.
     pub stack: String,
@@ -415,6 +415,14 @@ pub struct BuildQuery {
     pub labels: String,
     /// Do not use the cache.
     pub no_cache: bool,
+    /// Look for a newer base image.
+    pub pull: bool,
+    /// Network of RUN steps: `none`, `host`; empty is Docker's default.
+    pub network: String,
+    /// Size of /dev/shm in RUN steps, in bytes; 0 is Docker's default.
+    pub shm_size: i64,
+    /// Images that the cache may be taken from, as a JSON list.
+    pub cache_from: String,
 }
 
 /// One line of `BUILD` and `PULL`: NDJSON.
@@ -461,7 +469,7 @@ pub struct InstanceQuery {
 }
 
 /// Answer of `INSTANCES`.
-#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct InstancePage {
     /// State at this index.
     pub index: Index,

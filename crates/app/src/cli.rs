@@ -5,14 +5,18 @@ mod backup;
 mod build;
 mod client;
 mod config;
+mod context;
 mod doctor;
 mod down;
 mod events;
+mod examples;
 mod exec;
 mod host;
+mod ignore;
 mod list;
 mod logs;
 mod place;
+mod progress;
 mod run;
 mod service;
 mod source;
@@ -52,29 +56,39 @@ Exit codes: 0 done, 1 error, 2 usage, 3 not found, 4 not allowed, 5 conflict or 
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// How results are written.
-    #[arg(short, long, global = true, env = "REMUDA_OUTPUT", value_enum, default_value = "table")]
+    /// How results are written: table, wide, json (the API's objects) or name
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "REMUDA_OUTPUT",
+        value_enum,
+        default_value = "table",
+        hide_possible_values = true,
+        hide_env = true
+    )]
     pub output: Format,
-    /// Context of ~/.config/remuda/config.yaml.
+    /// Context of ~/.config/remuda/config.yaml
     #[arg(short, long, global = true, env = "REMUDA_CONTEXT")]
     pub context: Option<String>,
-    /// URL of the server, e.g. http://127.0.0.1:7600.
+    /// URL of the server, e.g. http://127.0.0.1:7600
     #[arg(long, global = true, env = "REMUDA_ADDR")]
     pub addr: Option<String>,
-    /// API token.
+    /// API token
     #[arg(long, global = true, env = "REMUDA_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// SHA-256 of the server's CA certificate, for https.
+    /// SHA-256 of the server's CA certificate, for https
     #[arg(long, global = true, env = "REMUDA_CA")]
     pub ca: Option<String>,
-    /// More detail; again for more.
+    /// More detail; again for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
-    /// Only errors and results.
+    /// Only errors and results
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// No colours.
+    /// No colours; so does NO_COLOR
     #[arg(long, global = true)]
     pub no_color: bool,
 }
@@ -107,10 +121,13 @@ pub(crate) enum Command {
     /// Make a stack run as its compose files say, and wait until it is healthy
     Up(apply::UpArgs),
     /// Show what `up` would do; exit code 10 when there are changes
+    #[command(after_help = examples::PLAN)]
     Plan(apply::PlanArgs),
     /// Remove a stack; named volumes stay
+    #[command(after_help = examples::DOWN)]
     Down(down::DownArgs),
     /// List stacks
+    #[command(after_help = examples::LS)]
     Ls,
     /// List instances, with the reason of each that is not ready
     Ps(list::PsArgs),
@@ -121,34 +138,43 @@ pub(crate) enum Command {
     /// Run an image once, show its output, take its exit code
     Run(run::RunArgs),
     /// Show cpu, memory and network use
+    #[command(after_help = examples::STATS)]
     Stats(stats::StatsArgs),
     /// Print the merged and interpolated compose file
+    #[command(after_help = examples::CONFIG)]
     Config(config::ConfigArgs),
     /// Build the images of a stack that have a `build:`
+    #[command(after_help = examples::BUILD)]
     Build(build::BuildArgs),
     /// Pull the images of a stack, or one image
+    #[command(after_help = examples::PULL)]
     Pull(build::PullArgs),
     /// Copy the state, or put a copy back
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::BACKUP)]
     Backup(backup::BackupCommand),
     /// Show what happened
+    #[command(after_help = examples::EVENTS)]
     Events(events::EventsArgs),
     /// Show and change services
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::SVC)]
     Svc(service::ServiceCommand),
     /// Show hosts, make join tokens
-    #[command(subcommand)]
+    #[command(subcommand, after_help = examples::HOST)]
     Host(host::HostCommand),
     /// Look for what would keep Remuda from working here
+    #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::DoctorArgs),
     /// Show every role; with --wait until all answer
+    #[command(after_help = examples::STATUS)]
     Status(status::StatusArgs),
     /// Print completions for a shell
+    #[command(after_help = examples::COMPLETION)]
     Completion {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Print the version
+    /// Print the version of this program and of the server
+    #[command(after_help = examples::VERSION)]
     Version,
 }
 

@@ -1,5 +1,4 @@
 //! What goes to the terminal: data on stdout, everything else on stderr, colours on a TTY only.
-#![expect(clippy::print_stderr, reason = "this is where printing happens")]
 
 use serde::Serialize;
 use std::io::{IsTerminal as _, Write as _};
@@ -32,10 +31,16 @@ pub(crate) enum Colour {
     Bold,
 }
 
+/// Are colours used?
+#[must_use]
+pub(crate) fn is_coloured() -> bool {
+    COLOUR.get().copied().unwrap_or(false)
+}
+
 /// The text in a colour, when colours are used.
 #[must_use]
 pub(crate) fn paint(colour: Colour, text: &str) -> String {
-    if !COLOUR.get().copied().unwrap_or(false) {
+    if !is_coloured() {
         return text.to_owned();
     }
     let code = match colour {
@@ -59,43 +64,50 @@ pub(crate) fn status_colour(word: &str) -> Colour {
     }
 }
 
-/// One line of data. A reader that went away ends the process quietly, as for any filter.
-pub(crate) fn line(text: &str) {
-    let mut out = std::io::stdout().lock();
-    if writeln!(out, "{text}").and_then(|()| out.flush()).is_err() {
+/// Ends the process when data could not be written: quietly when its reader went away, as for any
+/// filter, with a message when it is lost.
+fn written(result: std::io::Result<()>) {
+    let Err(error) = result else { return };
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
         std::process::exit(0);
     }
+    complain(&format!("the output cannot be written: {error}"), "");
+    std::process::exit(i32::from(crate::exit::ERROR));
+}
+
+/// One line of data.
+pub(crate) fn line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    written(writeln!(out, "{text}").and_then(|()| out.flush()));
 }
 
 /// Bytes of data, as they are.
 pub(crate) fn bytes(stderr: bool, data: &[u8]) {
-    let result = if stderr {
+    written(if stderr {
         let mut out = std::io::stderr().lock();
         out.write_all(data).and_then(|()| out.flush())
     } else {
         let mut out = std::io::stdout().lock();
         out.write_all(data).and_then(|()| out.flush())
-    };
-    if result.is_err() {
-        std::process::exit(0);
-    }
+    });
 }
 
 /// One line of progress.
 pub(crate) fn note(text: &str) {
-    eprintln!("{text}");
+    raw_note(&format!("{text}\n"));
 }
 
-/// Text of progress as it is, without a line end.
+/// Text of progress as it is, without a line end. Work goes on when nobody reads it.
 pub(crate) fn raw_note(text: &str) {
-    eprint!("{text}");
+    let mut err = std::io::stderr().lock();
+    let _unread = err.write_all(text.as_bytes()).and_then(|()| err.flush());
 }
 
 /// An error with what to do next.
 pub(crate) fn complain(message: &str, hint: &str) {
-    eprintln!("{} {message}", paint(Colour::Red, "error:"));
+    note(&format!("{} {message}", paint(Colour::Red, "error:")));
     if !hint.is_empty() {
-        eprintln!("{} {hint}", paint(Colour::Dim, " hint:"));
+        note(&format!("{} {hint}", paint(Colour::Dim, " hint:")));
     }
 }
 
@@ -134,7 +146,8 @@ impl<T: Into<String>> From<T> for Cell {
 }
 
 /// Characters that could move the cursor or end the line are shown, not sent.
-fn harmless(text: &str) -> String {
+#[must_use]
+pub(crate) fn harmless(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
@@ -178,11 +191,12 @@ pub(crate) fn is_live() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// Columns of the terminal.
+/// Columns and rows of the terminal; one that does not know has 80 and 24.
 #[must_use]
-pub(crate) fn columns() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stderr())
-        .map_or(100, |size| usize::from(size.ws_col).max(20))
+pub(crate) fn screen() -> (usize, usize) {
+    let size = rustix::termios::tcgetwinsize(std::io::stderr()).ok();
+    let known = |n: u16, default: usize| if n == 0 { default } else { usize::from(n) };
+    size.map_or((80, 24), |s| (known(s.ws_col, 80).max(40), known(s.ws_row, 24).max(5)))
 }
 
 /// The text cut to a number of columns.
@@ -192,6 +206,9 @@ pub(crate) fn fit(text: &str, columns: usize) -> String {
     let text = harmless(text);
     if text.width() <= columns {
         return text;
+    }
+    if columns == 0 {
+        return String::new();
     }
     let mut width = 0;
     let mut out: String = text

@@ -14,7 +14,7 @@ pub(crate) fn init(cli: &Cli) {
         (_, _) => "trace",
     };
     let filter = EnvFilter::try_from_env("REMUDA_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let ansi = crate::output::is_live() && !cli.global.no_color;
+    let ansi = crate::output::is_coloured();
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -14,19 +14,21 @@ mod bad_files;
 mod doctor;
 #[path = "blackbox/leftovers.rs"]
 mod leftovers;
+#[path = "blackbox/commands.rs"]
+mod commands;
+#[path = "blackbox/containers.rs"]
+mod containers;
 #[path = "blackbox/load.rs"]
 #[allow(dead_code, reason = "a harness has more than each group of tests uses")]
 mod load;
 #[path = "blackbox/machine.rs"]
 #[allow(dead_code, reason = "a harness has more than each group of tests uses")]
 mod machine;
-#[path = "blackbox/names.rs"]
-mod names;
 #[path = "blackbox/restart.rs"]
 mod restart;
-#[path = "blackbox/rollout.rs"]
-mod rollout;
+#[path = "blackbox/plan.rs"]
+mod plan;
+#[path = "blackbox/tools.rs"]
+mod tools;
 #[path = "blackbox/traffic.rs"]
 mod traffic;
-#[path = "blackbox/trouble.rs"]
-mod trouble;

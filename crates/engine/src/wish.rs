@@ -175,6 +175,12 @@ pub struct BuildOptions {
     pub no_cache: bool,
     /// Network of RUN steps (`none`, `host` …); empty is Docker's default.
     pub network: String,
+    /// Look for a newer base image.
+    pub pull: bool,
+    /// Size of /dev/shm in RUN steps, in bytes; 0 is Docker's default.
+    pub shm_size: i64,
+    /// Images that the cache may be taken from.
+    pub cache_from: Vec<String>,
 }
 
 impl std::fmt::Debug for BuildOptions {

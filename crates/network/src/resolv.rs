@@ -2,7 +2,9 @@
 //! musl read. The text is made by a pure function; the file is swapped whole.
 
 use crate::{Error, LINK_LOCAL};
-use model::limits::{RESOLV_LINE_BYTES_MAX, RESOLV_OPTIONS_MAX, RESOLV_SEARCH_DOMAINS_MAX};
+use model::limits::{
+    RESOLV_LINE_BYTES_MAX, RESOLV_OPTIONS_MAX, RESOLV_SEARCH_DOMAINS_MAX, RESOLV_SERVERS_MAX,
+};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -17,12 +19,17 @@ const OPTIONS: [&str; 3] = ["ndots:1", "timeout:2", "attempts:2"];
 /// Longest domain name, in bytes.
 const DOMAIN_BYTES_MAX: usize = 253;
 
-/// The text of a container's resolv.conf. Of `search` the first ones are kept that every resolver
+/// The text of a container's resolv.conf. `servers` of the user are asked after ours, so that the
+/// names of services are found before theirs. Of `search` the first ones are kept that every resolver
 /// reads: 6 domains, 254 bytes in a line. An option of `options` replaces ours of the same name.
 /// Words that would break the file's form are left out.
 #[must_use]
-pub fn resolv_conf(search: &[String], options: &[String]) -> String {
+pub fn resolv_conf(servers: &[String], search: &[String], options: &[String]) -> String {
     let mut text = format!("nameserver {LINK_LOCAL}\n");
+    let valid = servers.iter().filter_map(|s| s.parse::<std::net::IpAddr>().ok());
+    for server in valid.take(RESOLV_SERVERS_MAX - 1) {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
     let mut domains: Vec<&str> = Vec::new();
     for domain in search.iter().map(|d| d.trim_matches('.')) {
         if is_domain(domain) && !domains.contains(&domain) {
@@ -159,13 +166,13 @@ mod tests {
     fn the_text_says_server_search_and_options() {
         let search = strings(&["shop.rancher.internal", "rancher.internal.", "corp.example"]);
         assert_eq!(
-            resolv_conf(&search, &[]),
+            resolv_conf(&[], &search, &[]),
             "nameserver 169.254.169.250\n\
              search shop.rancher.internal rancher.internal corp.example\n\
              options ndots:1 timeout:2 attempts:2\n"
         );
         assert_eq!(
-            resolv_conf(&[], &strings(&["ndots:3", "rotate"])),
+            resolv_conf(&[], &[], &strings(&["ndots:3", "rotate"])),
             "nameserver 169.254.169.250\noptions timeout:2 attempts:2 ndots:3 rotate\n"
         );
     }
@@ -174,7 +181,7 @@ mod tests {
     fn words_that_would_break_the_file_are_left_out() {
         let search =
             strings(&["a b", "x\nnameserver 8.8.8.8", "", "..", "#", "ok.test", "ok.test"]);
-        let text = resolv_conf(&search, &strings(&["a\nb", "", "inet6"]));
+        let text = resolv_conf(&[], &search, &strings(&["a\nb", "", "inet6"]));
         assert_eq!(
             text,
             "nameserver 169.254.169.250\nsearch ok.test\n\
@@ -186,11 +193,11 @@ mod tests {
     fn of_a_long_search_list_the_first_are_kept() {
         let many: Vec<String> = (0..9).map(|i| format!("d{i}.test")).collect();
         assert!(
-            resolv_conf(&many, &[])
+            resolv_conf(&[], &many, &[])
                 .contains("search d0.test d1.test d2.test d3.test d4.test d5.test\n")
         );
         let long: Vec<String> = (0..3).map(|i| format!("{}{i}.test", "l".repeat(100))).collect();
-        let text = resolv_conf(&long, &[]);
+        let text = resolv_conf(&[], &long, &[]);
         let line = text.lines().nth(1).unwrap();
         assert!(line.ends_with(&long[1]) && !line.contains(&long[2]), "{line}");
     }
@@ -201,7 +208,7 @@ mod tests {
             search in proptest::collection::vec(".{0,300}", 0..12),
             options in proptest::collection::vec(".{0,300}", 0..12),
         ) {
-            let text = resolv_conf(&search, &options);
+            let text = resolv_conf(&[], &search, &options);
             for line in text.lines() {
                 prop_assert!(line.len() <= RESOLV_LINE_BYTES_MAX);
                 let keyword = line.split(' ').next().unwrap();

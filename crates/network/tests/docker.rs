@@ -128,7 +128,7 @@ fn serve() {
 /// Starts a container with our resolv.conf; its pid.
 fn start_container(docker: &Docker, name: &str, options: &str) -> String {
     let search = ["shop.rancher.internal".to_owned(), "rancher.internal".to_owned()];
-    let resolv = write_resolv(&docker.folder, name, &resolv_conf(&search, &[])).unwrap();
+    let resolv = write_resolv(&docker.folder, name, &resolv_conf(&[], &search, &[])).unwrap();
     let mount = format!("--volume {}:/etc/resolv.conf:ro", resolv.display());
     let process = "probe:1 /busybox sleep 3600";
     docker.call(&format!("run --detach --name {name} {mount} {options} {process}"));

@@ -41,7 +41,8 @@ impl Bed {
             names.iter().map(|(name, ip)| ((*name).to_owned(), Ipv4Addr::from(*ip))).collect();
         let asked = serve_dns(SocketAddr::from((LINK_LOCAL, network::DNS_PORT)), zone);
         let search: Vec<String> = search.iter().map(|d| (*d).to_owned()).collect();
-        write_resolv(&root.path().join("etc"), "resolv.conf", &resolv_conf(&search, &[])).unwrap();
+        write_resolv(&root.path().join("etc"), "resolv.conf", &resolv_conf(&[], &search, &[]))
+            .unwrap();
         let programs = [Libc::Glibc, Libc::Musl].map(|libc| resolver(libc, root.path()));
         Self { root, container, programs, asked }
     }

@@ -6,6 +6,7 @@ mod events;
 mod extract;
 mod hosts;
 mod instances;
+mod missing;
 mod openapi;
 mod relay;
 mod services;

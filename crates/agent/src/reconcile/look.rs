@@ -61,14 +61,9 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 }
                 true
             }
-            EventAction::Oom => {
-                // It comes before the end, whose reason it is.
-                if let Some((_, container)) = self.known_mut(&event.id) {
-                    container.oom_killed = true;
-                }
+            EventAction::Start | EventAction::Oom | EventAction::Pause | EventAction::Destroy => {
                 true
             }
-            EventAction::Start | EventAction::Pause | EventAction::Destroy => true,
             EventAction::Create | EventAction::Rename | EventAction::Other(_) => false,
         };
         if look {

@@ -5,8 +5,9 @@ use super::{Format, Global, Source, build, source, watch};
 use crate::exit::{CHANGES, CONFLICT, Failure, Outcome};
 use crate::output::{self, Colour};
 use api::client::Client;
+use api::error::Kind;
 use api::routes;
-use api::wire::{Accepted, Plan, ServiceChange, StackRequest};
+use api::wire::{Accepted, Plan, ServiceChange, StackDetail, StackRequest};
 use clap::Args;
 use http::Method;
 use std::time::Duration;
@@ -82,7 +83,9 @@ async fn ask_plan(client: &Client, stack: &str, request: &StackRequest) -> Outco
     Ok(client.write(Method::POST, &path, request).await?)
 }
 
-fn show(plan: &Plan) {
+/// The plan in lines for people.
+fn lines(plan: &Plan, stack: &str) -> Vec<String> {
+    let mut out = vec![];
     for service in &plan.services {
         let (sign, colour) = match service.change {
             ServiceChange::Create => ("+", Colour::Green),
@@ -92,9 +95,10 @@ fn show(plan: &Plan) {
             ServiceChange::Remove => ("-", Colour::Red),
             ServiceChange::Unchanged => continue,
         };
-        output::note(&format!("{} {}", output::paint(colour, sign), service.service));
+        out.push(format!("{} {}", output::paint(colour, sign), service.service));
         for detail in &service.details {
-            output::note(&format!("    {}", output::paint(Colour::Dim, detail)));
+            let detail = output::harmless(detail);
+            out.push(format!("    {}", output::paint(Colour::Dim, &detail)));
         }
     }
     for step in &plan.instances {
@@ -105,14 +109,47 @@ fn show(plan: &Plan) {
         };
         let sign = output::paint(colour, &step.sign);
         let at = if step.host.is_empty() { String::new() } else { format!(" on {}", step.host) };
-        output::note(&format!("  {sign} {}{at}: {}", step.instance, step.why));
+        out.push(format!("  {sign} {}{at}: {}", step.instance, step.why));
     }
     for blocked in &plan.blocked {
         let (word, colour) =
             if blocked.passing { ("then", Colour::Dim) } else { ("blocked", Colour::Red) };
         let word = output::paint(colour, word);
-        output::note(&format!("  {word} {}: {}", blocked.subject, blocked.reason));
+        out.push(format!("  {word} {}: {}", blocked.subject, blocked.reason));
     }
+    let count = |wanted: &[ServiceChange]| {
+        plan.services.iter().filter(|s| wanted.contains(&s.change)).count()
+    };
+    if !plan.is_empty() {
+        use ServiceChange::{Create, Remove, Retry, Scale, Update};
+        out.push(format!(
+            "{stack}: {} to create, {} to change, {} to remove",
+            count(&[Create]),
+            count(&[Update, Scale, Retry]),
+            count(&[Remove]),
+        ));
+    }
+    out
+}
+
+/// Warns of services that run and are in no file: `up` leaves them.
+async fn tell_orphans(client: &Client, stack: &str, wanted: &[String]) -> Outcome {
+    let there: StackDetail = match client.get(&routes::fill(routes::STACK, &[stack])).await {
+        Ok(there) => there,
+        Err(error) if error.kind == Kind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let once = format!("{stack}/{}", super::run::ONCE);
+    for service in there.services {
+        let name = &service.name;
+        if !wanted.contains(name) && !name.starts_with(&once) && service.status != "removing" {
+            let warning = output::paint(Colour::Yellow, "warning:");
+            output::note(&format!(
+                "{warning} {name} runs and is in no file here; --remove-orphans removes it"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn blocked_failure(plan: &Plan) -> Option<Failure> {
@@ -137,13 +174,19 @@ pub(super) async fn plan(global: &Global, args: PlanArgs) -> Outcome {
         remove_orphans: args.remove_orphans,
         check_version: None,
     };
-    let plan = ask_plan(&client, loaded.stack.as_str(), &request).await?;
+    let stack = loaded.stack.as_str();
+    let plan = ask_plan(&client, stack, &request).await?;
+    if !global.quiet && !args.remove_orphans {
+        let wanted: Vec<String> =
+            request.spec.services.keys().map(|name| format!("{stack}/{name}")).collect();
+        tell_orphans(&client, stack, &wanted).await?;
+    }
     if global.output == Format::Json {
         output::json(&plan);
     } else if plan.is_empty() {
         output::line(&format!("{}: no changes", loaded.stack));
     } else {
-        show(&plan);
+        lines(&plan, loaded.stack.as_str()).iter().for_each(|line| output::line(line));
     }
     if let Some(failure) = blocked_failure(&plan) {
         return Err(failure);
@@ -158,20 +201,27 @@ pub(super) async fn plan(global: &Global, args: PlanArgs) -> Outcome {
 pub(super) async fn up(global: &Global, args: UpArgs) -> Outcome {
     let mut loaded = source::load(global, &args.source)?;
     let client = client(global)?;
-    if !loaded.builds.is_empty() && !args.dry_run {
-        build::build_all(global, &client, &mut loaded, args.build).await?;
-    }
     let stack = loaded.stack.to_string();
     let wanted: Vec<String> =
         loaded.spec.services.keys().map(|name| format!("{stack}/{name}")).collect();
-    let request = StackRequest {
-        spec: loaded.spec,
+    build::keep_known_images(&client, &mut loaded).await?;
+    let mut request = StackRequest {
+        spec: loaded.spec.clone(),
         remove_orphans: args.remove_orphans,
         check_version: args.check_version.map(model::time::Index),
     };
-    let plan = ask_plan(&client, &stack, &request).await?;
+    let mut plan = ask_plan(&client, &stack, &request).await?;
+    // What is blocked is so before anything is built.
+    if !loaded.builds.is_empty() && !args.dry_run && blocked_failure(&plan).is_none() {
+        build::build_all(global, &client, &mut loaded, args.build).await?;
+        request.spec = loaded.spec;
+        plan = ask_plan(&client, &stack, &request).await?;
+    }
     if !global.quiet {
-        show(&plan);
+        lines(&plan, &stack).iter().for_each(|line| output::note(line));
+        if !args.remove_orphans {
+            tell_orphans(&client, &stack, &wanted).await?;
+        }
     }
     if let Some(failure) = blocked_failure(&plan) {
         return Err(failure);

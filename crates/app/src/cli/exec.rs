@@ -36,7 +36,7 @@ pub(crate) struct ExecArgs {
     #[arg(short, long, default_value = "")]
     workdir: String,
     /// The command
-    #[arg(last = true, required = true)]
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
 }
 

@@ -67,8 +67,7 @@ pub(super) async fn instances(global: &Global, args: PsArgs) -> Outcome {
         let page = watch::page(&client, &place.stack, after, wait).await?;
         after = page.index.0;
         if !place.stack.is_empty() && page.services.is_empty() {
-            let path = routes::fill(routes::STACK, &[&place.stack]);
-            let _exists: serde_json::Value = client.get(&path).await?;
+            Place { stack: place.stack.clone(), ..Place::default() }.must_exist(&client).await?;
         }
         let rows: Vec<&InstanceRow> = page
             .instances
@@ -77,8 +76,7 @@ pub(super) async fn instances(global: &Global, args: PsArgs) -> Outcome {
             .filter(|row| place.n == 0 || row.n == place.n)
             .collect();
         if rows.is_empty() && !place.service.is_empty() {
-            let path = routes::fill(routes::SERVICE, &[&place.stack, &place.service]);
-            let _exists: serde_json::Value = client.get(&path).await?;
+            place.must_exist(&client).await?;
         }
         if args.watch && output::is_live() {
             output::raw_note("\x1b[H\x1b[2J");

@@ -1,6 +1,8 @@
 //! What a command is about: `stack`, `stack/service` or `stack/service#n`.
 
 use crate::exit::{Failure, Outcome};
+use api::client::Client;
+use api::routes;
 
 /// A stack, a service of it, or one instance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,13 +49,27 @@ impl Place {
         Ok(self)
     }
 
+    /// It must be there.
+    ///
+    /// # Errors
+    /// Exit code 3 when there is no such stack or service.
+    pub(crate) async fn must_exist(&self, client: &Client) -> Outcome {
+        let path = if self.service.is_empty() {
+            routes::fill(routes::STACK, &[&self.stack])
+        } else {
+            routes::fill(routes::SERVICE, &[&self.stack, &self.service])
+        };
+        let _there: serde_json::Value = client.get(&path).await?;
+        Ok(())
+    }
+
     /// The query part that selects it.
     #[must_use]
     pub(crate) fn query(&self) -> String {
         format!(
             "stack={}&service={}&n={}",
-            api::routes::encode(&self.stack),
-            api::routes::encode(&self.service),
+            routes::encode(&self.stack),
+            routes::encode(&self.service),
             self.n
         )
     }

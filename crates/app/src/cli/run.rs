@@ -3,7 +3,7 @@
 use super::client::client;
 use super::place::Place;
 use super::{Global, watch};
-use crate::exit::{Failure, INTERRUPTED, Outcome};
+use crate::exit::{ERROR, Failure, INTERRUPTED, Outcome};
 use crate::output;
 use api::client::Client;
 use api::routes;
@@ -16,6 +16,9 @@ use model::id::ServiceName;
 use model::service::{RestartPolicy, ServiceSpec, Template, UpdatePolicy};
 use model::stack::StackSpec;
 use std::collections::BTreeMap;
+
+/// How the name of a service that runs once begins.
+pub(super) const ONCE: &str = "run-";
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -35,7 +38,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long)]
     detach: bool,
     /// The command
-    #[arg(last = true)]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     command: Vec<String>,
 }
 
@@ -53,7 +56,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
         })?;
         environment.insert(key.to_owned(), value.to_owned());
     }
-    let name = format!("run-{:08x}", rand::random::<u32>());
+    let name = format!("{ONCE}{:08x}", rand::random::<u32>());
     let container = ContainerSpec {
         image: args.image,
         command: (!args.command.is_empty()).then_some(args.command),
@@ -80,7 +83,10 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     }
     let result = tokio::select! {
         result = follow(&client, &stack, &name) => result,
-        _ = tokio::signal::ctrl_c() => Err(Failure::Code(INTERRUPTED)),
+        stopped = crate::role::told_to_stop() => {
+            stopped?;
+            Err(Failure::Code(INTERRUPTED))
+        }
     };
     let path = routes::fill(routes::SERVICE, &[&stack, &name]);
     let _accepted: Accepted = client.delete(&path).await?;
@@ -99,7 +105,8 @@ async fn follow(client: &Client, stack: &str, service: &str) -> Outcome<i64> {
         let page = watch::page(client, stack, after, 5_000).await?;
         after = page.index.0;
         let Some(row) = page.instances.iter().find(|row| row.service == service) else { continue };
-        let ended = matches!(row.status.as_str(), "completed" | "failed" | "blocked");
+        // What did not start is not tried again for ever.
+        let ended = matches!(row.status.as_str(), "completed" | "failed" | "blocked" | "backoff");
         if !ended && row.status != "running" {
             continue;
         }
@@ -110,10 +117,17 @@ async fn follow(client: &Client, stack: &str, service: &str) -> Outcome<i64> {
         if ended {
             return match row.exit_code {
                 Some(code) => Ok(code),
-                None => Err(Failure::error(row.reason.clone())),
+                None => Err(not_started(row)),
             };
         }
     }
+}
+
+/// Why it never ran; a program that is not there has the exit code that shells give it.
+fn not_started(row: &InstanceRow) -> Failure {
+    let no_program = ["executable file not found", "no such file or directory"];
+    let code = if no_program.iter().any(|text| row.reason.contains(text)) { 127 } else { ERROR };
+    Failure::Message { code, message: row.reason.clone(), hint: String::new() }
 }
 
 async fn show(client: &Client, row: &InstanceRow, skip: usize) -> Outcome<usize> {

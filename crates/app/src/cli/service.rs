@@ -10,6 +10,7 @@ use api::routes;
 use api::wire::{Accepted, ScaleRequest, ServiceDetail};
 use clap::{Args, Subcommand};
 use http::Method;
+use model::limits::SCALE_MAX;
 use std::time::Duration;
 
 /// Commands of `svc`.
@@ -25,6 +26,7 @@ pub(crate) enum ServiceCommand {
         /// stack/service
         service: Place,
         /// Instances wanted
+        #[arg(allow_hyphen_values = true, value_parser = scale)]
         scale: u32,
         /// How to wait.
         #[command(flatten)]
@@ -54,6 +56,12 @@ pub(crate) enum ServiceCommand {
         #[command(flatten)]
         wait: Wait,
     },
+}
+
+/// A number of instances.
+fn scale(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|n| *n <= SCALE_MAX);
+    number.ok_or_else(|| format!("expected a whole number from 0 to {SCALE_MAX}"))
 }
 
 /// How to wait.

@@ -21,7 +21,11 @@ pub(crate) struct StatsArgs {
 /// # Errors
 /// What the server says.
 pub(super) async fn run(global: &Global, args: StatsArgs) -> Outcome {
-    let mut rows: Vec<StatsRow> = client(global)?.get(routes::STATS).await?;
+    let client = client(global)?;
+    if let Some(place) = &args.place {
+        place.must_exist(&client).await?;
+    }
+    let mut rows: Vec<StatsRow> = client.get(routes::STATS).await?;
     if let Some(place) = args.place {
         rows.retain(|row| {
             row.instance.parse::<Place>().is_ok_and(|at| {

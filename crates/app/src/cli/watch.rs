@@ -1,18 +1,17 @@
-//! Waiting for services with their progress shown: a live tree on a terminal, a line for each
-//! change elsewhere.
+//! Waiting for services: until all are healthy, one has failed, or the time is over.
 
 use super::Global;
+use super::progress::{self, Screen};
 use crate::exit::{Failure, INTERRUPTED, Outcome, ROLLOUT_FAILED, TIMED_OUT};
 use crate::output::{self, Colour};
 use api::client::Client;
 use api::error::{ErrorInfo, Kind};
 use api::routes;
-use api::wire::{InstancePage, InstanceRow, LogLine, ServiceRow};
+use api::wire::{InstancePage, InstanceRow, LogLine};
 use futures_util::StreamExt as _;
 use http::Method;
 use model::record::Rollout;
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// What is waited for.
 #[derive(Debug)]
@@ -55,9 +54,12 @@ fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
             Rollout::Done | Rollout::Running { .. } => false,
         };
         let rows = page.instances.iter().filter(|row| in_service(row, name));
-        let all_settled = rows
-            .clone()
-            .all(|row| row.ready || row.status == "completed" || row.status == "stopped");
+        let all_settled = rows.clone().all(|row| match row.status.as_str() {
+            "completed" | "stopped" => true,
+            // Nothing that is to stop is settled while it runs.
+            status if stopped => matches!(status, "failed" | "blocked"),
+            _ => row.ready,
+        });
         let healthy = stopped || service.status == "healthy";
         let counted = stopped || rows.count() == service.scale as usize;
         // After an old failure the version before it is what has to serve.
@@ -73,7 +75,8 @@ fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
     }
 }
 
-fn in_service(row: &InstanceRow, name: &str) -> bool {
+/// Is it an instance of this service?
+pub(super) fn in_service(row: &InstanceRow, name: &str) -> bool {
     name.split_once('/')
         .is_some_and(|(stack, service)| row.stack == stack && row.service == service)
 }
@@ -100,7 +103,8 @@ pub(super) async fn page(
 /// over; 130 on Ctrl-C. What was begun goes on in the last two.
 pub(super) async fn until_healthy(global: &Global, client: &Client, goal: &Goal) -> Outcome {
     let mut screen = Screen::new(global);
-    let deadline = Instant::now() + goal.timeout;
+    let begun = Instant::now();
+    let deadline = begun + goal.timeout;
     let mut after = 0;
     loop {
         let step = tokio::select! {
@@ -121,6 +125,9 @@ pub(super) async fn until_healthy(global: &Global, client: &Client, goal: &Goal)
                 match judge(goal, &page) {
                     Verdict::Done => {
                         screen.finish();
+                        if !global.quiet {
+                            output::note(&progress::summary(goal, &page, begun.elapsed()));
+                        }
                         return Ok(());
                     }
                     Verdict::Failed(services) => {
@@ -206,116 +213,6 @@ async fn last_lines(client: &Client, row: &InstanceRow) {
             output::fit(line, 2_000)
         ));
     }
-}
-
-/// How a row is told in one line.
-fn tell(row: &InstanceRow) -> String {
-    let word = if row.ready && row.health == model::health::Health::Healthy {
-        "healthy"
-    } else {
-        row.status.as_str()
-    };
-    let reason = if row.reason.is_empty() { String::new() } else { format!("  {}", row.reason) };
-    format!("{}{reason}", output::paint(output::status_colour(word), word))
-}
-
-/// Shows progress: redraws on a terminal, adds lines elsewhere.
-struct Screen {
-    live: bool,
-    quiet: bool,
-    drawn: usize,
-    told: BTreeMap<String, String>,
-}
-
-impl Screen {
-    fn new(global: &Global) -> Self {
-        Self { live: output::is_live(), quiet: global.quiet, drawn: 0, told: BTreeMap::new() }
-    }
-
-    fn show(&mut self, goal: &Goal, page: &InstancePage) {
-        if self.quiet {
-            return;
-        }
-        if self.live {
-            self.redraw(&tree(goal, page));
-            return;
-        }
-        for row in &page.instances {
-            let key = format!("{}@{}", row.name, row.incarnation);
-            let text = tell(row);
-            if self.told.get(&key) != Some(&text) {
-                self.line(&format!("{} r{} {text}", row.name, row.revision));
-                self.told.insert(key, text);
-            }
-        }
-    }
-
-    /// One line of progress with the time, off terminals.
-    fn line(&mut self, text: &str) {
-        if self.quiet || self.live {
-            return;
-        }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let at = model::time::Timestamp(i64::try_from(now.as_millis()).unwrap_or(0));
-        output::note(&format!("{} {text}", output::utc(at)));
-    }
-
-    fn redraw(&mut self, lines: &[String]) {
-        let mut out = String::new();
-        if self.drawn > 0 {
-            out.push_str(&format!("\x1b[{}A", self.drawn));
-        }
-        out.push_str("\x1b[J");
-        for line in lines {
-            out.push_str(line);
-            out.push('\n');
-        }
-        self.drawn = lines.len();
-        output::raw_note(&out);
-    }
-
-    fn finish(&mut self) {
-        self.drawn = 0;
-    }
-}
-
-/// Most lines that are redrawn; more would scroll.
-const TREE_LINES_MAX: usize = 30;
-
-fn tree(goal: &Goal, page: &InstancePage) -> Vec<String> {
-    let columns = output::columns();
-    let mut lines = vec![];
-    for service in page.services.iter().filter(|s| goal.services.contains(&s.name)) {
-        lines.push(service_line(service));
-        for row in page.instances.iter().filter(|row| in_service(row, &service.name)) {
-            let text = format!("  #{:<3} r{:<3} ", row.n, row.revision);
-            let room = columns.saturating_sub(text.len() + 2);
-            let reason = output::fit(&row.reason, room.saturating_sub(14));
-            let short = InstanceRow { reason, ..row.clone() };
-            lines.push(format!("{text}{}", tell(&short)));
-        }
-    }
-    if lines.len() > TREE_LINES_MAX {
-        // The services' own lines say enough of a big stack.
-        lines = page
-            .services
-            .iter()
-            .filter(|s| goal.services.contains(&s.name))
-            .map(service_line)
-            .take(TREE_LINES_MAX)
-            .collect();
-    }
-    lines
-}
-
-fn service_line(service: &ServiceRow) -> String {
-    let word = output::paint(output::status_colour(&service.status), &service.status);
-    let mut line = format!("{}  {word}  {}/{}", service.name, service.ready, service.scale);
-    if let Some(reason) = service.reasons.first() {
-        line.push_str("  ");
-        line.push_str(&output::fit(reason, output::columns().saturating_sub(line.len())));
-    }
-    line
 }
 
 #[cfg(test)]

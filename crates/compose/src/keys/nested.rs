@@ -25,7 +25,7 @@ pub(super) const NESTED: &[KeyInfo] = &[
     done(Scope::Build, "no_cache", Bool),
     done(Scope::Build, "pull", Bool),
     done(Scope::Build, "shm_size", SIZE),
-    done(Scope::Build, "extra_hosts", Texts),
+    later(Scope::Build, "extra_hosts", Texts, BUILD_LATER),
     done(Scope::Build, "tags", Texts),
     later(Scope::Build, "cache_to", Any, BUILD_LATER),
     later(Scope::Build, "additional_contexts", Any, BUILD_LATER),

@@ -34,8 +34,6 @@ pub struct BuildSpec {
     pub pull: bool,
     /// Size of /dev/shm in bytes.
     pub shm_size: Option<i64>,
-    /// `name:address` lines.
-    pub extra_hosts: Vec<String>,
     /// Reference that the image gets: the service's `image`, or `<stack>_<service>:latest`.
     pub image: String,
     /// Further references.
@@ -95,7 +93,6 @@ impl Read<'_> {
             no_cache: fields.boolean("no_cache").unwrap_or(false),
             pull: fields.boolean("pull").unwrap_or(false),
             shm_size: fields.size("shm_size"),
-            extra_hosts: fields.texts("extra_hosts"),
             image,
             tags,
         })

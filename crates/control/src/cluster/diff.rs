@@ -8,7 +8,7 @@ use model::record::{Record, RecordKey, Revision, Rollout, Service, ServiceSettin
 use model::service::ServiceSpec;
 use model::stack::StackSpec;
 use model::time::Timestamp;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// What a new spec changes.
@@ -210,8 +210,65 @@ fn shown(path: &str, value: &Value) -> String {
         Value::Null => "(none)".into(),
         _ if is_secret(path) => "(hidden)".into(),
         Value::String(text) => text.chars().take(120).collect(),
-        other => other.to_string().chars().take(120).collect(),
+        other => hidden(other).to_string().chars().take(200).collect(),
     }
+}
+
+/// The value without what is better not shown, at any depth.
+fn hidden(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(hidden).collect(),
+        Value::Object(map) => {
+            let pair = |(key, value): (&String, &Value)| match is_secret(key) {
+                true => (key.clone(), "(hidden)".into()),
+                false => (key.clone(), hidden(value)),
+            };
+            Value::Object(map.iter().map(pair).collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// Differences of two lists of objects: what has a name is compared by it, of the rest it is told
+/// what goes and what comes.
+fn compare_lists(path: &str, old: &[Value], new: &[Value], out: &mut Vec<String>) {
+    let name = |value: &Value| {
+        let known = value.get("target").or_else(|| value.get("name"));
+        known.and_then(Value::as_str).map(str::to_owned)
+    };
+    let before = out.len();
+    let (gone, come) = (
+        old.iter().filter(|item| !new.contains(item)),
+        new.iter().filter(|item| !old.contains(item)),
+    );
+    let twin = |item: &Value, list: &[Value]| {
+        let wanted = name(item)?;
+        list.iter().find(|other| name(other).as_ref() == Some(&wanted)).cloned()
+    };
+    for item in gone {
+        match twin(item, new) {
+            Some(other) => {
+                let at = format!("{path}.{}", name(item).unwrap_or_default());
+                compare(&at, item, &other, out);
+            }
+            None => out.push(format!("{}: - {}", short(path), shown(path, item))),
+        }
+    }
+    for item in come.filter(|item| twin(item, old).is_none()) {
+        out.push(format!("{}: + {}", short(path), shown(path, item)));
+    }
+    if out.len() == before {
+        out.push(format!("{}: another order", short(path)));
+    }
+}
+
+/// Is it a map of names to texts, such as an environment or labels?
+fn is_pairs(map: &Map<String, Value>) -> bool {
+    map.values().all(Value::is_string)
+}
+
+fn short(path: &str) -> &str {
+    path.trim_start_matches("kind.").trim_start_matches("container.")
 }
 
 /// Differences, path by path.
@@ -219,7 +276,19 @@ fn compare(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
     if old == new || out.len() >= DETAILS_MAX {
         return;
     }
+    let (empty_map, empty_list) = (Value::Object(Map::new()), Value::Array(vec![]));
+    // What is empty is not written.
+    let (old, new) = match (old, new) {
+        (Value::Null, Value::Object(map)) if is_pairs(map) => (&empty_map, new),
+        (Value::Object(map), Value::Null) if is_pairs(map) => (old, &empty_map),
+        (Value::Null, Value::Array(_)) => (&empty_list, new),
+        (Value::Array(_), Value::Null) => (old, &empty_list),
+        both => both,
+    };
     match (old, new) {
+        (Value::Array(a), Value::Array(b)) if a.iter().chain(b).all(Value::is_object) => {
+            compare_lists(path, a, b, out);
+        }
         (Value::Object(a), Value::Object(b)) => {
             let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
             keys.sort();
@@ -231,8 +300,7 @@ fn compare(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
             }
         }
         _ => {
-            let short = path.trim_start_matches("kind.").trim_start_matches("container.");
-            out.push(format!("{short}: {} -> {}", shown(path, old), shown(path, new)));
+            out.push(format!("{}: {} -> {}", short(path), shown(path, old), shown(path, new)));
         }
     }
 }

@@ -93,6 +93,15 @@ fn query(options: &BuildOptions) -> BuildImageOptions {
     if !options.network.is_empty() {
         query = query.networkmode(&options.network);
     }
+    if options.pull {
+        query = query.pull("true");
+    }
+    if let Ok(bytes @ 1..) = i32::try_from(options.shm_size) {
+        query = query.shmsize(bytes);
+    }
+    if !options.cache_from.is_empty() {
+        query = query.cachefrom(&options.cache_from);
+    }
     query.build()
 }
 

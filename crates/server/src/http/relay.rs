@@ -49,14 +49,6 @@ fn matching(cluster: &Cluster, stack: &str, service: &str, n: u32) -> Vec<(HostI
         .collect()
 }
 
-fn nothing(stack: &str, service: &str, n: u32) -> ErrorInfo {
-    let mut what = if service.is_empty() { stack.to_owned() } else { format!("{stack}/{service}") };
-    if n != 0 {
-        what = format!("{what}#{n}");
-    }
-    ErrorInfo::not_found(format!("there is no container of {what}")).hint("see `remuda ps`")
-}
-
 /// Splits output into lines, across chunks.
 struct Lines {
     instance: String,
@@ -158,7 +150,9 @@ pub(super) async fn logs<S: Store>(
     let mut found = matching(&cluster, &query.stack, &query.service, query.n);
     found.retain(|(_, id)| query.incarnation == 0 || id.incarnation == query.incarnation);
     if found.is_empty() {
-        return Err(nothing(&query.stack, &query.service, query.n));
+        let LogQuery { stack, service, n, .. } = &query;
+        let said = "there is no container of";
+        return Err(super::missing::container(&cluster, stack, service, *n, said));
     }
     let mut streams = vec![];
     for (host, id) in found {
@@ -189,13 +183,8 @@ pub(super) async fn exec<S: Store>(
             && cluster.instance_status(id).is_some_and(|s| s.phase == Phase::Running)
     });
     let (host, instance) = running.ok_or_else(|| {
-        ErrorInfo::not_found(format!(
-            "no instance of {}/{} runs{}",
-            query.stack,
-            query.service,
-            if query.n == 0 { String::new() } else { format!(" in slot {}", query.n) }
-        ))
-        .hint("see `remuda ps`")
+        let ExecQuery { stack, service, n, .. } = &query;
+        super::missing::container(&cluster, stack, service, *n, "nothing runs of")
     })?;
     let request = StreamRequest::Exec {
         instance,
@@ -290,6 +279,11 @@ pub(super) async fn build<S: Store>(
     let map = |name: &str, text: &str| {
         json_map(text).map_err(|e| ErrorInfo::invalid(format!("{name} is not a JSON object: {e}")))
     };
+    let list = |name: &str, text: &str| match text {
+        "" => Ok(vec![]),
+        text => serde_json::from_str::<Vec<String>>(text)
+            .map_err(|e| ErrorInfo::invalid(format!("{name} is not a JSON list of texts: {e}"))),
+    };
     let request = StreamRequest::Build {
         tag: query.tag,
         dockerfile: query.dockerfile,
@@ -297,6 +291,10 @@ pub(super) async fn build<S: Store>(
         args: map("args", &query.args)?,
         labels: map("labels", &query.labels)?,
         no_cache: query.no_cache,
+        pull: query.pull,
+        network: query.network,
+        shm_size: query.shm_size,
+        cache_from: list("cache_from", &query.cache_from)?,
     };
     let duplex = shared.hosts.open(&any_host(&shared.hosts)?, request).await?;
     let tx = duplex.tx.clone();
@@ -304,13 +302,26 @@ pub(super) async fn build<S: Store>(
     tokio::task::spawn(async move {
         let mut body = body.into_data_stream();
         let mut total = 0u64;
-        while let Some(Ok(bytes)) = body.next().await {
-            total += bytes.len() as u64;
-            if total > BUILD_CONTEXT_BYTES_MAX || tx.send(Chunk::In(bytes)).await.is_err() {
-                return;
+        let last = loop {
+            match body.next().await {
+                Some(Ok(bytes)) => {
+                    total += bytes.len() as u64;
+                    if total > BUILD_CONTEXT_BYTES_MAX {
+                        let max = BUILD_CONTEXT_BYTES_MAX;
+                        break Chunk::Failed(format!("the build context is over {max} bytes"));
+                    }
+                    if tx.send(Chunk::In(bytes)).await.is_err() {
+                        return;
+                    }
+                }
+                // Half a context must not become an image.
+                Some(Err(error)) => {
+                    break Chunk::Failed(format!("the build context broke off: {error}"));
+                }
+                None => break Chunk::InEnd,
             }
-        }
-        if tx.send(Chunk::InEnd).await.is_err() {
+        };
+        if tx.send(last).await.is_err() {
             tracing::debug!("build ended before its context");
         }
     });

@@ -24,9 +24,8 @@ fn service_id(Path((stack, service)): &Place) -> Result<ServiceId, ErrorInfo> {
     })
 }
 
-fn missing(id: &ServiceId) -> ErrorInfo {
-    ErrorInfo::not_found(format!("there is no service {id}"))
-        .hint(format!("see `remuda ps {}`", id.stack))
+fn missing(cluster: &Cluster, id: &ServiceId) -> ErrorInfo {
+    super::missing::service(cluster, id.stack.as_str(), id.service.as_str())
 }
 
 async fn operate<S: Store>(
@@ -36,7 +35,7 @@ async fn operate<S: Store>(
 ) -> Result<Json<Accepted>, ErrorInfo> {
     shared
         .propose(|cluster, _| {
-            cluster.service(id).ok_or_else(|| missing(id))?;
+            cluster.service(id).ok_or_else(|| missing(cluster, id))?;
             Ok(decide(cluster, id))
         })
         .await
@@ -51,7 +50,8 @@ pub(super) async fn show<S: Store>(
     place: Place,
 ) -> Result<Json<ServiceDetail>, ErrorInfo> {
     let id = service_id(&place)?;
-    rows::service_detail(&shared.cluster(), &id).map(Json).ok_or_else(|| missing(&id))
+    let cluster = shared.cluster();
+    rows::service_detail(&cluster, &id).map(Json).ok_or_else(|| missing(&cluster, &id))
 }
 
 /// Sets the scale.

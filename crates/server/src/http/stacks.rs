@@ -21,10 +21,6 @@ pub(super) fn stack_name(text: &str) -> Result<StackName, ErrorInfo> {
     StackName::parse(text).map_err(|e| ErrorInfo::invalid(e.to_string()))
 }
 
-fn missing(name: &StackName) -> ErrorInfo {
-    ErrorInfo::not_found(format!("there is no stack {name}")).hint("see `remuda ls`")
-}
-
 /// All stacks.
 #[utoipa::path(get, path = routes::STACKS, responses((status = 200, body = Vec<StackRow>)))]
 pub(super) async fn list<S: Store>(State(shared): State<Shared<S>>) -> Json<Vec<StackRow>> {
@@ -40,7 +36,9 @@ pub(super) async fn show<S: Store>(
     Path(stack): Path<String>,
 ) -> Result<Json<StackDetail>, ErrorInfo> {
     let name = stack_name(&stack)?;
-    rows::stack_detail(&shared.cluster(), &name).map(Json).ok_or_else(|| missing(&name))
+    let cluster = shared.cluster();
+    let missing = || super::missing::stack(&cluster, name.as_str());
+    rows::stack_detail(&cluster, &name).map(Json).ok_or_else(missing)
 }
 
 /// What a PUT would do. Nothing is changed.
@@ -95,7 +93,8 @@ pub(super) async fn remove<S: Store>(
     let name = stack_name(&stack)?;
     let answer = shared
         .propose(|cluster, _| {
-            cluster.stack(&name).ok_or_else(|| missing(&name))?;
+            let missing = || super::missing::stack(cluster, name.as_str());
+            cluster.stack(&name).ok_or_else(missing)?;
             Ok(control::operate::remove_stack(cluster, &name))
         })
         .await?;
