@@ -40,9 +40,9 @@ impl Journal {
         }
     }
 
-    /// Keeps a publication: whole or not at all. A failure is a warning: the host only boots less
-    /// well alone.
-    pub(crate) async fn write(&self, publication: &Publication) {
+    /// Keeps a publication: whole or not at all; did it? A failure is a warning: the host only
+    /// boots less well alone.
+    pub(crate) async fn write(&self, publication: &Publication) -> bool {
         let result = async {
             let bytes = serde_json::to_vec(publication)?;
             let new = self.path.with_extension("new");
@@ -53,8 +53,10 @@ impl Journal {
             file.sync_data().await?;
             tokio::fs::rename(&new, &self.path).await
         };
-        if let Err(error) = result.await {
+        let result = result.await;
+        if let Err(error) = &result {
             tracing::warn!(path = %self.path.display(), %error, "journal cannot be written");
         }
+        result.is_ok()
     }
 }

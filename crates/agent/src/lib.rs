@@ -130,6 +130,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             host: options.host,
             link: options.link,
             journal,
+            unwritten: false,
             environment: options.environment,
             streams,
             publication,

@@ -17,6 +17,7 @@ use model::host::HostFacts;
 use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
 use model::instance::{Goal, InstanceStatus};
+use model::limits::STRAYS_TOLD_MAX;
 use model::time::{Clock, Timestamp};
 use model::view::HostView;
 use network::{Fabric, FabricWish};
@@ -411,11 +412,24 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         seen
     }
 
+    /// Containers of ours that the spec does not know. They are told of and never removed: what
+    /// is not known may be missing from the news.
+    fn strays(&self, publication: Option<&Publication>) -> Vec<String> {
+        let (Some(publication), Some(containers)) = (publication, &self.containers) else {
+            return vec![];
+        };
+        let unknown =
+            containers.iter().filter(|(id, _)| !publication.spec.instances.contains_key(*id));
+        let names = unknown.flat_map(|(_, all)| all.iter().map(|c| c.name.clone()));
+        names.take(STRAYS_TOLD_MAX).collect()
+    }
+
     /// Sends the status up when it differs from the last one.
     fn report(&self, publication: Option<&Publication>, state: &DataplaneState) {
         let mut facts = self.facts.clone();
         facts.engine_problem = self.engine_trouble().to_owned();
         facts.dataplane_problem.clone_from(&state.problem);
+        facts.strays = self.strays(publication);
         if publication.is_some() && self.engine_problem.is_empty() {
             facts.network_problem.clone_from(&self.network_problem);
         }

@@ -28,6 +28,8 @@ pub(crate) struct Uplink<L, E, F> {
     pub(crate) host: HostId,
     pub(crate) link: L,
     pub(crate) journal: Journal,
+    /// The journal has not the newest publication.
+    pub(crate) unwritten: bool,
     /// The environment that the host is a member of, when it joined one.
     pub(crate) environment: Option<String>,
     pub(crate) streams: Streams<E, F>,
@@ -129,7 +131,10 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                         tokio::time::sleep(STATUS_WINDOW).await;
                     }
                 }
-                _ = again.tick() => self.status.mark_changed(),
+                _ = again.tick() => {
+                    self.status.mark_changed();
+                    self.write_again().await;
+                }
                 _ = heartbeat.tick() => {
                     if session.up.send(Up::Heartbeat).await.is_err() {
                         return;
@@ -142,7 +147,18 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
         }
     }
 
-    async fn accept(&self, publication: Arc<Publication>) {
+    /// What a full disk refused is written when there is room.
+    async fn write_again(&mut self) {
+        if !self.unwritten {
+            return;
+        }
+        let publication = self.publication.borrow().clone();
+        if let Some(publication) = publication {
+            self.unwritten = !self.journal.write(&publication).await;
+        }
+    }
+
+    async fn accept(&mut self, publication: Arc<Publication>) {
         if publication.spec.host != self.host {
             tracing::error!(host = %publication.spec.host, "publication of another host refused");
             return;
@@ -163,7 +179,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
             );
             return;
         }
-        self.journal.write(&publication).await;
+        self.unwritten = !self.journal.write(&publication).await;
         self.publication.send_replace(Some(publication));
     }
 }

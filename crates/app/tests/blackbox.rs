@@ -24,11 +24,17 @@ mod load;
 #[path = "blackbox/machine.rs"]
 #[allow(dead_code, reason = "a harness has more than each group of tests uses")]
 mod machine;
+#[path = "blackbox/names.rs"]
+mod names;
 #[path = "blackbox/restart.rs"]
 mod restart;
+#[path = "blackbox/rollout.rs"]
+mod rollout;
 #[path = "blackbox/plan.rs"]
 mod plan;
 #[path = "blackbox/tools.rs"]
 mod tools;
 #[path = "blackbox/traffic.rs"]
 mod traffic;
+#[path = "blackbox/trouble.rs"]
+mod trouble;

@@ -4,7 +4,8 @@ use model::container_spec::ContainerSpec;
 use model::health::Health;
 use model::instance::{Instance, InstanceStatus, Phase};
 use model::limits::{
-    ROLLOUT_FAILURES_MAX, ROLLOUT_READY_MS_DEFAULT, ROLLOUT_STUCK_MS_DEFAULT, SETTLE_MS_DEFAULT,
+    ROLLOUT_FAILURES_MAX, ROLLOUT_PROVEN_AGAIN_MS, ROLLOUT_PROVEN_MS, ROLLOUT_READY_MS_DEFAULT,
+    ROLLOUT_STUCK_MS_DEFAULT, SETTLE_MS_DEFAULT,
 };
 use model::service::{Kind, RestartPolicy, Template};
 use model::time::Timestamp;
@@ -32,6 +33,12 @@ pub(crate) fn ready(template: &Template, seen: &InstanceStatus, now: Timestamp) 
         },
         _ => Ready::No,
     }
+}
+
+/// When an instance that is ready has shown that it stays so.
+pub(crate) fn proven_at(seen: &InstanceStatus) -> Timestamp {
+    let window = if seen.restarts > 0 { ROLLOUT_PROVEN_AGAIN_MS } else { ROLLOUT_PROVEN_MS };
+    seen.changed_at.plus_ms(window)
 }
 
 /// Milliseconds that a new instance has from its start until it must be ready.

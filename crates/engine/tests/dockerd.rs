@@ -57,6 +57,22 @@ impl Own {
         signal(name, &self.child.id().to_string());
     }
 
+    /// Waits until every thread of it stands: a stop takes effect a moment after its signal.
+    fn stopped(&self) {
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let stands = || {
+            std::fs::read_dir(&tasks).unwrap().flatten().all(|task| {
+                let status = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+                status.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+            })
+        };
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !stands() {
+            assert!(std::time::Instant::now() < deadline, "dockerd does not stop");
+            std::thread::yield_now();
+        }
+    }
+
     /// kill -9. Its containerd goes with it, the containers go on.
     fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -131,6 +147,7 @@ async fn docker_that_is_stopped_killed_and_started_again_has_the_same_container(
     let mut events = docker.events(None).await.unwrap();
 
     own.signal("STOP");
+    own.stopped();
     let error = docker.ping().await.unwrap_err();
     assert!(matches!(error, Error::Timeout { after_ms: 1_000, .. }), "{error}");
     let error = docker.info().await.unwrap_err();

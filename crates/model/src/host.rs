@@ -56,6 +56,9 @@ pub struct HostFacts {
     pub memory: u64,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Containers of this environment that no stack knows, made after a copy of the state that was
+    /// put back: they are left alone.
+    pub strays: Vec<String>,
     /// Why the engine cannot be used now; empty when it can.
     pub engine_problem: String,
     /// Why the network cannot be used now; empty when it can.

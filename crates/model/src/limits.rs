@@ -108,6 +108,12 @@ pub const DATAPLANE_GRACE_MS: u64 = 5_000;
 pub const DATAPLANE_ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Longest time of one exchange on the dataplane's port of metrics, in milliseconds.
 pub const DATAPLANE_ADMIN_MS_MAX: u64 = 10_000;
+/// Largest request to join, in bytes: it comes from anybody.
+pub const ENROLL_BYTES_MAX: usize = 64 * 1024;
+/// Longest stay of a connection on the agents' link that has no certificate, in milliseconds.
+pub const ENROLL_MS_MAX: u64 = 30_000;
+/// Most names of containers that no stack knows which a host tells of.
+pub const STRAYS_TOLD_MAX: usize = 20;
 /// Largest frame between server and agent, in bytes.
 pub const LINK_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most containers an agent starts at the same time (Docker gains nothing above).
@@ -126,6 +132,11 @@ pub const RESTART_BACKOFF_RESET_MS: u64 = 60_000;
 pub const ROLLOUT_FAILURES_MAX: u32 = 3;
 /// Time a new instance has to get healthy when its check names no `initializing_timeout`, in ms.
 pub const ROLLOUT_READY_MS_DEFAULT: u64 = 60_000;
+/// Time a new version's instance must have been ready before its predecessor goes, in milliseconds:
+/// one that crashes soon after its start is found out while the old one still serves.
+pub const ROLLOUT_PROVEN_MS: u64 = 3_000;
+/// The same for an instance that has ended and was started again, in milliseconds.
+pub const ROLLOUT_PROVEN_AGAIN_MS: u64 = 10_000;
 /// Time a new instance may fail to be made for passing reasons (a registry that does not answer)
 /// before its rollout stops, in milliseconds.
 pub const ROLLOUT_STUCK_MS_DEFAULT: u64 = 120_000;
@@ -203,6 +214,9 @@ pub const PROXY_SENDS_MAX: usize = 5;
 pub const PROXY_REPLAY_BYTES_MAX: usize = 64 * 1024;
 /// Longest wait of a request for an endpoint that can take it, in milliseconds.
 pub const PROXY_WAIT_MS_MAX: u64 = 2_000;
+/// Pause until endpoints that could not be reached are asked anew for the same request or
+/// connection, when there is nobody else, in milliseconds.
+pub const PROXY_AGAIN_MS: u64 = 100;
 /// Most requests of one proxy thread that wait for an endpoint of one upstream.
 pub const PROXY_WAITING_MAX: usize = 1_024;
 /// Time that a client of a published port has for its first bytes before its endpoint, which may

@@ -128,6 +128,7 @@ impl<S: Store> Server<S> {
             (cluster, epoch) = codec::cluster(&store).await?;
         }
         let environment = cluster.environment().cloned().ok_or(Error::NoEnvironment)?;
+        state::clear_backups(&dir);
         let token_file = dir.join("admin.token");
         let text = match std::fs::read_to_string(&token_file) {
             Ok(text) => text,

@@ -11,6 +11,7 @@ use api::tls;
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use model::limits::ENROLL_MS_MAX;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,13 +121,17 @@ impl<S: Store> Listener<S> {
         }
         let peer = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let peer = peer.and_then(tls::host_of);
+        let stay = peer.is_none().then_some(Duration::from_millis(ENROLL_MS_MAX));
         let service = LinkServer::new(self.switchboard.clone(), self.joiner.clone(), peer);
-        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
-            .await?;
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        match stay {
+            Some(stay) => tokio::time::timeout(stay, serving).await??,
+            None => serving.await?,
+        }
         Ok(())
     }
 }

@@ -9,12 +9,14 @@ use api::wire::Accepted;
 use model::change::Proposal;
 use model::cluster::Cluster;
 use model::time::{Clock, Index, Timestamp};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::{Epoch, Store, codec};
 use tokio::sync::watch;
 
+/// Beginning of the names of copies on their way to a client.
+const BACKUP: &str = "backup-";
 /// Tries of a proposal whose records keep changing before the caller hears of it.
 const CONFLICTS_MAX: usize = 20;
 /// Longest wait until an own change has come back through the watch.
@@ -196,7 +198,7 @@ impl<S: Store> Shared<S> {
     /// Why the copy cannot be made.
     pub(crate) async fn backup(&self) -> Result<tokio::fs::File, ErrorInfo> {
         let name = api::token::hex(&rand::random::<[u8; 8]>());
-        let path = self.scratch.join(format!("backup-{name}.db"));
+        let path = self.scratch.join(format!("{BACKUP}{name}.db"));
         self.store.backup(&path).await.map_err(|e| store_error(&e))?;
         let opened = tokio::fs::File::open(&path).await;
         let removed = tokio::fs::remove_file(&path).await;
@@ -205,6 +207,16 @@ impl<S: Store> Shared<S> {
         };
         removed.map_err(failed)?;
         opened.map_err(failed)
+    }
+}
+
+/// Removes copies that a killed server was still sending.
+pub(crate) fn clear_backups(dir: &Path) {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(BACKUP)) {
+        if let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::warn!(path = %entry.path().display(), %error, "old copy not removed");
+        }
     }
 }
 

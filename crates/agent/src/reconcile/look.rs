@@ -61,9 +61,14 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 }
                 true
             }
-            EventAction::Start | EventAction::Oom | EventAction::Pause | EventAction::Destroy => {
+            EventAction::Oom => {
+                // It comes before the end, whose reason it is.
+                if let Some((_, container)) = self.known_mut(&event.id) {
+                    container.oom_killed = true;
+                }
                 true
             }
+            EventAction::Start | EventAction::Pause | EventAction::Destroy => true,
             EventAction::Create | EventAction::Rename | EventAction::Other(_) => false,
         };
         if look {

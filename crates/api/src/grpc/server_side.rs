@@ -7,7 +7,7 @@ use super::{
 use crate::link::{LinkError, Switchboard, Up};
 use crate::stream::Chunk;
 use model::id::HostId;
-use model::limits::LINK_FRAME_BYTES_MAX;
+use model::limits::{ENROLL_BYTES_MAX, LINK_FRAME_BYTES_MAX};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -177,7 +177,11 @@ impl<E: Enroller> tower::Service<http::Request<hyper::body::Incoming>> for LinkS
                 .max_decoding_message_size(LINK_FRAME_BYTES_MAX)
                 .max_encoding_message_size(LINK_FRAME_BYTES_MAX);
             Ok(match request.uri().path() {
-                ENROLL => grpc.unary(EnrollMethod(server.enroller), request).await,
+                // Whoever reaches the port may say this much, and nothing else.
+                ENROLL => {
+                    let mut grpc = grpc.max_decoding_message_size(ENROLL_BYTES_MAX);
+                    grpc.unary(EnrollMethod(server.enroller), request).await
+                }
                 SESSION => grpc.streaming(SessionMethod(server), request).await,
                 ATTACH => grpc.streaming(AttachMethod(server), request).await,
                 other => Status::unimplemented(format!("no method {other}")).into_http(),

@@ -70,13 +70,14 @@ pub(crate) async fn run(mut args: AgentArgs) -> Outcome {
         .map_err(|e| failed("the certificate of this host cannot be used", &e))?;
     output::note(&format!("remuda agent of host {} dials {}", membership.host, membership.server));
     let environment = Some(membership.environment);
+    let machine = lock::take_machine(&args.data_dir)?;
     let agent = prepare(&args.data_dir, membership.host, environment, link)?;
     tokio::select! {
         () = agent.run() => {}
         stopped = told_to_stop() => stopped?,
     }
     output::note("containers and dataplane go on");
-    drop(lock);
+    drop((lock, machine));
     Ok(())
 }
 

@@ -74,6 +74,7 @@ async fn start(mut args: ServerArgs) -> Outcome {
     for part in Part::ALL {
         locks.push(lock::take(&args.data_dir, part, "dev").await?);
     }
+    let machine = lock::take_machine(&args.data_dir)?;
     let Opened { server, socket, .. } = super::server::open(&args).await?;
     let host = super::agent::own_host(&args.data_dir, None)?;
     let link = MemoryLink::new(server.switchboard(), host.clone());
@@ -93,6 +94,6 @@ async fn start(mut args: ServerArgs) -> Outcome {
         stopped = told_to_stop() => stopped?,
     }
     output::note("stopped; containers and dataplane go on. `remuda dev down` takes all away");
-    drop(locks);
+    drop((locks, machine));
     Ok(())
 }

@@ -6,9 +6,13 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Name of the socket that holds the machine; abstract: each network namespace has its own.
+const MACHINE: &str = "remuda-agent";
 /// Time for a process to end once it was asked to; then it is killed.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks whether it has ended.
@@ -107,6 +111,38 @@ pub(crate) fn holder(data_dir: &Path, part: Part) -> Option<Holder> {
     let mut words = text.split_whitespace();
     let pid = words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
     Some(Holder { pid, role: words.next().unwrap_or("process").to_owned() })
+}
+
+/// The machine's network for one agent: two, with folders of their own, would undo each other's
+/// rules and containers. Free when the process ends.
+#[derive(Debug)]
+pub(crate) struct MachineLock {
+    _name: UnixListener,
+}
+
+/// Takes this machine (its network namespace) for the agent of this process.
+///
+/// # Errors
+/// When another agent has it.
+pub(crate) fn take_machine(data_dir: &Path) -> Outcome<MachineLock> {
+    let failed = |e: std::io::Error| Failure::error(format!("agent of this machine: {e}"));
+    let address = SocketAddr::from_abstract_name(MACHINE).map_err(failed)?;
+    match UnixListener::bind_addr(&address) {
+        Ok(name) => Ok(MachineLock { _name: name }),
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => {
+            let pid = UnixStream::connect_addr(&address)
+                .ok()
+                .and_then(|other| rustix::net::sockopt::socket_peercred(&other).ok())
+                .map_or_else(String::new, |who| format!(" (pid {})", who.pid.as_raw_nonzero()));
+            Err(Failure::error(format!(
+                "another remuda agent works on this machine already{pid}, with another data \
+                 folder than {}",
+                data_dir.display()
+            ))
+            .hint("stop that one first; a machine has one agent"))
+        }
+        Err(e) => Err(failed(e)),
+    }
 }
 
 /// Who works with the folder, if anybody does.

@@ -133,8 +133,24 @@ fn server_and_agent_apart_join_by_token_and_die_without_a_failed_request() {
         let before = machine.containers();
         a_server_without_its_state_empties_nothing(machine, server_process, &agent);
         assert_eq!(machine.containers(), before);
+        assert!(agent.stop().success());
+        // The same folder under one roof, and apart again: the same host, the same containers.
+        let dev = machine.dev();
+        machine.remuda(&["server"]).with_code(1).says(&["remuda dev (pid"]);
+        machine.remuda(&["agent"]).with_code(1).says(&["remuda dev (pid"]);
+        let elsewhere = ["dev", "--data-dir", "/run/elsewhere", "--listen", "127.0.0.1:7700"];
+        machine
+            .remuda(&elsewhere)
+            .with_code(1)
+            .says(&["another remuda agent works on this machine"]);
+        assert!(dev.stop().success());
+        let server_process = server(machine);
+        let agent = machine.start("agent", &["agent"]);
+        machine.ready();
+        assert_eq!(machine.containers(), before);
+        assert_eq!(machine.ok(&["host", "ls", "-o", "name"]).out.lines().count(), 1);
         load.nothing_failed();
-        agent.stop();
+        drop((server_process, agent));
     });
 }
 

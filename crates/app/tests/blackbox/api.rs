@@ -84,7 +84,18 @@ fn only_tls(machine: &Machine, listen: &str) {
     let mut strange = machine.command(&["ls"]);
     let output = strange.env("REMUDA_CA", &pin).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "another CA is not trusted: {output:?}");
+    // An agent joins over the same port, without any Docker.
+    let token = machine.ok(&["host", "token", "create"]).out.trim().to_owned();
+    let agent = ["agent", "--join", to, "--token", &token];
+    let agent = (!machine.ok(&["host", "ls"]).out.contains("machine")).then(|| {
+        let agent = machine.start("agent", &agent);
+        wait_until("the host to be there", || machine.ok(&["host", "ls"]).out.contains("active"));
+        agent
+    });
     assert!(server.stop().success());
+    if let Some(agent) = agent {
+        assert!(agent.stop().success());
+    }
 }
 
 /// An event stream from an index on: its events, and the id to go on from.

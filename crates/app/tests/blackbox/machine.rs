@@ -95,6 +95,8 @@ fn on_a_bare_machine(body: impl FnOnce(&mut Machine), closure: &str) {
         panic!("on the machine:\n{out}\n{err}");
     }
     assert!(out.contains("1 passed"), "no test called {test} ran on the machine:\n{out}\n{err}");
+    // What a test measured is said on the outside too.
+    err.lines().filter(|line| line.starts_with("measured: ")).for_each(|line| eprintln!("{line}"));
 }
 
 /// A file with the example's images, made once for each state of them.
@@ -307,7 +309,8 @@ impl Machine {
     pub(crate) fn kill_dockerd(&mut self) {
         self.dockerd.take().expect("a dockerd was started").kill();
         let pid = fs::read_to_string("/run/docker/containerd/containerd.pid").unwrap();
-        signal(pid.trim().parse().unwrap(), "KILL");
+        // It may be on its way out already, since its parent is gone.
+        self.run("kill", &["-KILL", pid.trim()]);
         wait_until("containerd to end", || !Path::new("/proc").join(pid.trim()).exists());
         for file in ["/run/docker/containerd/containerd.pid", "/run/docker.pid", "/run/docker.sock"]
         {
@@ -361,6 +364,13 @@ impl Machine {
     /// The rows of `remuda ps -o json`.
     pub(crate) fn ps(&self) -> Vec<Value> {
         self.ok(&["ps", "-o", "json"]).json().as_array().expect("ps gives a list").clone()
+    }
+
+    /// Runs another program to its end, whatever comes of it.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) -> Ran {
+        let _same: &Self = self;
+        let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+        Ran::of(&output.unwrap_or_else(|e| panic!("{program}: {e}")))
     }
 
     /// Runs `docker`, which must succeed; what it printed.

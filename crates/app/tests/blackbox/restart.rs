@@ -26,7 +26,10 @@ fn kill_dataplane(what: &str, data: &str) {
     load.more(1_000);
     let back = killed.elapsed();
     let outcome = load.stop();
-    eprintln!("{what}: requests failed for {:?}, back after {back:?}", outcome.failing_for);
+    eprintln!(
+        "measured: {what}: requests failed for {:?}, back after {back:?}",
+        outcome.failing_for
+    );
     assert!(outcome.failing_for < SOON, "{what}: {outcome:?}");
     assert_ne!(dataplane(data), pid);
 }
@@ -82,7 +85,7 @@ fn both_die_while_docker_hangs(machine: &Machine, dev: Process, data: &str) {
     let _dev = machine.start("dev", &["dev"]);
     load.more(500);
     eprintln!(
-        "dev and dataplane killed, dockerd hangs: back {:?} after the start",
+        "measured: dev and dataplane killed, dockerd hangs: back {:?} after the start",
         started.elapsed()
     );
     load.stop();
@@ -114,11 +117,10 @@ fn a_rollout_goes_on_after_a_kill_and_a_full_disk_loses_nothing() {
         };
         wait_until("the rollout to begin", || of_new(machine) > 0);
         dev.kill();
-        // What waited for it learns of the death, or goes on; either is said in its log.
-        let _ended = up.wait();
         load.more(1_000);
         let _dev = machine.start("dev", &["dev", "--data-dir", data]);
-        machine.ready();
+        // Who waits for a rollout waits for its server too.
+        assert!(up.wait().success(), "up gave up");
         wait_until("the rollout to end", || {
             let detail = machine.ok(&["svc", "show", "storefront/httpfront", "-o", "json"]).json();
             let rows = machine.ps();

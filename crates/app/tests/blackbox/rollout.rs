@@ -9,6 +9,7 @@ struct Bad {
     image: &'static str,
     more: &'static str,
     says: &'static [&'static str],
+    reason: &'static str,
 }
 
 const BAD: [Bad; 6] = [
@@ -17,36 +18,42 @@ const BAD: [Bad; 6] = [
         image: "storefront/httpfront:broken",
         more: "",
         says: &["exited with code 1", "this build cannot start"],
+        reason: "exited with code 1",
     },
     Bad {
         name: "sick",
         image: "storefront/httpfront:sick",
         more: "",
         says: &["not healthy", "/healthz", "503"],
+        reason: "status 503",
     },
     Bad {
         name: "missing",
         image: "storefront/nowhere:v9",
         more: "    pull_policy: never\n",
         says: &["storefront/nowhere:v9", "missing"],
+        reason: "storefront/nowhere:v9",
     },
     Bad {
         name: "no-such-program",
         image: "storefront/httpfront:v1.0.0",
         more: "    entrypoint: [/no/such/program]\n",
         says: &["/no/such/program", "no such file"],
+        reason: "no such file",
     },
     Bad {
         name: "wrong-arguments",
         image: "storefront/httpfront:v1.0.0",
         more: "    command: [one, two, three]\n",
         says: &["exited with code 2", "usage: httpfront"],
+        reason: "exited with code 2",
     },
     Bad {
         name: "deaf",
         image: "storefront/tcpfront:v1.0.0",
         more: "",
         says: &["not healthy", "connection refused"],
+        reason: "connection refused",
     },
 ];
 
@@ -89,7 +96,7 @@ fn told_everywhere(machine: &Machine, bad: &Bad, up: &Ran, stack: &str) {
     up.says(bad.says);
     up.says(&["rollout of", "failed"]);
     let service = format!("{stack}/web");
-    let reason = bad.says[0];
+    let reason = bad.reason;
     machine.ok(&["ps", stack]).says(&[reason]);
     machine.ok(&["events", &service]).says(&[reason]);
     let shown = machine.ok(&["svc", "show", &service, "-o", "json"]);

@@ -6,6 +6,7 @@ use super::{depend, repair};
 use crate::ledger::{self, Ledger};
 use crate::readiness::{self, Start};
 use model::instance::{Goal, Phase, Target};
+use model::limits::ROLLOUT_FAILURES_MAX;
 use model::record::Rollout;
 use model::service::{Kind, UpdateOrder};
 use model::time::Timestamp;
@@ -21,8 +22,13 @@ pub(super) fn decide(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
         note_start(draft);
     }
     repair::replace_unhealthy(draft);
+    if failed {
+        stop_failing(draft);
+    }
     let failed = failed || judge_starts(draft);
-    hand_over(draft);
+    if !failed {
+        hand_over(draft);
+    }
     fill_slots(draft, ledger, failed);
     if !failed && !in_place {
         advance(draft, ledger);
@@ -205,25 +211,19 @@ fn judge_starts(draft: &mut Draft<'_>) -> bool {
         if member.instance.goal != Goal::Run || member.instance.target != wanted {
             continue;
         }
-        let Some(template) = draft.template(wanted) else { continue };
-        if draft.is_ready(index) {
-            continue;
-        }
-        let member = &draft.members[index];
-        match readiness::start(template, &member.instance, &member.seen, draft.now) {
-            Start::Failed(why) => failures.push((index, why)),
-            Start::Pending(Some(at)) => draft.wake(at),
-            Start::Pending(None) => {}
+        if let Some(why) = failing(draft, index) {
+            failures.push((index, why));
         }
     }
     let Some((first, why)) = failures.first().cloned() else { return false };
     let n = draft.members[first].instance.id.n;
+    let why = format!("instance #{n}: {why}");
     draft.status.rollout = Rollout::Failed {
         target: wanted,
         before,
         n,
         attempt: draft.service.attempt,
-        why: format!("instance #{n}: {why}"),
+        why: why.clone(),
         at: draft.now,
     };
     // Where there is an older version, the failed ones stop and are kept for their logs; without
@@ -234,19 +234,88 @@ fn judge_starts(draft: &mut Draft<'_>) -> bool {
                 draft.set_goal(index, Goal::Stop, &format!("rollout stopped: {why}"));
             }
         }
+        // A new one beside an old one that still serves is not needed any more.
+        for slot in 1..=draft.service.scale {
+            if running(draft, slot, false).is_empty() {
+                continue;
+            }
+            for index in running(draft, slot, true) {
+                if draft.has_room() {
+                    draft.set_goal(index, Goal::Stop, &format!("rollout stopped: {why}"));
+                }
+            }
+        }
     }
     true
 }
 
-/// Slots whose new instance is ready let the old one go.
+/// Why an instance of the new version counts as failed; `None` while it does not. Notes when to
+/// look again.
+fn failing(draft: &mut Draft<'_>, index: usize) -> Option<String> {
+    let ready = draft.is_ready(index);
+    if is_proven(draft, index) {
+        return None;
+    }
+    let member = &draft.members[index];
+    // Ready for the moment is not enough for one that ends again and again.
+    if ready && member.seen.restarts < ROLLOUT_FAILURES_MAX {
+        return None;
+    }
+    let template = draft.template(member.instance.target)?;
+    match readiness::start(template, &member.instance, &member.seen, draft.now) {
+        Start::Failed(why) => return Some(why),
+        Start::Pending(Some(at)) => draft.wake(at),
+        Start::Pending(None) => {}
+    }
+    None
+}
+
+/// After a failure, instances of the failed version that had taken over and fail now make room for
+/// the version before.
+fn stop_failing(draft: &mut Draft<'_>) {
+    if before(draft).is_none() {
+        return;
+    }
+    for index in 0..draft.members.len() {
+        let instance = &draft.members[index].instance;
+        if instance.goal != Goal::Run || instance.target != target(draft) || !draft.has_room() {
+            continue;
+        }
+        if let Some(why) = failing(draft, index) {
+            draft.set_goal(index, Goal::Stop, &format!("rollout stopped: {why}"));
+        }
+    }
+}
+
+/// Is an instance ready, and has it been so for long enough to take over? What is known to run (a
+/// restart of the same revision) or takes over from nobody needs no proof, unless it has ended
+/// since it was made.
+fn is_proven(draft: &mut Draft<'_>, index: usize) -> bool {
+    if !draft.is_ready(index) {
+        return false;
+    }
+    let known_good = before(draft).is_none_or(|b| b.revision == target(draft).revision);
+    let seen = &draft.members[index].seen;
+    if seen.phase == Phase::Completed || (known_good && seen.restarts == 0) {
+        return true;
+    }
+    let due = readiness::proven_at(seen);
+    if draft.now < due {
+        draft.wake(due);
+    }
+    draft.now >= due
+}
+
+/// Is one of these proven?
+fn any_proven(draft: &mut Draft<'_>, indexes: &[usize]) -> bool {
+    indexes.iter().any(|index| is_proven(draft, *index))
+}
+
+/// Slots whose new instance is ready and proven let the old one go.
 fn hand_over(draft: &mut Draft<'_>) {
     for n in 1..=draft.service.scale {
         let new = running(draft, n, true);
-        let mut ready = false;
-        for index in new {
-            ready |= draft.is_ready(index);
-        }
-        if !ready {
+        if !any_proven(draft, &new) {
             continue;
         }
         let revision = target(draft).revision;
@@ -315,10 +384,7 @@ fn advance(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
     for n in 1..=scale {
         let new = running(draft, n, true);
         let old = running(draft, n, false);
-        let mut ready = false;
-        for index in &new {
-            ready |= draft.is_ready(*index);
-        }
+        let ready = any_proven(draft, &new);
         match (old.is_empty(), new.is_empty()) {
             (false, true) => waiting.push((n, old)),
             (_, false) if !ready => in_motion += 1,
@@ -387,11 +453,8 @@ fn note_done(draft: &mut Draft<'_>) {
         if !running(draft, n, false).is_empty() {
             return;
         }
-        let mut ready = false;
-        for index in running(draft, n, true) {
-            ready |= draft.is_ready(index);
-        }
-        if !ready {
+        let new = running(draft, n, true);
+        if !any_proven(draft, &new) {
             return;
         }
     }

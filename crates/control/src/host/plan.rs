@@ -443,7 +443,13 @@ impl One<'_> {
         let times = if failures > 1 { format!(" ({failures} times)") } else { String::new() };
         // The text does not count down: a status that changes each second would be stored each second.
         let after = due.since_ms(ended);
-        let reason = format!("{text}{times}, starts again after {after} ms");
+        let memo = &self.known.memo;
+        let reason = if memo.error.is_empty() {
+            format!("{text}{times}, starts again after {after} ms")
+        } else {
+            // The last start did not come about: that is newer than the end before it.
+            format!("{} (it had {text}), tried again after {after} ms", memo.error)
+        };
         if self.now < due {
             self.wake(due);
             return (Phase::Backoff, reason, None);

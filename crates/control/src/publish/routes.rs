@@ -48,7 +48,10 @@ fn listener(
         match same {
             Some((members, _)) => members.push(rule),
             None => {
-                let upstream = format!("{balancer}:{port}:{}", groups.len());
+                // Callers see it in an answer 503: it says which service is meant.
+                let (service, target) = (&rule.service, rule.target_port);
+                let n = groups.len();
+                let upstream = format!("{service}:{target} (rule {n} of {balancer}:{port})");
                 groups.push((vec![rule], Route { host, path_prefix, upstream }));
             }
         }

@@ -19,8 +19,11 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let image =
-        || proptest::sample::select(vec!["good:1", "good:2", "good:3", "sick", "exit", "missing"]);
+    let image = || {
+        proptest::sample::select(vec![
+            "good:1", "good:2", "good:3", "sick", "exit", "crash", "missing",
+        ])
+    };
     prop_oneof![
         2 => (image(), 1_u32..5).prop_map(|(image, scale)| Event::Up(image, scale)),
         1 => (0_u32..6).prop_map(Event::Scale),
@@ -79,7 +82,7 @@ proptest! {
     #[test]
     fn no_change_of_version_takes_away_what_serves(
         images in proptest::collection::vec(
-            (proptest::sample::select(vec!["good:1", "good:2", "sick", "exit", "missing", "mute"]), 0_u64..40),
+            (proptest::sample::select(vec!["good:1", "good:2", "sick", "exit", "crash", "missing", "mute"]), 0_u64..40),
             1..8,
         ),
         scale in 1_u32..6,

@@ -47,8 +47,32 @@ fn a_batch_is_a_quarter_of_the_scale_or_what_is_asked_and_pauses_are_kept() {
     world.up(&["web image=good:2 scale=2 check pause=20000"]);
     world.run(15_000);
     assert_eq!(world.slots("web"), "1r2* 2r1*", "the pause between two batches");
-    world.run(10_000);
+    world.run(15_000);
     assert_eq!(world.slots("web"), "1r2* 2r2*");
+}
+
+#[test]
+fn a_new_instance_has_to_stay_well_for_a_while_but_one_that_is_known_does_not() {
+    let mut world = done("web image=good:1 scale=1 check");
+    world.up(&["web image=good:2 scale=1 check"]);
+    world.run(3_500);
+    assert_eq!(world.slots("web"), "1r1* 1r2*", "both serve for three seconds");
+    world.run(2_500);
+    assert_eq!((world.slots("web").as_str(), world.rollout()), ("1r2*", "done"));
+    world.operate(operate::restart);
+    world.run(3_000);
+    assert_eq!(world.rollout(), "done", "the same revision made anew needs no proof");
+    // One that crashes after it has taken over gives way to what was there before.
+    let mut world = done("web image=good:1 scale=4 check");
+    world.up(&["web image=good:2 scale=4 check"]);
+    world.run(5_000);
+    assert!(world.slots("web").contains("1r2* "), "{}", world.slots("web"));
+    world.acts_as = [("web#1".into(), "exit")].into();
+    world.run(8_000);
+    world.acts_as.clear();
+    world.run(8_000);
+    assert_eq!(world.rollout(), "failed");
+    assert!(world.slots("web").contains("1r1*"), "{}", world.slots("web"));
 }
 
 #[test]
@@ -68,6 +92,7 @@ fn a_version_that_fails_stops_and_the_old_one_serves_on() {
     for (image, why) in [
         ("sick", "answered 500"),
         ("exit", "exited with code 3"),
+        ("crash", "exited with code 1"),
         ("missing", "no such image"),
         ("mute", "not healthy 60 s after its start"),
         ("stuck", "the registry does not answer"),

@@ -248,7 +248,7 @@ impl World {
         self.cluster.instance_status(&instance.id).map(|s| (**s).clone()).unwrap_or_default()
     }
 
-    /// What becomes of one instance: images are called good, sick, exit, missing, stuck and once.
+    /// What becomes of one instance: images are called good, sick, exit, crash, missing, stuck and once.
     fn next(&self, instance: &Instance, before: &InstanceStatus) -> InstanceStatus {
         let mut after = before.clone();
         let service = &instance.id.service;
@@ -301,6 +301,22 @@ impl World {
                 after.restarts += 1;
                 after.exit_code = Some(3);
             }
+            // Well for two seconds, then it ends, and so on.
+            "crash" if before.phase == Phase::Backoff => {
+                after.restarts += 1;
+                after.phase = Phase::Running;
+                after.started_at = Some(self.now);
+                after.health = if checked { Health::Healthy } else { Health::Unchecked };
+            }
+            "crash" if runs && before.started_at.is_none_or(|at| self.now.since_ms(at) < 2_000) => {
+                start(Health::Healthy);
+            }
+            "crash" if runs => {
+                after.phase = Phase::Backoff;
+                after.health = Health::Unchecked;
+                after.exit_code = Some(1);
+            }
+            "crash" => start(Health::Initializing),
             "missing" => {
                 after.phase = Phase::Failed;
                 after.reason = "no such image".into();

@@ -37,6 +37,10 @@ pub(super) struct Exchange {
     upgrade: Option<OnUpgrade>,
     /// Endpoints that failed it.
     tried: Vec<Rc<Endpoint>>,
+    /// Those of them that only could not be reached.
+    unreached: Vec<Rc<Endpoint>>,
+    /// Tries that failed.
+    tries: usize,
     /// Endpoints that may have got it.
     sends: usize,
     /// A pooled connection failed: the next one is a new one.
@@ -86,6 +90,8 @@ impl Exchange {
             body,
             upgrade,
             tried: Vec::new(),
+            unreached: Vec::new(),
+            tries: 0,
             sends: 0,
             fresh: false,
         }
@@ -103,7 +109,7 @@ impl Exchange {
             let picked = self.upstream.pick(&self.tried);
             let lease = match picked {
                 Some(endpoint) => Lease::new(endpoint),
-                None => match Box::pin(self.upstream.acquire(&self.tried, &mut deadline)).await {
+                None => match Box::pin(self.acquire(&mut deadline)).await {
                     Ok(endpoint) => Lease::new(endpoint),
                     Err(why) => return self.unavailable(why, last),
                 },
@@ -118,8 +124,26 @@ impl Exchange {
         }
     }
 
+    /// Waits for an endpoint. When there is nobody else, those that could not be reached are asked
+    /// again: a full queue or a start of a moment is no reason to fail a request.
+    async fn acquire(
+        &mut self,
+        deadline: &mut Option<Instant>,
+    ) -> Result<Rc<Endpoint>, Unavailable> {
+        loop {
+            let again = !self.unreached.is_empty();
+            match self.upstream.acquire(&self.tried, again, deadline).await {
+                Err(Unavailable::Pause) => {
+                    let unreached = std::mem::take(&mut self.unreached);
+                    self.tried.retain(|one| !unreached.iter().any(|u| Rc::ptr_eq(u, one)));
+                }
+                result => return result,
+            }
+        }
+    }
+
     fn may_go_on(&self) -> bool {
-        self.tried.len() < PROXY_TRIES_MAX && self.sends < PROXY_SENDS_MAX
+        self.tries < PROXY_TRIES_MAX && self.sends < PROXY_SENDS_MAX
     }
 
     /// Sends the request to one endpoint and waits for the head of its answer.
@@ -236,6 +260,8 @@ impl Exchange {
             ConnectError::Refused(_) => StatusCode::BAD_GATEWAY,
         };
         let text = format!("{} cannot be reached: {error}", shown(&endpoint));
+        self.tries += 1;
+        self.unreached.push(Rc::clone(&endpoint));
         self.tried.push(endpoint);
         Box::new(Failed { again: self.body.is_whole(), status, text })
     }
@@ -265,6 +291,7 @@ impl Exchange {
                 (StatusCode::BAD_GATEWAY, format!("{} {what}: {error}", shown(&endpoint)))
             }
         };
+        self.tries += 1;
         if progress != Progress::Unsent {
             self.sends += 1;
         }
@@ -312,9 +339,9 @@ impl Exchange {
 
     fn give_up(&mut self, failed: &Failed) -> Response<Answer> {
         let Failed { again, status, .. } = *failed;
-        let text = match self.tried.len() {
+        let text = match self.tries {
             0 | 1 => failed.text.clone(),
-            tried => format!("{}; {tried} endpoints were tried", failed.text),
+            tries => format!("{}; it was tried {tries} times", failed.text),
         };
         self.failed_answer(&Failed { again, status, text })
     }
@@ -322,8 +349,10 @@ impl Exchange {
     fn unavailable(&mut self, why: Unavailable, last: Option<Box<Failed>>) -> Response<Answer> {
         let name = &self.upstream.name;
         let (reason, text) = match (why, last) {
-            (Unavailable::NoEndpoint, Some(failed)) => return self.give_up(&failed),
-            (Unavailable::NoEndpoint, None) => {
+            (Unavailable::NoEndpoint | Unavailable::Pause, Some(failed)) => {
+                return self.give_up(&failed);
+            }
+            (Unavailable::NoEndpoint | Unavailable::Pause, None) => {
                 ("no-endpoint", format!("no endpoint of {name:?} can take requests"))
             }
             (Unavailable::QueueFull, _) => {

@@ -7,6 +7,7 @@ use super::shard::{Open, Shard};
 use super::socket::reset_on_close;
 use super::tunnel;
 use super::upgrade::until_cut;
+use super::upstream::Unavailable;
 use bytes::Bytes;
 use model::limits::PROXY_TRIES_MAX;
 use std::rc::Rc;
@@ -40,9 +41,14 @@ pub(super) async fn reach(shard: &Rc<Shard>, target: &Target) -> Option<(TcpStre
     let upstream = target.upstream.borrow().clone()?;
     let mut deadline: Option<Instant> = None;
     let mut tried = Vec::new();
-    while tried.len() < PROXY_TRIES_MAX {
-        let lease = match upstream.acquire(&tried, &mut deadline).await {
+    let mut tries = 0;
+    while tries < PROXY_TRIES_MAX {
+        let lease = match upstream.acquire(&tried, !tried.is_empty(), &mut deadline).await {
             Ok(endpoint) => Lease::new(endpoint),
+            Err(Unavailable::Pause) => {
+                tried.clear();
+                continue;
+            }
             Err(why) => {
                 tracing::debug!(upstream = %target.name, ?why, "no endpoint for a connection");
                 return None;
@@ -52,6 +58,7 @@ pub(super) async fn reach(shard: &Rc<Shard>, target: &Target) -> Option<(TcpStre
             Ok(stream) => return Some((stream, lease)),
             Err(_logged) => {
                 shard.counters.retries.count();
+                tries += 1;
                 tried.push(Rc::clone(&lease.0));
             }
         }

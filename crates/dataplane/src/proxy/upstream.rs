@@ -5,7 +5,7 @@ use super::bell::Bell;
 use super::config::EndpointState;
 use super::endpoint::{Endpoint, Shared};
 use super::select;
-use model::limits::{PROXY_WAIT_MS_MAX, PROXY_WAITING_MAX};
+use model::limits::{PROXY_AGAIN_MS, PROXY_WAIT_MS_MAX, PROXY_WAITING_MAX};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -51,6 +51,8 @@ pub(super) struct Upstream {
 pub(super) enum Unavailable {
     /// None that may take something came up in time.
     NoEndpoint,
+    /// The pause is over after which those that could not be reached may be asked anew.
+    Pause,
     /// Too many wait already.
     QueueFull,
     /// The upstream was taken out of the configuration.
@@ -162,10 +164,12 @@ impl Upstream {
         Some(endpoint)
     }
 
-    /// Like `pick`, but waits for an endpoint until `deadline`, which the first wait sets.
+    /// Like `pick`, but waits for an endpoint until `deadline`, which the first wait sets. `again`:
+    /// some of `tried` only could not be reached and may be asked anew after a pause.
     pub(super) async fn acquire(
         &self,
         tried: &[Rc<Endpoint>],
+        again: bool,
         deadline: &mut Option<Instant>,
     ) -> Result<Rc<Endpoint>, Unavailable> {
         if let Some(endpoint) = self.pick(tried) {
@@ -177,6 +181,7 @@ impl Upstream {
         let until = *deadline
             .get_or_insert_with(|| Instant::now() + Duration::from_millis(PROXY_WAIT_MS_MAX));
         let _place = Place::take(&self.waiting);
+        let pause = Instant::now() + Duration::from_millis(PROXY_AGAIN_MS);
         loop {
             if self.removed.get() {
                 return Err(Unavailable::Removed);
@@ -185,8 +190,10 @@ impl Upstream {
             if let Some(endpoint) = self.pick(tried) {
                 return Ok(endpoint);
             }
-            if tokio::time::timeout_at(until, changed).await.is_err() {
-                return Err(Unavailable::NoEndpoint);
+            let end = if again { pause.min(until) } else { until };
+            if tokio::time::timeout_at(end, changed).await.is_err() {
+                let over = end == until;
+                return Err(if over { Unavailable::NoEndpoint } else { Unavailable::Pause });
             }
         }
     }

@@ -4,6 +4,7 @@ use super::backend::{Backend, Manner};
 use super::client::Client;
 use super::house::{House, nobody, up};
 use dataplane::proxy::EndpointState;
+use model::service::Transport;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -118,7 +119,7 @@ async fn a_request_that_kills_reaches_five_at_most() {
     house.serve(endpoints.collect()).await;
     let reply = Client::connect(house.addr()).await.get("/x").await.unwrap();
     assert_eq!(reply.status, 502);
-    assert!(reply.text().contains("5 endpoints were tried"), "{}", reply.text());
+    assert!(reply.text().contains("it was tried 5 times"), "{}", reply.text());
     assert_eq!(backends.iter().map(Backend::seen).sum::<u64>(), 5);
 }
 
@@ -251,6 +252,22 @@ async fn what_waits_on_an_endpoint_that_went_down_is_answered_by_another() {
         })
         .await;
     house.soon("arrived", |_| (stuck.seen(), well.seen()) == (1, 1)).await;
+}
+
+#[tokio::test]
+async fn the_only_endpoint_is_asked_anew_while_there_is_time() {
+    for (mut house, http) in
+        [(House::http().await, true), (House::forward(Transport::Tcp).await, false)]
+    {
+        let addr = nobody().await;
+        house.serve(vec![up("a", 1, addr)]).await;
+        let mut client = Client::connect(house.addr()).await;
+        client.send("POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi").await;
+        house.soon("refused", |status| status.counters.connect_failures > 0).await;
+        let manner = Manner { name: "a".into(), ..Manner::default() };
+        let _backend = Backend::with(manner, Some(addr)).await;
+        assert_eq!(client.reply("POST").await.unwrap().text(), "hi", "http: {http}");
+    }
 }
 
 #[tokio::test]

@@ -23,9 +23,20 @@ fn is_old(token: &Token, now: Timestamp) -> bool {
     token.expires_at.is_some_and(|end| now >= end.plus_ms(REMEMBERED_MS))
 }
 
+fn strays(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        names => format!(
+            "no stack knows the containers {}; `docker rm -f` removes what is not wanted",
+            names.join(", ")
+        ),
+    }
+}
+
 fn reason(host: &Host) -> String {
     let facts = &host.facts;
-    [&host.reason, &facts.engine_problem, &facts.network_problem, &facts.dataplane_problem]
+    let strays = strays(&facts.strays);
+    [&strays, &host.reason, &facts.engine_problem, &facts.network_problem, &facts.dataplane_problem]
         .into_iter()
         .filter(|text| !text.is_empty())
         .cloned()
