@@ -61,6 +61,34 @@ pub(crate) async fn listening(wanted: &[HostPort]) -> Result<Vec<Holder>, Error>
 }
 
 fn look(wanted: &[HostPort]) -> Result<Vec<Holder>, Error> {
+    let clashes = clashes(wanted, &bound()?);
+    let inodes: BTreeSet<u64> = clashes.iter().map(|(_, b)| b.inode).collect();
+    let programs =
+        if inodes.is_empty() { BTreeMap::new() } else { programs(Path::new("/proc"), &inodes) };
+    let mut found: Vec<(HostPort, Bound)> = clashes;
+    if found.iter().any(|(_, b)| !programs.contains_key(&b.inode)) {
+        // Nobody had it any more when the processes were looked at: closed meanwhile, perhaps.
+        let still: BTreeSet<u64> = bound()?.into_iter().map(|b| b.inode).collect();
+        found = still_there(found, &programs, &still);
+    }
+    Ok(found
+        .into_iter()
+        .map(|(wanted, b)| Holder { wanted, ip: b.ip, program: programs.get(&b.inode).cloned() })
+        .collect())
+}
+
+/// Sockets that a process holds, or that are bound after the processes were looked at.
+fn still_there(
+    found: Vec<(HostPort, Bound)>,
+    programs: &BTreeMap<u64, Program>,
+    still: &BTreeSet<u64>,
+) -> Vec<(HostPort, Bound)> {
+    let there = |b: &Bound| programs.contains_key(&b.inode) || still.contains(&b.inode);
+    found.into_iter().filter(|(_, b)| there(b)).collect()
+}
+
+/// All sockets that hold a port now.
+fn bound() -> Result<Vec<Bound>, Error> {
     let mut bound = Vec::new();
     for (file, transport) in [
         ("/proc/net/tcp", Transport::Tcp),
@@ -75,14 +103,7 @@ fn look(wanted: &[HostPort]) -> Result<Vec<Holder>, Error> {
             Err(source) => return Err(Error::Sockets { path: PathBuf::from(file), source }),
         }
     }
-    let clashes = clashes(wanted, &bound);
-    let inodes: BTreeSet<u64> = clashes.iter().map(|(_, b)| b.inode).collect();
-    let programs =
-        if inodes.is_empty() { BTreeMap::new() } else { programs(Path::new("/proc"), &inodes) };
-    Ok(clashes
-        .into_iter()
-        .map(|(wanted, b)| Holder { wanted, ip: b.ip, program: programs.get(&b.inode).cloned() })
-        .collect())
+    Ok(bound)
 }
 
 /// Which sockets a bind of each wanted port would run into.

@@ -163,13 +163,14 @@ pub(super) async fn until_healthy(global: &Global, client: &Client, goal: &Goal)
 async fn explain(client: &Client, page: &InstancePage, services: &[String]) {
     for name in services {
         let Some(service) = page.services.iter().find(|s| s.name == *name) else { continue };
-        let (why, slot) = match &service.rollout {
-            Rollout::Failed { why, n, .. } => (why.clone(), *n),
-            Rollout::Done | Rollout::Running { .. } => (String::new(), 0),
+        let (why, slot, replaces) = match &service.rollout {
+            Rollout::Failed { why, n, before, .. } => (why.clone(), *n, before.is_some()),
+            Rollout::Done | Rollout::Running { .. } => (String::new(), 0, false),
         };
-        let serving = match service.serving {
-            0 => "nothing serves".to_owned(),
-            n => format!("{n} of the version before go on serving"),
+        let serving = match (service.serving, replaces) {
+            (0, _) => "nothing serves".to_owned(),
+            (n, true) => format!("{n} of the version before go on serving"),
+            (n, false) => format!("{n} of {} serve", service.scale),
         };
         output::complain(
             &format!("rollout of {name} to revision {} failed: {why}", service.revision),

@@ -85,3 +85,19 @@ proptest! {
         parse_line(Transport::Udp, &line);
     }
 }
+
+#[test]
+fn a_socket_that_nobody_holds_counts_only_while_it_is_there() {
+    let socket = |inode| Bound {
+        transport: Transport::Tcp,
+        ip: Ipv4Addr::UNSPECIFIED.into(),
+        port: 80,
+        inode,
+    };
+    let wanted = (Transport::Tcp, 80, None);
+    let found = vec![(wanted, socket(1)), (wanted, socket(2)), (wanted, socket(3))];
+    let held = [(1, Program { pid: 7, name: "nginx".into() })].into();
+    let kept = still_there(found, &held, &[2].into());
+    let inodes: Vec<u64> = kept.iter().map(|(_, b)| b.inode).collect();
+    assert_eq!(inodes, [1, 2], "3 was closed meanwhile");
+}
