@@ -136,7 +136,7 @@ async fn create<E: Engine>(
                 Attach::Network { name: NETWORK.into(), address: wanted.address }
             }
             NetworkMode::Host => Attach::Host,
-            NetworkMode::None => Attach::None,
+            NetworkMode::None | NetworkMode::Sibling(_) => Attach::None,
         },
         resolv_conf: resolv_conf(wanted, resolv_dir)?,
         stop_grace_ms: wanted.stop_grace_ms,

@@ -439,6 +439,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             view: state.report.view,
             facts,
             instances: self.statuses.clone(),
+            usage: BTreeMap::new(),
         };
         self.parts.status.send_if_modified(|known| {
             if known.as_deref() == Some(&status) {

@@ -106,6 +106,7 @@ impl Read<'_> {
         let ports = match &kind {
             Kind::Balancer(spec) => self.balancer_ports(spec),
             Kind::Container(spec) => self.ports(&spec.network),
+            Kind::External(_) | Kind::Alias(_) => vec![],
         };
         let health_check = self.health_check();
         let restart = self.restart();
@@ -123,13 +124,15 @@ impl Read<'_> {
                 .fields
                 .number("drain_timeout_ms")
                 .unwrap_or(model::limits::DRAIN_MS_DEFAULT),
+            sidekicks: BTreeMap::new(),
+            placement: model::placement::Placement::default(),
         };
         let spec = ServiceSpec {
             scale: self.scale(),
-            template,
             depends_on: self.depends_on(),
             update: self.update(),
             metadata: self.metadata(),
+            ..ServiceSpec::of(template)
         };
         Some(Outcome { spec, build, volumes: self.volumes })
     }

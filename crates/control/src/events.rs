@@ -2,7 +2,7 @@
 
 use model::event::{Event, Severity};
 use model::health::Health;
-use model::host::{Host, HostLink};
+use model::host::{Host, HostLink, Scheduling};
 use model::id::{InstanceId, ServiceId};
 use model::instance::{Goal, Instance, InstanceStatus, Phase};
 use model::record::{Record, Rollout, Service, ServiceStatus, Stack};
@@ -162,6 +162,10 @@ fn of_status(prev: Option<&ServiceStatus>, next: &ServiceStatus) -> Option<Told>
                 "rollout.started",
                 format!("rollout to revision {} started", target.revision),
             ),
+            Rollout::Finishing { target, .. } => Told::info(
+                "rollout.upgraded",
+                format!("every instance is at revision {}; `finish` ends it", target.revision),
+            ),
             Rollout::Done => Told::info("rollout.done", "every instance is ready".into()),
             Rollout::Failed { target, why, .. } => Told::new(
                 Severity::Error,
@@ -244,6 +248,15 @@ fn of_host(prev: Option<&Host>, next: &Host) -> Option<Told> {
             HostLink::Active => Told::info("host.active", "its agent is connected".into()),
             HostLink::Disconnected => {
                 Told::new(Severity::Warn, "host.disconnected", next.reason.clone())
+            }
+            HostLink::Lost => Told::new(Severity::Error, "host.lost", next.reason.clone()),
+        }
+    } else if prev.is_some_and(|prev| prev.scheduling != next.scheduling) {
+        match next.scheduling {
+            Scheduling::Active => Told::info("host.uncordoned", "it takes instances".into()),
+            Scheduling::Cordoned => Told::info("host.cordoned", "it takes no new instances".into()),
+            Scheduling::Draining { .. } => {
+                Told::info("host.draining", "its instances move to other hosts".into())
             }
         }
     } else {

@@ -14,7 +14,7 @@ use model::id::HostId;
 use model::instance::Instance;
 use model::service::{Kind, Template};
 use model::time::Generation;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the host should hold now.
@@ -31,6 +31,7 @@ pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
         instances: BTreeMap::new(),
         balancers: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        images_kept: BTreeSet::new(),
     };
     let routed = publish::routed_ports(cluster);
     for instance in cluster.instances().filter(|instance| instance.host == *host) {
@@ -58,10 +59,17 @@ pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
                     stop_grace_ms: revision.template.stop_grace_ms,
                     drain_ms: revision.template.drain_ms,
                     probed: is_probed(&routed, instance, &revision.template),
+                    network_of: None,
+                    volumes_from: vec![],
+                    sidekick_of: None,
+                    stop_after_ms: None,
+                    image_id: None,
+                    measured: false,
                 };
                 volumes(cluster, &one, instance, &mut spec);
                 spec.instances.insert(instance.id.clone(), one);
             }
+            Kind::External(_) | Kind::Alias(_) => {}
         }
     }
     spec

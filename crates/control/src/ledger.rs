@@ -5,7 +5,7 @@ use model::cluster::Cluster;
 use model::host::{self, Host, HostLink};
 use model::id::{HostId, ServiceId};
 use model::instance::{Goal, Instance};
-use model::reason::Reason;
+use model::reason::{Lack, Reason};
 use model::service::{Kind, PortMapping, Template, Transport};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -47,7 +47,7 @@ pub(crate) struct Place {
 /// Host ports that a template wants: a container's mappings, a balancer's source ports.
 pub(crate) fn wanted_ports(template: &Template) -> Vec<PortMapping> {
     match &template.kind {
-        Kind::Container(_) => template.ports.clone(),
+        Kind::Container(_) | Kind::External(_) | Kind::Alias(_) => template.ports.clone(),
         Kind::Balancer(balancer) => {
             let ports: BTreeSet<u16> = balancer.rules.iter().map(|r| r.source_port).collect();
             ports
@@ -254,16 +254,21 @@ impl<'a> Ledger<'a> {
         let cpu_all = u64::from(host.facts.cpus) * 1000;
         if cpu > 0 && load.cpu_milli.saturating_add(cpu) > cpu_all {
             let free = cpu_all.saturating_sub(load.cpu_milli);
-            return Some(Reason::NoResources {
-                wanted: format!("cpu {cpu}m"),
-                free: format!("{free}m on {}", host.id),
+            let _left = free;
+            return Some(Reason::NoFit {
+                hosts: 1,
+                lacks: vec![(Lack::Cpu { wanted: format!("{cpu}m") }, 1)],
             });
         }
         if memory > 0 && load.memory.saturating_add(memory) > host.facts.memory {
             let free = host.facts.memory.saturating_sub(load.memory) / (1024 * 1024);
-            return Some(Reason::NoResources {
-                wanted: format!("memory {} MiB", memory / (1024 * 1024)),
-                free: format!("{free} MiB on {}", host.id),
+            let _left = free;
+            return Some(Reason::NoFit {
+                hosts: 1,
+                lacks: vec![(
+                    Lack::Memory { wanted: format!("{} MiB", memory / (1024 * 1024)) },
+                    1,
+                )],
             });
         }
         None

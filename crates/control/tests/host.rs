@@ -15,7 +15,7 @@ use model::limits::{CONTAINER_STARTS_PARALLEL_MAX, RESTART_BACKOFF_MS_MAX};
 use model::service::RestartPolicy;
 use model::time::{Generation, Timestamp};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const NOW: Timestamp = Timestamp(1_000_000);
@@ -42,6 +42,12 @@ fn wanted(words: &str) -> InstanceSpec {
         stop_grace_ms: 10_000,
         drain_ms: 10_000,
         probed: false,
+        network_of: None,
+        volumes_from: vec![],
+        sidekick_of: None,
+        stop_after_ms: None,
+        image_id: None,
+        measured: false,
     };
     for word in words.split_whitespace() {
         match word {
@@ -131,6 +137,7 @@ fn host(instances: impl IntoIterator<Item = (InstanceId, InstanceSpec)>) -> Host
         instances: instances.into_iter().collect(),
         balancers: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        images_kept: BTreeSet::new(),
     }
 }
 

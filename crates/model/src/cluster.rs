@@ -175,8 +175,8 @@ impl Cluster {
 
     /// The instances of one service by slot and incarnation; cost follows the service.
     pub fn instances_of(&self, service: &ServiceId) -> impl Iterator<Item = &Arc<Instance>> {
-        let from = InstanceId { service: service.clone(), n: 0, incarnation: 0 };
-        let to = InstanceId { service: service.clone(), n: u32::MAX, incarnation: u64::MAX };
+        let from = InstanceId::new(service.clone(), 0, 0);
+        let to = InstanceId::new(service.clone(), u32::MAX, u64::MAX);
         self.instances.range(from..=to).map(|(_, kept)| &kept.value)
     }
 

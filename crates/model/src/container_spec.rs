@@ -1,6 +1,7 @@
 //! `ContainerSpec`: everything that one Docker container is made from. It is what a compose file
 //! says, resolved: nothing in it refers to a file of the machine where the CLI ran.
 
+use crate::id::ServiceName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -27,6 +28,9 @@ pub struct ContainerSpec {
     /// Volumes, binds and tmpfs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
+    /// All mounts of other containers of the same instance.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<VolumesFrom>,
     /// Secrets and configs: small files, their content carried in the spec.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<SpecFile>,
@@ -152,6 +156,22 @@ pub enum NetworkMode {
     Host,
     /// No network.
     None,
+    /// The network of another container of the same instance: `None` is the primary.
+    Sibling(Option<ServiceName>),
+}
+
+/// The mounts of another container of the same instance.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
+pub struct VolumesFrom {
+    /// Which container; `None` is the primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub sidekick: Option<ServiceName>,
+    /// Not writable.
+    #[serde(default)]
+    pub read_only: bool,
 }
 
 /// A mount.

@@ -31,6 +31,16 @@ pub struct Host {
     pub status: HostLink,
     /// When `status` changed.
     pub changed_at: Timestamp,
+    /// Since when nothing was heard of it, as far as this server can know: claims on a host that
+    /// is not connected count from here. It moves to the present when a server starts.
+    #[serde(default)]
+    pub unheard_since: Timestamp,
+    /// May it get new instances?
+    #[serde(default)]
+    pub scheduling: Scheduling,
+    /// Labels that people gave it; they are stronger than those of its agent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Why it is not connected; empty when it is.
     #[serde(default)]
     pub reason: String,
@@ -75,6 +85,58 @@ pub enum HostLink {
     Active,
     /// It was; nothing is moved or removed for that alone.
     Disconnected,
+    /// It has been away for long: each service does what it says for that.
+    Lost,
+}
+
+/// May a host get new instances?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum Scheduling {
+    /// Yes.
+    #[default]
+    Active,
+    /// No; what is there stays.
+    Cordoned,
+    /// No, and what is there moves elsewhere.
+    Draining {
+        /// Since when.
+        since: Timestamp,
+        /// What has not moved by then stays, and says why; `None` waits for ever.
+        deadline: Option<Timestamp>,
+        /// After the deadline what has not moved goes all the same.
+        force: bool,
+    },
+}
+
+impl Scheduling {
+    /// Do instances move away?
+    #[must_use]
+    pub fn is_draining(self) -> bool {
+        matches!(self, Self::Draining { .. })
+    }
+}
+
+impl Host {
+    /// The value of a label: people's before the agent's.
+    #[must_use]
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).or_else(|| self.facts.labels.get(key)).map(String::as_str)
+    }
+
+    /// All labels.
+    #[must_use]
+    pub fn all_labels(&self) -> BTreeMap<String, String> {
+        let mut all = self.facts.labels.clone();
+        all.extend(self.labels.clone());
+        all
+    }
+
+    /// May new instances be placed here now?
+    #[must_use]
+    pub fn takes_instances(&self) -> bool {
+        self.status == HostLink::Active && self.scheduling == Scheduling::Active
+    }
 }
 
 /// Rules of address use in the managed network.

@@ -9,7 +9,7 @@ use crate::service::RestartPolicy;
 use crate::stack::VolumeSpec;
 use crate::time::Generation;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -28,9 +28,12 @@ pub struct HostSpec {
     pub balancers: BTreeMap<InstanceId, BalancerPlacement>,
     /// Named volumes that the instances use.
     pub volumes: BTreeMap<String, VolumeSpec>,
+    /// Images that a rollback may need: a clean-up leaves them alone.
+    #[serde(default)]
+    pub images_kept: BTreeSet<String>,
 }
 
-/// One instance as its host must hold it.
+/// One container as its host must hold it: the primary of an instance, or a sidekick.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceSpec {
     /// What is to become of it.
@@ -55,6 +58,25 @@ pub struct InstanceSpec {
     pub drain_ms: u64,
     /// Is it checked by the dataplane (its health then comes from there)?
     pub probed: bool,
+    /// The container whose network it shares: made and started after it, and again after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_of: Option<InstanceId>,
+    /// Containers whose mounts it has, each with `true` for not writable: made after them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes_from: Vec<(InstanceId, bool)>,
+    /// The primary that it belongs to: it is stopped after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sidekick_of: Option<InstanceId>,
+    /// It is stopped when the server has not been heard for so long, in milliseconds: another one
+    /// runs elsewhere then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_after_ms: Option<u64>,
+    /// The image that the revision ran before, by id: it is taken when the host has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// Is its use of cpu and memory to be reported?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub measured: bool,
 }
 
 /// A balancer on this host.

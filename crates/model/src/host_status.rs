@@ -3,7 +3,7 @@
 use crate::host::HostFacts;
 use crate::id::{HostId, InstanceId};
 use crate::instance::InstanceStatus;
-use crate::time::{Generation, Index};
+use crate::time::{Generation, Index, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,4 +20,20 @@ pub struct HostStatus {
     pub facts: HostFacts,
     /// By instance; an instance of the spec that is not here has not been looked at yet.
     pub instances: BTreeMap<InstanceId, InstanceStatus>,
+    /// What measured containers use; kept in memory only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub usage: BTreeMap<InstanceId, Usage>,
+}
+
+/// What a container uses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Thousandths of a core, over the last sample.
+    pub cpu_milli: u64,
+    /// Bytes, without what the kernel can drop.
+    pub memory: u64,
+    /// Requests since its dataplane began; `None` when nothing counts them.
+    pub requests: Option<u64>,
+    /// When it was measured, by the host's clock.
+    pub at: Timestamp,
 }

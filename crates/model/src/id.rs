@@ -149,21 +149,50 @@ pub struct InstanceId {
     pub service: ServiceId,
     /// The slot, from 1 to the scale.
     pub n: u32,
-    /// Counts every instance that the service ever had, from 1.
+    /// Counts every instance that the service ever had, from 1; Rancher's `create_index`.
     pub incarnation: u64,
+    /// Set where one container of the instance is meant and it is not the primary.
+    pub sidekick: Option<ServiceName>,
 }
 
 impl InstanceId {
-    /// Rancher's name of the container, which metadata and DNS show: `<stack>-<service>-<n>`.
+    /// An instance, or its primary container.
+    #[must_use]
+    pub fn new(service: ServiceId, n: u32, incarnation: u64) -> Self {
+        Self { service, n, incarnation, sidekick: None }
+    }
+
+    /// A container of this instance: a sidekick, or the primary.
+    #[must_use]
+    pub fn container(&self, sidekick: Option<&ServiceName>) -> Self {
+        Self { sidekick: sidekick.cloned(), ..self.clone() }
+    }
+
+    /// The instance that this container is of.
+    #[must_use]
+    pub fn instance(&self) -> Self {
+        Self { sidekick: None, ..self.clone() }
+    }
+
+    /// Rancher's name of the container, which metadata and DNS show:
+    /// `<stack>-<service>-[<sidekick>-]<n>`.
     #[must_use]
     pub fn public_name(&self) -> String {
-        format!("{}-{}-{}", self.service.stack, self.service.service, self.n)
+        let ServiceId { stack, service } = &self.service;
+        match &self.sidekick {
+            Some(sidekick) => format!("{stack}-{service}-{sidekick}-{}", self.n),
+            None => format!("{stack}-{service}-{}", self.n),
+        }
     }
 }
 
 impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}#{}@{}", self.service, self.n, self.incarnation)
+        write!(f, "{}#{}@{}", self.service, self.n, self.incarnation)?;
+        match &self.sidekick {
+            Some(sidekick) => write!(f, "+{sidekick}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -172,10 +201,14 @@ impl FromStr for InstanceId {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let bad = || invalid("instance", text, "it must be written stack/service#n@incarnation");
         let (service, rest) = text.split_once('#').ok_or_else(bad)?;
-        let (n, incarnation) = rest.split_once('@').ok_or_else(bad)?;
+        let (n, rest) = rest.split_once('@').ok_or_else(bad)?;
+        let (incarnation, sidekick) = match rest.split_once('+') {
+            Some((incarnation, sidekick)) => (incarnation, Some(sidekick.parse()?)),
+            None => (rest, None),
+        };
         let n: u32 = n.parse().map_err(|_not_a_number| bad())?;
         let incarnation: u64 = incarnation.parse().map_err(|_not_a_number| bad())?;
-        Ok(Self { service: service.parse()?, n, incarnation })
+        Ok(Self { service: service.parse()?, n, incarnation, sidekick })
     }
 }
 as_text!(InstanceId);
@@ -189,6 +222,11 @@ mod tests {
         let id: InstanceId = "shop/web#3@17".parse().unwrap();
         assert_eq!(id.to_string(), "shop/web#3@17");
         assert_eq!(id.public_name(), "shop-web-3");
+        let sidekick: InstanceId = "shop/web#3@17+log".parse().unwrap();
+        assert_eq!(sidekick.to_string(), "shop/web#3@17+log");
+        assert_eq!(sidekick.public_name(), "shop-web-log-3");
+        assert_eq!(sidekick.instance(), id);
+        assert!("shop/web#3@17+".parse::<InstanceId>().is_err());
         let json = serde_json::to_string(&id).unwrap();
         assert_eq!(serde_json::from_str::<InstanceId>(&json).unwrap(), id);
     }

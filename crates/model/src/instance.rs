@@ -1,10 +1,11 @@
 //! Instances: what was decided of each, and, apart from it, what was seen.
 
 use crate::health::Health;
-use crate::id::{HostId, InstanceId};
+use crate::id::{HostId, InstanceId, ServiceName};
 use crate::service::PortMapping;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 /// Which version of its service an instance is made from.
@@ -40,6 +41,10 @@ pub struct Instance {
     /// Its address in the managed network; `None` for host or no network.
     #[schema(value_type = Option<String>)]
     pub address: Option<Ipv4Addr>,
+    /// Addresses of the sidekicks that have one of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
+    pub sidekick_addresses: BTreeMap<ServiceName, Ipv4Addr>,
     /// Docker's name of its container; empty for a balancer.
     pub container_name: String,
     /// Which version.
@@ -48,6 +53,13 @@ pub struct Instance {
     pub ports: Vec<PortMapping>,
     /// What is to become of it.
     pub goal: Goal,
+    /// Another instance of the same version is to take its slot, elsewhere: its host drains, is
+    /// lost, or has too many. It serves until then.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
+    /// Soft constraints that could not be met.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
     /// Why, for people: "scale", "rollout to revision 3", "unhealthy: …".
     pub reason: String,
     /// When it was placed.

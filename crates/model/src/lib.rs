@@ -11,6 +11,11 @@ pub mod id;
 pub mod container_spec;
 pub mod health;
 pub mod balancer;
+pub mod placement;
+pub mod rollout_policy;
+pub mod schedule;
+pub mod scaling;
+pub mod selector;
 pub mod service;
 pub mod stack;
 

@@ -287,3 +287,30 @@ pub const PROBE_READY_INTERVAL_MS: u64 = 100;
 pub const PROBE_READY_TIMEOUT_MS: u64 = 1_000;
 /// Most of an HTTP probe's answer that is read for its status, in bytes.
 pub const PROBE_HEAD_BYTES_MAX: usize = 1_024;
+
+/// Longest selector, in bytes.
+pub const SELECTOR_BYTES_MAX: usize = 4_096;
+/// Longest schedule, in bytes.
+pub const SCHEDULE_BYTES_MAX: usize = 256;
+/// Ended runs of a job that are kept when nothing is said.
+pub const JOB_HISTORY_DEFAULT: u32 = 5;
+/// Most runs of a job that may be kept.
+pub const JOB_HISTORY_MAX: u32 = 100;
+/// Runs of a job at the same time.
+pub const JOB_RUNS_PARALLEL_MAX: usize = 50;
+/// A run that could not begin for so long is left out, in milliseconds, when nothing is said.
+pub const JOB_STARTING_DEADLINE_MS_DEFAULT: u64 = 600_000;
+/// Sidekicks of one service.
+pub const SIDEKICKS_MAX: usize = 50;
+/// Placement constraints of one service.
+pub const CONSTRAINTS_MAX: usize = 100;
+/// Links of one service.
+pub const LINKS_MAX: usize = 500;
+/// A host that has not been heard for so long is called disconnected, in milliseconds.
+pub const HOST_DISCONNECTED_MS: u64 = 4_000;
+/// A host that has not been heard for so long is called lost, in milliseconds.
+pub const HOST_LOST_MS: u64 = 10_000;
+/// Labels that people may give one host.
+pub const HOST_LABELS_MAX: usize = 100;
+/// A drain gives up after this time when nothing is said, in milliseconds.
+pub const DRAIN_DEADLINE_MS_DEFAULT: u64 = 600_000;

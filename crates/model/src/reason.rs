@@ -72,12 +72,52 @@ pub enum Reason {
         /// Why.
         why: String,
     },
-    /// More memory or cpu is reserved than a host has left.
-    NoResources {
-        /// "memory 512 MiB", "cpu 2.0".
-        wanted: String,
-        /// What the best host has left.
-        free: String,
+    /// Hosts are there, and none of them can take it.
+    NoFit {
+        /// Hosts known.
+        hosts: u32,
+        /// What they lack, each with how many lack it first; the most frequent first.
+        lacks: Vec<(Lack, u32)>,
+    },
+    /// Somebody paused the rollout.
+    Paused,
+    /// The canaries wait for `promote` or `abort`.
+    CanaryWaits {
+        /// How many.
+        canaries: u32,
+        /// Of which revision.
+        revision: u32,
+    },
+    /// The rollout is done and what was before is kept until `finish` or `rollback`.
+    FinishWaits {
+        /// The revision that runs.
+        revision: u32,
+    },
+    /// The host drains and this instance cannot move.
+    DrainWaits {
+        /// Which host.
+        #[schema(value_type = String)]
+        host: HostId,
+        /// Why.
+        why: String,
+    },
+    /// The host is away, and its policy says to wait.
+    HostAway {
+        /// Which host.
+        #[schema(value_type = String)]
+        host: HostId,
+        /// What is waited for.
+        why: String,
+    },
+    /// The external scheduler did not answer.
+    SchedulerDown {
+        /// Why.
+        why: String,
+    },
+    /// A policy would have it larger or smaller and cannot.
+    ScaleHeld {
+        /// Why.
+        why: String,
     },
     /// The rollout stopped.
     RolloutFailed {
@@ -93,6 +133,87 @@ pub enum Reason {
         /// Why the last one was replaced.
         why: String,
     },
+}
+
+/// Why one host cannot take an instance.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case", tag = "lack")]
+pub enum Lack {
+    /// Its agent is not connected.
+    Connection,
+    /// It is cordoned.
+    Cordoned,
+    /// It is draining.
+    Draining,
+    /// It is not the requested one.
+    NotRequested {
+        /// Which is.
+        wanted: String,
+    },
+    /// It accepts only containers with one of these labels.
+    RequiredLabel {
+        /// `io.rancher.scheduler.require_any`.
+        any_of: String,
+    },
+    /// A hard constraint.
+    Constraint {
+        /// As it reads: "must have host label zone=a".
+        text: String,
+    },
+    /// It has as many instances of the service as it may.
+    MaxPerHost {
+        /// How many.
+        max: u32,
+    },
+    /// Less memory is left than is reserved.
+    Memory {
+        /// "512 MiB".
+        wanted: String,
+    },
+    /// Less cpu is left than is reserved.
+    Cpu {
+        /// "1.5".
+        wanted: String,
+    },
+    /// A host port is held.
+    Port {
+        /// The port.
+        port: u16,
+        /// tcp or udp.
+        transport: Transport,
+        /// By what: a service of ours or a program.
+        by: String,
+    },
+    /// No address of `io.rancher.scheduler.ips` has the port free, or the asked one is not in it.
+    PortAddress {
+        /// The port.
+        port: u16,
+    },
+    /// The external scheduler left it out.
+    Scheduler,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connection => f.write_str("not connected"),
+            Self::Cordoned => f.write_str("cordoned"),
+            Self::Draining => f.write_str("draining"),
+            Self::NotRequested { wanted } => write!(f, "not the requested host {wanted}"),
+            Self::RequiredLabel { any_of } => write!(f, "take only containers with {any_of}"),
+            Self::Constraint { text } => f.write_str(text),
+            Self::MaxPerHost { max } => write!(f, "have {max} of it already"),
+            Self::Memory { wanted } => write!(f, "lack memory {wanted}"),
+            Self::Cpu { wanted } => write!(f, "lack cpu {wanted}"),
+            Self::Port { port, transport, by } => {
+                write!(f, "port {port}/{transport} taken by {by}")
+            }
+            Self::PortAddress { port } => write!(f, "no address with port {port} free"),
+            Self::Scheduler => f.write_str("left out by the external scheduler"),
+        }
+    }
 }
 
 /// The text of a reason within `REASON_BYTES_MAX`, cut between two characters.
@@ -126,9 +247,30 @@ impl fmt::Display for Reason {
                 write!(f, "waits for {on} {what} ({so_far})")
             }
             Self::DependencyFailed { on, why } => write!(f, "its dependency {on} failed: {why}"),
-            Self::NoResources { wanted, free } => {
-                write!(f, "no host has {wanted} left to reserve (most is {free})")
+            Self::NoFit { hosts, lacks } => {
+                write!(f, "{hosts} {}:", if *hosts == 1 { "host" } else { "hosts" })?;
+                for (i, (lack, count)) in lacks.iter().enumerate() {
+                    write!(f, "{} {count} {lack}", if i == 0 { "" } else { "," })?;
+                }
+                Ok(())
             }
+            Self::Paused => {
+                f.write_str("the rollout is paused: `resume` goes on, `abort` goes back")
+            }
+            Self::CanaryWaits { canaries, revision } => write!(
+                f,
+                "{canaries} of revision {revision} run as canaries: `promote` goes on, `abort` goes back"
+            ),
+            Self::FinishWaits { revision } => write!(
+                f,
+                "revision {revision} runs, what was before is kept: `finish` or `rollback`"
+            ),
+            Self::DrainWaits { host, why } => write!(f, "cannot leave draining host {host}: {why}"),
+            Self::HostAway { host, why } => write!(f, "host {host} is away: {why}"),
+            Self::SchedulerDown { why } => {
+                write!(f, "the external scheduler gave no answer: {why}")
+            }
+            Self::ScaleHeld { why } => write!(f, "the scale stays: {why}"),
             Self::RolloutFailed { revision, why } => {
                 write!(f, "rollout to revision {revision} stopped: {why}")
             }

@@ -4,12 +4,16 @@ use crate::host::{Environment, Host};
 use crate::id::{HostId, InstanceId, InvalidName, ServiceId, StackName};
 use crate::instance::{Goal, Instance, InstanceStatus, Target};
 use crate::reason::Blocked;
-use crate::service::{ServiceSpec, Template};
+use crate::rollout_policy::UpdatePolicy;
+use crate::scaling::{Mode, Scaling};
+use crate::selector::Selector;
+use crate::service::{Link, LossPolicy, ServiceSpec, Template};
 use crate::stack::VolumeSpec;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// A stack's own record.
@@ -36,19 +40,53 @@ pub struct Service {
     pub target: Target,
     /// Counts the tries of a rollout that had failed before.
     pub attempt: u32,
+    /// What people said about the rollout.
+    #[serde(default)]
+    pub orders: Orders,
     /// Run, stop, or go away.
     pub goal: Goal,
     /// When it was made.
     pub created_at: Timestamp,
 }
 
+/// What people said about a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Orders {
+    /// Nothing moves until `resume`.
+    pub paused: bool,
+    /// The canaries of this version were found good.
+    pub promoted: Option<Target>,
+    /// What was kept of before this version may go.
+    pub finished: Option<Target>,
+    /// Runs of a job that were asked for, ever.
+    pub runs: u64,
+}
+
 /// The parts of a `ServiceSpec` that are not versioned.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ServiceSettings {
     /// See `ServiceSpec::depends_on`.
     pub depends_on: BTreeMap<crate::id::ServiceName, crate::service::Condition>,
     /// See `ServiceSpec::update`.
-    pub update: crate::service::UpdatePolicy,
+    pub update: UpdatePolicy,
+    /// See `ServiceSpec::mode`.
+    pub mode: Mode,
+    /// See `ServiceSpec::scaling`.
+    pub scaling: Option<Scaling>,
+    /// See `ServiceSpec::links`.
+    pub links: Vec<Link>,
+    /// See `ServiceSpec::selector_link`.
+    pub selector_link: Option<Selector>,
+    /// See `ServiceSpec::selector_container`.
+    pub selector_container: Option<Selector>,
+    /// See `ServiceSpec::on_loss`.
+    pub on_loss: Option<LossPolicy>,
+    /// See `ServiceSpec::retain_ip`.
+    pub retain_ip: bool,
+    /// See `ServiceSpec::requested_ips`.
+    pub requested_ips: Vec<Ipv4Addr>,
     /// See `ServiceSpec::metadata`.
     pub metadata: BTreeMap<String, serde_json::Value>,
 }
@@ -60,7 +98,39 @@ impl ServiceSettings {
         Self {
             depends_on: spec.depends_on.clone(),
             update: spec.update,
+            mode: spec.mode.clone(),
+            scaling: spec.scaling,
+            links: spec.links.clone(),
+            selector_link: spec.selector_link.clone(),
+            selector_container: spec.selector_container.clone(),
+            on_loss: spec.on_loss,
+            retain_ip: spec.retain_ip,
+            requested_ips: spec.requested_ips.clone(),
             metadata: spec.metadata.clone(),
+        }
+    }
+}
+
+impl Service {
+    /// The service as it was asked for.
+    #[must_use]
+    pub fn spec(&self, template: Template) -> ServiceSpec {
+        let settings = self.settings.clone();
+        ServiceSpec {
+            scale: Some(self.scale),
+            template,
+            depends_on: settings.depends_on,
+            update: settings.update,
+            mode: settings.mode,
+            scaling: settings.scaling,
+            links: settings.links,
+            selector_link: settings.selector_link,
+            selector_container: settings.selector_container,
+            on_loss: settings.on_loss,
+            retain_ip: settings.retain_ip,
+            requested_ips: settings.requested_ips,
+            create_stopped: false,
+            metadata: settings.metadata,
         }
     }
 }
@@ -91,6 +161,157 @@ pub struct ServiceStatus {
     pub blocked: Vec<Blocked>,
     /// Replacements of unhealthy or failed instances, by slot, for their back-off.
     pub replacements: BTreeMap<u32, Replacement>,
+    /// Instances wanted where the scale is decided by a policy; `None` is `Service::scale`.
+    #[serde(default)]
+    pub scaled: Option<Scaled>,
+    /// Addresses that slots keep.
+    #[serde(default)]
+    pub retained: BTreeMap<u32, Ipv4Addr>,
+    /// Runs of a job, oldest first.
+    #[serde(default)]
+    pub runs: Vec<Run>,
+    /// Runs of a job that were asked for and have been taken up.
+    #[serde(default)]
+    pub runs_taken: u64,
+    /// Up to when the schedule of a job has been worked off.
+    #[serde(default)]
+    pub scheduled_to: Timestamp,
+    /// What became of the revisions that are kept.
+    #[serde(default)]
+    pub revisions: BTreeMap<u32, RevisionStatus>,
+}
+
+impl ServiceStatus {
+    /// Of a service that has nothing yet.
+    #[must_use]
+    pub fn new(service: ServiceId) -> Self {
+        Self {
+            service,
+            incarnations: 0,
+            rollout: Rollout::Done,
+            blocked: vec![],
+            replacements: BTreeMap::new(),
+            scaled: None,
+            retained: BTreeMap::new(),
+            runs: vec![],
+            runs_taken: 0,
+            scheduled_to: Timestamp::default(),
+            revisions: BTreeMap::new(),
+        }
+    }
+}
+
+/// A scale that a policy decided on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaled {
+    /// Instances.
+    pub to: u32,
+    /// Why.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+    /// More did not fit: it is not tried until hosts or services have changed.
+    pub full: bool,
+}
+
+/// One run of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Run {
+    /// From 1, never reused.
+    pub number: u64,
+    /// When it was due, or asked for.
+    pub due: Timestamp,
+    /// By whom.
+    pub cause: RunCause,
+    /// Its instance's incarnation; `None` while it has none or never got one.
+    pub incarnation: Option<u64>,
+    /// When it was over.
+    pub ended_at: Option<Timestamp>,
+    /// How it stands.
+    pub outcome: RunOutcome,
+}
+
+/// What caused a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunCause {
+    /// Its schedule.
+    Schedule,
+    /// Somebody.
+    Hand,
+}
+
+/// How a run stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum RunOutcome {
+    /// It has not begun.
+    Waiting,
+    /// It runs.
+    Running,
+    /// It ended with exit code 0.
+    Succeeded,
+    /// It ended otherwise.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// It never began.
+    Skipped {
+        /// Why.
+        why: String,
+    },
+}
+
+impl RunOutcome {
+    /// Is it over?
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        !matches!(self, Self::Waiting | Self::Running)
+    }
+}
+
+/// What became of a revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct RevisionStatus {
+    /// How its last rollout ended.
+    pub verdict: Verdict,
+    /// When.
+    pub at: Timestamp,
+    /// Ids of the images that it ran, by sidekick; the primary's under the empty name.
+    pub images: BTreeMap<String, String>,
+}
+
+/// How the last rollout of a revision ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum Verdict {
+    /// It has not ended.
+    #[default]
+    Open,
+    /// All instances were proven.
+    Good,
+    /// It failed.
+    Failed {
+        /// Why.
+        why: String,
+    },
+    /// Another one was wanted before it was over.
+    Superseded,
+}
+
+impl Rollout {
+    /// What served before the rollout, as far as there is one that is not over.
+    #[must_use]
+    pub fn before(&self) -> Option<Target> {
+        match self {
+            Self::Done => None,
+            Self::Running { before, .. }
+            | Self::Finishing { before, .. }
+            | Self::Failed { before, .. } => *before,
+        }
+    }
 }
 
 /// Where a rollout is.
@@ -105,6 +326,16 @@ pub enum Rollout {
         /// To which version.
         target: Target,
         /// What served before; `None` for a first deployment or a change of scale.
+        before: Option<Target>,
+        /// Since when.
+        since: Timestamp,
+    },
+    /// All instances are at the target; those from before are stopped and kept until `finish`:
+    /// Rancher's `upgraded`.
+    Finishing {
+        /// At which version.
+        target: Target,
+        /// What served before.
         before: Option<Target>,
         /// Since when.
         since: Timestamp,

@@ -126,7 +126,7 @@ fn time_of(edit: &Edit) -> Option<Timestamp> {
         Record::Token(token) => token.created_at,
         Record::ServiceStatus(status) => match &status.rollout {
             Rollout::Done => return None,
-            Rollout::Running { since, .. } => *since,
+            Rollout::Running { since, .. } | Rollout::Finishing { since, .. } => *since,
             Rollout::Failed { at, .. } => *at,
         },
         Record::Environment(_) => return None,

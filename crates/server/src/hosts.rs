@@ -265,9 +265,20 @@ async fn mark<S: Store>(shared: &Shared<S>, id: &HostId, facts: Option<&HostFact
     };
     let reason = match status {
         HostLink::Active => String::new(),
-        HostLink::Disconnected => "its agent is not connected; what runs there goes on".into(),
+        HostLink::Disconnected | HostLink::Lost => {
+            "its agent is not connected; what runs there goes on".into()
+        }
     };
-    let host = Host { id: id.clone(), facts, status, changed_at, reason };
+    let host = Host {
+        id: id.clone(),
+        facts,
+        status,
+        changed_at,
+        unheard_since: changed_at,
+        scheduling: old.map(|h| h.scheduling).unwrap_or_default(),
+        labels: old.map(|h| h.labels.clone()).unwrap_or_default(),
+        reason,
+    };
     let change = Change { edits: vec![Edit::Put(Record::Host(Arc::new(host)))] };
     if let Err(error) = shared.commit(Proposal { reads: vec![], change }).await {
         tracing::warn!(host = %id, %error, "host record not stored");

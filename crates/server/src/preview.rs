@@ -39,7 +39,7 @@ pub(crate) fn validate(spec: &StackSpec) -> Result<(), ErrorInfo> {
             Kind::Container(container) if container.image.is_empty() => {
                 return Err(ErrorInfo::invalid(format!("service {name} has no image")));
             }
-            Kind::Balancer(_) | Kind::Container(_) => {}
+            Kind::Balancer(_) | Kind::Container(_) | Kind::External(_) | Kind::Alias(_) => {}
         }
     }
     Ok(())

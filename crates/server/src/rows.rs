@@ -6,7 +6,7 @@ use model::health::Health;
 use model::id::{ServiceId, StackName};
 use model::instance::{Goal, Instance, InstanceStatus, Phase};
 use model::record::{RecordKey, Rollout, Service};
-use model::service::{Kind, PortMapping, ServiceSpec, Template};
+use model::service::{Kind, PortMapping, Template};
 use model::time::Index;
 
 /// May it take traffic: its process runs, it is not known to be unwell, and it is to run?
@@ -174,6 +174,7 @@ pub(crate) fn service_row(cluster: &Cluster, service: &Service) -> ServiceRow {
         (Goal::Stop, _) => "stopped",
         (Goal::Run, Rollout::Failed { .. }) => "failed",
         (Goal::Run, Rollout::Running { .. }) => "updating",
+        (Goal::Run, Rollout::Finishing { .. }) => "upgraded",
         (Goal::Run, Rollout::Done) if status.is_none() => "updating",
         (Goal::Run, Rollout::Done) if ready < service.scale => "degraded",
         (Goal::Run, Rollout::Done) => "healthy",
@@ -183,6 +184,8 @@ pub(crate) fn service_row(cluster: &Cluster, service: &Service) -> ServiceRow {
             match template.kind {
                 Kind::Container(_) => "container",
                 Kind::Balancer(_) => "balancer",
+                Kind::External(_) => "external",
+                Kind::Alias(_) => "alias",
             },
             image_of(template),
             template.ports.clone(),
@@ -212,13 +215,7 @@ pub(crate) fn service_detail(cluster: &Cluster, id: &ServiceId) -> Option<Servic
     mask(&mut template);
     Some(ServiceDetail {
         service: service_row(cluster, service),
-        spec: ServiceSpec {
-            scale: Some(service.scale),
-            template,
-            depends_on: service.settings.depends_on.clone(),
-            update: service.settings.update,
-            metadata: service.settings.metadata.clone(),
-        },
+        spec: service.spec(template),
         revisions: cluster
             .revisions_of(id)
             .map(|r| RevisionRow {
@@ -245,7 +242,7 @@ pub(crate) fn stack_row(cluster: &Cluster, name: &StackName) -> Option<StackRow>
     let stack = cluster.stack(name)?;
     let rows: Vec<ServiceRow> =
         cluster.services_of(name).map(|service| service_row(cluster, service)).collect();
-    let worst = ["removing", "failed", "updating", "degraded", "healthy", "stopped"]
+    let worst = ["removing", "failed", "updating", "upgraded", "degraded", "healthy", "stopped"]
         .into_iter()
         .find(|word| rows.iter().any(|row| row.status == *word))
         .unwrap_or("healthy");

@@ -7,10 +7,9 @@ use model::cluster::Cluster;
 use model::container_spec::ContainerSpec;
 use model::health::HealthCheck;
 use model::id::{ServiceId, ServiceName, StackName};
-use model::service::{Condition, RestartPolicy, ServiceSpec, Template, UpdatePolicy};
+use model::service::{Condition, RestartPolicy, ServiceSpec, Template};
 use model::stack::StackSpec;
 use model::time::Timestamp;
-use std::collections::BTreeMap;
 
 /// Images that the engine knows; the last one is nowhere.
 pub(crate) const IMAGES: [&str; 5] = ["good:1", "good:2", "slow:1", "broken:1", "nowhere:1"];
@@ -35,10 +34,7 @@ fn spec(dice: &mut Dice) -> ServiceSpec {
     }
     ServiceSpec {
         scale: Some(u32::try_from(dice.below(5)).unwrap_or(0)),
-        template,
-        depends_on: BTreeMap::new(),
-        update: UpdatePolicy::default(),
-        metadata: BTreeMap::new(),
+        ..ServiceSpec::of(template)
     }
 }
 

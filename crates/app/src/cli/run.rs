@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use http::Method;
 use model::container_spec::ContainerSpec;
 use model::id::ServiceName;
-use model::service::{RestartPolicy, ServiceSpec, Template, UpdatePolicy};
+use model::service::{RestartPolicy, ServiceSpec, Template};
 use model::stack::StackSpec;
 use std::collections::BTreeMap;
 
@@ -65,13 +65,7 @@ pub(super) async fn run(global: &Global, args: RunArgs) -> Outcome {
     };
     let mut template = Template::of_container(container);
     template.restart = RestartPolicy::No;
-    let service = ServiceSpec {
-        scale: Some(1),
-        template,
-        depends_on: BTreeMap::new(),
-        update: UpdatePolicy::default(),
-        metadata: BTreeMap::new(),
-    };
+    let service = ServiceSpec { scale: Some(1), ..ServiceSpec::of(template) };
     let id = ServiceName::parse(&name).map_err(|e| Failure::usage(e.to_string()))?;
     let spec = StackSpec { services: [(id, service)].into(), volumes: BTreeMap::new() };
     let request = StackRequest { spec, remove_orphans: false, check_version: None };

@@ -51,7 +51,7 @@ fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
                 }
                 known
             }
-            Rollout::Done | Rollout::Running { .. } => false,
+            Rollout::Done | Rollout::Running { .. } | Rollout::Finishing { .. } => false,
         };
         let rows = page.instances.iter().filter(|row| in_service(row, name));
         let all_settled = rows.clone().all(|row| match row.status.as_str() {
@@ -165,7 +165,9 @@ async fn explain(client: &Client, page: &InstancePage, services: &[String]) {
         let Some(service) = page.services.iter().find(|s| s.name == *name) else { continue };
         let (why, slot, replaces) = match &service.rollout {
             Rollout::Failed { why, n, before, .. } => (why.clone(), *n, before.is_some()),
-            Rollout::Done | Rollout::Running { .. } => (String::new(), 0, false),
+            Rollout::Done | Rollout::Running { .. } | Rollout::Finishing { .. } => {
+                (String::new(), 0, false)
+            }
         };
         let serving = match (service.serving, replaces) {
             (0, _) => "nothing serves".to_owned(),

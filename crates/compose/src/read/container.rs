@@ -16,6 +16,7 @@ impl Read<'_> {
         let (network, dns) = (self.network_mode(), self.dns());
         self.networks();
         ContainerSpec {
+            volumes_from: vec![],
             image,
             pull: self.pull(build.is_some()),
             command: self.command("command"),

@@ -4,7 +4,8 @@ use super::Read;
 use crate::diagnostic::quoted;
 use crate::fields::Fields;
 use model::id::ServiceName;
-use model::service::{Condition, RestartPolicy, UpdateOrder, UpdatePolicy};
+use model::rollout_policy::{UpdateOrder, UpdatePolicy};
+use model::service::{Condition, RestartPolicy};
 use std::collections::BTreeMap;
 
 impl Read<'_> {
@@ -120,13 +121,14 @@ impl Read<'_> {
             out.interval_ms = config.duration_ms("delay").unwrap_or(0);
             out.order = match config.text("order") {
                 // Swarm's own default is stop-first; Remuda drops nothing unless told to.
-                None | Some("start-first") => UpdateOrder::StartFirst,
-                Some("stop-first") => UpdateOrder::StopFirst,
+                None => None,
+                Some("start-first") => Some(UpdateOrder::StartFirst),
+                Some("stop-first") => Some(UpdateOrder::StopFirst),
                 Some(other) => {
                     let place = config.place("order").unwrap_or(self.place);
                     let what = format!("deploy: update_config: order is {}", quoted(other));
                     self.error(place, &what).expected("start-first or stop-first");
-                    UpdateOrder::StartFirst
+                    None
                 }
             };
         }
@@ -138,8 +140,8 @@ impl Read<'_> {
                 out.interval_ms = ms;
             }
             match strategy.boolean("start_first") {
-                Some(true) => out.order = UpdateOrder::StartFirst,
-                Some(false) => out.order = UpdateOrder::StopFirst,
+                Some(true) => out.order = Some(UpdateOrder::StartFirst),
+                Some(false) => out.order = Some(UpdateOrder::StopFirst),
                 None => {}
             }
         }

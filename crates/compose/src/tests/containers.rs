@@ -3,7 +3,8 @@
 use super::{given, service, web};
 use model::container_spec::{Mount, NetworkMode, PullPolicy};
 use model::health::{HealthStrategy, Probe};
-use model::service::{Condition, PortMapping, RestartPolicy, Transport, UpdateOrder};
+use model::rollout_policy::UpdateOrder;
+use model::service::{Condition, PortMapping, RestartPolicy, Transport};
 
 #[test]
 fn a_command_is_split_as_a_shell_does_and_a_list_stays() {
@@ -208,13 +209,13 @@ fn rollouts_come_from_deploy_and_from_upgrade_strategy() {
         .service()
         .update;
     assert_eq!((update.batch_size, update.interval_ms), (Some(2), 5_000));
-    assert_eq!(update.order, UpdateOrder::StopFirst);
+    assert_eq!(update.order, Some(UpdateOrder::StopFirst));
     let update = web("upgrade_strategy: {start_first: false, batch_size: 3, interval_millis: 7}")
         .service()
         .update;
     assert_eq!((update.batch_size, update.interval_ms), (Some(3), 7));
-    assert_eq!(update.order, UpdateOrder::StopFirst);
-    assert_eq!(web("").service().update.order, UpdateOrder::StartFirst);
+    assert_eq!(update.order, Some(UpdateOrder::StopFirst));
+    assert_eq!(web("").service().update.order, None);
 }
 
 #[test]

@@ -4,7 +4,9 @@ use model::change::{Edit, Proposal};
 use model::cluster::Cluster;
 use model::id::{ServiceId, StackName};
 use model::instance::{Goal, Target};
-use model::record::{Record, RecordKey, Revision, Rollout, Service, ServiceSettings, Stack};
+use model::record::{
+    Orders, Record, RecordKey, Revision, Rollout, Service, ServiceSettings, Stack,
+};
 use model::service::ServiceSpec;
 use model::stack::StackSpec;
 use model::time::Timestamp;
@@ -120,7 +122,8 @@ fn create(
         scale: wanted.scale.unwrap_or(1),
         target: Target { revision: 1, restart: 0 },
         attempt: 0,
-        goal: Goal::Run,
+        orders: Orders::default(),
+        goal: if wanted.create_stopped { Goal::Stop } else { Goal::Run },
         created_at: now,
     };
     let revision = Revision {

@@ -8,7 +8,7 @@ use model::id::InstanceId;
 use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
 use model::limits::{DECISIONS_PER_PLAN_MAX, INCARNATIONS_BEHIND_MAX};
 use model::reason::{Blocked, Reason, within_limit};
-use model::record::{Record, RecordKey, Rollout, Service, ServiceStatus};
+use model::record::{Record, RecordKey, Service, ServiceStatus};
 use model::service::Template;
 use model::time::Timestamp;
 use sha2::{Digest, Sha256};
@@ -35,16 +35,6 @@ pub(super) struct Draft<'a> {
     reads: BTreeMap<RecordKey, Option<model::time::Index>>,
 }
 
-fn no_status(service: &Service) -> ServiceStatus {
-    ServiceStatus {
-        service: service.id.clone(),
-        incarnations: 0,
-        rollout: Rollout::Done,
-        blocked: vec![],
-        replacements: BTreeMap::new(),
-    }
-}
-
 impl<'a> Draft<'a> {
     pub(super) fn new(cluster: &'a Cluster, service: &'a Service, now: Timestamp) -> Self {
         let members = cluster
@@ -63,7 +53,8 @@ impl<'a> Draft<'a> {
             service,
             now,
             members,
-            status: status.map_or_else(|| no_status(service), |s| (**s).clone()),
+            status: status
+                .map_or_else(|| ServiceStatus::new(service.id.clone()), |s| (**s).clone()),
             wake_at: None,
             touched: BTreeSet::new(),
             edits: vec![],
@@ -177,10 +168,7 @@ impl<'a> Draft<'a> {
         let id = &self.service.id;
         let numbers: Vec<u32> = self.cluster.revisions_of(id).map(|r| r.number).collect();
         let old = numbers.len().saturating_sub(keep);
-        let before = match &self.status.rollout {
-            Rollout::Done => None,
-            Rollout::Running { before, .. } | Rollout::Failed { before, .. } => *before,
-        };
+        let before = self.status.rollout.before();
         for number in numbers.into_iter().take(old) {
             let used = self.service.target.revision == number
                 || before.is_some_and(|before| before.revision == number)
@@ -218,7 +206,7 @@ impl<'a> Draft<'a> {
         }
         self.status.incarnations += 1;
         let incarnation = self.status.incarnations;
-        let id = InstanceId { service: self.service.id.clone(), n, incarnation };
+        let id = InstanceId::new(self.service.id.clone(), n, incarnation);
         let container_name = match template.container() {
             Some(_) => container_name(self.cluster, &id),
             None => String::new(),
@@ -227,10 +215,13 @@ impl<'a> Draft<'a> {
             id,
             host: place.host,
             address: place.address,
+            sidekick_addresses: BTreeMap::new(),
             container_name,
             target,
             ports: place.ports,
             goal: Goal::Run,
+            leaving: false,
+            dropped: vec![],
             reason: within_limit(reason.to_owned()),
             placed_at: self.now,
             goal_at: self.now,

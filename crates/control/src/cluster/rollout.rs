@@ -8,7 +8,8 @@ use crate::readiness::{self, Start};
 use model::instance::{Goal, Phase, Target};
 use model::limits::ROLLOUT_FAILURES_MAX;
 use model::record::Rollout;
-use model::service::{Kind, UpdateOrder};
+use model::rollout_policy::UpdateOrder;
+use model::service::Kind;
 use model::time::Timestamp;
 
 /// Decides for a service that is to run.
@@ -45,10 +46,7 @@ fn has_failed(draft: &Draft<'_>) -> bool {
 
 /// The version that served before the rollout; `None` for a first deployment.
 fn before(draft: &Draft<'_>) -> Option<Target> {
-    let before = match &draft.status.rollout {
-        Rollout::Done => None,
-        Rollout::Running { before, .. } | Rollout::Failed { before, .. } => *before,
-    };
+    let before = draft.status.rollout.before();
     before.filter(|before| *before != target(draft) && draft.template(*before).is_some())
 }
 
@@ -183,7 +181,7 @@ fn note_start(draft: &mut Draft<'_>) {
             None => return,
             found => found,
         },
-        Rollout::Running { .. } | Rollout::Failed { .. } => {
+        Rollout::Running { .. } | Rollout::Finishing { .. } | Rollout::Failed { .. } => {
             before(draft).or_else(|| serving(draft, true))
         }
     };
@@ -329,7 +327,7 @@ fn hand_over(draft: &mut Draft<'_>) {
 
 /// Does an ending instance still hold the place of its slot? Only with stop-first.
 fn is_held(draft: &Draft<'_>, n: u32) -> bool {
-    draft.service.settings.update.order == UpdateOrder::StopFirst
+    draft.service.settings.update.order == Some(UpdateOrder::StopFirst)
         && draft.members.iter().any(|m| {
             m.instance.id.n == n
                 && m.instance.goal != Goal::Run
@@ -392,7 +390,7 @@ fn advance(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
         }
     }
     // With stop-first a slot that has nothing yet is in motion too.
-    if policy.order == UpdateOrder::StopFirst {
+    if policy.order == Some(UpdateOrder::StopFirst) {
         in_motion += (1..=scale)
             .filter(|n| running(draft, *n, true).is_empty() && running(draft, *n, false).is_empty())
             .count();
@@ -410,7 +408,7 @@ fn advance(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
         if in_motion >= batch as usize || !draft.has_room() {
             return;
         }
-        match policy.order {
+        match policy.order.unwrap_or_default() {
             UpdateOrder::StartFirst => {
                 let reason = format!("rollout to revision {}", wanted.revision);
                 if !draft.place(ledger, n, wanted, &reason) {

@@ -422,6 +422,10 @@ impl One<'_> {
         let again = match self.wanted.restart {
             RestartPolicy::Always => true,
             RestartPolicy::No => false,
+            RestartPolicy::Once => {
+                let reason = if code == 0 { String::new() } else { text };
+                return (Phase::Completed, reason, None);
+            }
             RestartPolicy::OnFailure { max_attempts } => {
                 if code == 0 {
                     return (Phase::Completed, String::new(), None);

@@ -6,13 +6,13 @@ use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
 use model::container_spec::ContainerSpec;
 use model::health::{Health, HealthCheck};
-use model::host::{Environment, Host, HostFacts, HostLink};
+use model::host::{Environment, Host, HostFacts, HostLink, Scheduling};
 use model::id::{ServiceId, StackName};
 use model::instance::{Goal, Instance, InstanceStatus, Phase};
 use model::record::{Record, Rollout, ServiceStatus};
+use model::rollout_policy::UpdateOrder;
 use model::service::{
-    Condition, Kind, PortMapping, RestartPolicy, ServiceSpec, Template, Transport, UpdateOrder,
-    UpdatePolicy,
+    Condition, Kind, PortMapping, RestartPolicy, ServiceSpec, Template, Transport,
 };
 use model::stack::StackSpec;
 use model::time::{Index, Timestamp};
@@ -48,13 +48,7 @@ fn parse(line: &str) -> (String, ServiceSpec) {
     let mut words = line.split_whitespace();
     let name = words.next().unwrap().to_owned();
     let mut template = Template::of_container(ContainerSpec::default());
-    let mut spec = ServiceSpec {
-        scale: None,
-        template: template.clone(),
-        depends_on: BTreeMap::new(),
-        update: UpdatePolicy::default(),
-        metadata: BTreeMap::new(),
-    };
+    let mut spec = ServiceSpec::of(template.clone());
     let mut container = ContainerSpec::default();
     for word in words {
         let (key, value) = word.split_once('=').unwrap_or((word, ""));
@@ -64,7 +58,7 @@ fn parse(line: &str) -> (String, ServiceSpec) {
             "check" => template.health_check = Some(HealthCheck::tcp(80)),
             "order" => {
                 assert_eq!(value, "stop");
-                spec.update.order = UpdateOrder::StopFirst;
+                spec.update.order = Some(UpdateOrder::StopFirst);
             }
             "batch" => spec.update.batch_size = Some(value.parse().unwrap()),
             "pause" => spec.update.interval_ms = value.parse().unwrap(),
@@ -145,6 +139,9 @@ impl World {
             facts,
             status,
             changed_at: self.now,
+            unheard_since: self.now,
+            scheduling: Scheduling::Active,
+            labels: BTreeMap::new(),
             reason: String::new(),
         };
         self.put(Record::Host(Arc::new(host)));
@@ -363,6 +360,7 @@ impl World {
             None => "none",
             Some(Rollout::Done) => "done",
             Some(Rollout::Running { .. }) => "running",
+            Some(Rollout::Finishing { .. }) => "finishing",
             Some(Rollout::Failed { .. }) => "failed",
         }
     }

@@ -53,6 +53,7 @@ pub(super) async fn list<S: Store>(State(shared): State<Shared<S>>) -> Json<Vec<
         status: match host.status {
             HostLink::Active => "active".into(),
             HostLink::Disconnected => "disconnected".into(),
+            HostLink::Lost => "lost".into(),
         },
         reason: reason(host),
         instances: cluster.instances().filter(|i| i.host == host.id).count(),
