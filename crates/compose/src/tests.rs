@@ -110,6 +110,6 @@ pub(crate) fn service<'l>(loaded: &'l Loaded, name: &str) -> &'l ServiceSpec {
 pub(crate) fn balancer<'l>(loaded: &'l Loaded, name: &str) -> &'l BalancerSpec {
     match &service(loaded, name).template.kind {
         Kind::Balancer(spec) => spec,
-        Kind::Container(_) => panic!("{name} is no balancer"),
+        Kind::Container(_) | Kind::External(_) | Kind::Alias(_) => panic!("{name} is no balancer"),
     }
 }

@@ -15,7 +15,7 @@ pub enum Mode {
     /// One on each host that may take it: Rancher's `io.rancher.scheduler.global`.
     Global,
     /// Runs that end, by the clock or when asked for.
-    Job(JobSpec),
+    Job(Box<JobSpec>),
 }
 
 impl Mode {
