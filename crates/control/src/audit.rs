@@ -18,7 +18,7 @@ pub enum Violation {
     NameTwice(String, InstanceId, InstanceId),
     /// Two services hold one host port.
     PortTwice(u16, InstanceId, InstanceId),
-    /// Two instances of one version are to run in one slot.
+    /// Two instances of one version are to run in one slot, and neither is leaving.
     SlotTwice(InstanceId, InstanceId),
     /// An instance of a service that is not there.
     NoService(InstanceId),
@@ -64,7 +64,7 @@ pub fn audit(cluster: &Cluster) -> Vec<Violation> {
             let name = instance.container_name.clone();
             found.push(Violation::NameTwice(name, other.clone(), id.clone()));
         }
-        if instance.goal == Goal::Run {
+        if instance.goal == Goal::Run && !instance.leaving {
             let target = instance.target;
             let slot = (id.service.clone(), id.n, target.revision, target.restart);
             if let Some(other) = slots.insert(slot, id) {

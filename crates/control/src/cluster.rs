@@ -4,12 +4,18 @@
 mod depend;
 mod diff;
 mod draft;
+mod job;
+mod leaving;
+mod motion;
 mod repair;
 mod rollout;
+mod scale;
 mod simulate;
+mod slots;
 
 pub use diff::{ServiceChange, ServiceDiff, StackDiff, diff};
 pub use simulate::{Outcome, Sign, Step, simulate};
+pub use slots::scale_of;
 
 use crate::ledger::Ledger;
 use draft::Draft;
@@ -18,6 +24,7 @@ use model::cluster::Cluster;
 use model::instance::{Goal, Phase};
 use model::limits::REVISIONS_KEPT_MAX;
 use model::record::{RecordKey, Rollout};
+use model::scaling::Mode;
 use model::time::Timestamp;
 
 /// What to commit next, and when to plan again though nothing has changed.
@@ -59,6 +66,7 @@ fn decide(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
     match draft.service.goal {
         Goal::Remove => {
             draft.end_all(Goal::Remove, "service removed");
+            job::end_runs(draft, "the job is removed");
             draft.status.blocked.clear();
             draft.status.rollout = Rollout::Done;
             if draft.members.is_empty() {
@@ -69,9 +77,18 @@ fn decide(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
         Goal::Stop => {
             // Where the rollout is stays known: a start goes on from there.
             draft.end_all(Goal::Stop, "service stopped");
+            job::end_runs(draft, "the job is stopped");
+            // Nobody is to be asked for what came due meanwhile.
+            draft.status.scheduled_to = Timestamp::default();
             draft.status.blocked.clear();
         }
-        Goal::Run => rollout::decide(draft, ledger),
+        Goal::Run => match &draft.service.settings.mode {
+            Mode::Job(spec) => job::decide(draft, ledger, spec),
+            Mode::Replicated | Mode::Global => {
+                rollout::decide(draft, ledger);
+                scale::fit(draft, ledger);
+            }
+        },
     }
     draft.forget_revisions(REVISIONS_KEPT_MAX);
     draft.note_status();

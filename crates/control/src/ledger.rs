@@ -2,7 +2,7 @@
 //! plan, so that two services of one plan never get the same thing.
 
 use model::cluster::Cluster;
-use model::host::{self, Host, HostLink};
+use model::host::{self, Host};
 use model::id::{HostId, ServiceId};
 use model::instance::{Goal, Instance};
 use model::reason::{Lack, Reason};
@@ -42,6 +42,20 @@ pub(crate) struct Place {
     pub(crate) host: HostId,
     pub(crate) address: Option<Ipv4Addr>,
     pub(crate) ports: Vec<PortMapping>,
+}
+
+/// What is to be placed.
+pub(crate) struct Ask<'a> {
+    /// Of which service.
+    pub(crate) service: &'a ServiceId,
+    /// From what.
+    pub(crate) template: &'a Template,
+    /// The last instance of the slot.
+    pub(crate) before: Option<&'a Instance>,
+    /// Exactly there.
+    pub(crate) pin: Option<&'a HostId>,
+    /// Addresses to take first.
+    pub(crate) prefer: Vec<Ipv4Addr>,
 }
 
 /// Host ports that a template wants: a container's mappings, a balancer's source ports.
@@ -177,6 +191,20 @@ impl<'a> Ledger<'a> {
         out
     }
 
+    /// The first of these that is ours to give and free.
+    fn preferred(&self, wanted: &[Ipv4Addr]) -> Option<Ipv4Addr> {
+        let subnet = self.cluster.environment()?.subnet;
+        let dockers = host::docker_range(subnet);
+        let ours = |address: &Ipv4Addr| {
+            subnet.contains(address)
+                && *address != subnet.network()
+                && *address != subnet.broadcast()
+                && *address != host::gateway(subnet)
+                && !dockers.contains(address)
+        };
+        wanted.iter().copied().find(|a| ours(a) && !self.addresses.contains(a))
+    }
+
     fn free_address(&self) -> Option<Ipv4Addr> {
         let subnet = self.cluster.environment()?.subnet;
         let (network, broadcast) = (u32::from(subnet.network()), u32::from(subnet.broadcast()));
@@ -201,19 +229,15 @@ impl<'a> Ledger<'a> {
     ///
     /// # Errors
     /// Why no host can take it: the reason of the best one.
-    pub(crate) fn place(
-        &mut self,
-        service: &ServiceId,
-        template: &Template,
-        before: Option<&Instance>,
-    ) -> Result<Place, Reason> {
+    pub(crate) fn place(&mut self, ask: &Ask<'_>) -> Result<Place, Reason> {
+        let Ask { service, template, before, .. } = *ask;
         let wanted = wanted_ports(template);
         let (cpu, memory) = reserved(template);
         let known = u32::try_from(self.cluster.hosts().count()).unwrap_or(u32::MAX);
         let mut hosts: Vec<(usize, usize, &Arc<Host>)> = self
             .cluster
             .hosts()
-            .filter(|host| host.status == HostLink::Active)
+            .filter(|host| host.takes_instances() && ask.pin.is_none_or(|pin| *pin == host.id))
             .map(|host| {
                 let load = self.load.get(&host.id);
                 let own = load.and_then(|l| l.by_service.get(service)).copied().unwrap_or(0);
@@ -232,7 +256,7 @@ impl<'a> Ledger<'a> {
                 continue;
             }
             let address = if managed(template) {
-                match self.free_address() {
+                match self.preferred(&ask.prefer).or_else(|| self.free_address()) {
                     Some(address) => Some(address),
                     None => {
                         let subnet = self.cluster.environment().map(|e| e.subnet.to_string());

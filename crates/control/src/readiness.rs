@@ -36,8 +36,9 @@ pub(crate) fn ready(template: &Template, seen: &InstanceStatus, now: Timestamp) 
 }
 
 /// When an instance that is ready has shown that it stays so.
-pub(crate) fn proven_at(seen: &InstanceStatus) -> Timestamp {
-    let window = if seen.restarts > 0 { ROLLOUT_PROVEN_AGAIN_MS } else { ROLLOUT_PROVEN_MS };
+pub(crate) fn proven_at(seen: &InstanceStatus, monitor_ms: Option<u64>) -> Timestamp {
+    let window = monitor_ms.unwrap_or(ROLLOUT_PROVEN_MS);
+    let window = if seen.restarts > 0 { window.max(ROLLOUT_PROVEN_AGAIN_MS) } else { window };
     seen.changed_at.plus_ms(window)
 }
 

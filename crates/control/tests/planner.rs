@@ -16,5 +16,13 @@ mod reactions;
 mod rollouts;
 #[path = "planner/views.rs"]
 mod views;
+#[path = "planner/words.rs"]
+mod words;
 #[path = "planner/world.rs"]
 mod world;
+#[path = "planner/hosts.rs"]
+mod hosts;
+#[path = "planner/jobs.rs"]
+mod jobs;
+#[path = "planner/verbs.rs"]
+mod verbs;

@@ -314,3 +314,6 @@ pub const HOST_LOST_MS: u64 = 10_000;
 pub const HOST_LABELS_MAX: usize = 100;
 /// A drain gives up after this time when nothing is said, in milliseconds.
 pub const DRAIN_DEADLINE_MS_DEFAULT: u64 = 600_000;
+/// Between the moment at which a host must have stopped what may run only once and the moment at
+/// which another one is made elsewhere, in milliseconds.
+pub const LEASE_MARGIN_MS: u64 = 2_000;

@@ -170,6 +170,9 @@ pub struct ServiceStatus {
     /// Runs of a job, oldest first.
     #[serde(default)]
     pub runs: Vec<Run>,
+    /// Number of the last run of a job.
+    #[serde(default)]
+    pub runs_made: u64,
     /// Runs of a job that were asked for and have been taken up.
     #[serde(default)]
     pub runs_taken: u64,
@@ -194,6 +197,7 @@ impl ServiceStatus {
             scaled: None,
             retained: BTreeMap::new(),
             runs: vec![],
+            runs_made: 0,
             runs_taken: 0,
             scheduled_to: Timestamp::default(),
             revisions: BTreeMap::new(),
@@ -210,8 +214,6 @@ pub struct Scaled {
     pub why: String,
     /// When.
     pub at: Timestamp,
-    /// More did not fit: it is not tried until hosts or services have changed.
-    pub full: bool,
 }
 
 /// One run of a job.

@@ -45,18 +45,37 @@ pub(crate) fn validate(spec: &StackSpec) -> Result<(), ErrorInfo> {
     Ok(())
 }
 
+/// What a PUT of `request` changes.
+///
+/// # Errors
+/// `Kind::Conflict` when a service cannot become what is wanted.
+pub(crate) fn changes(
+    cluster: &Cluster,
+    stack: &StackName,
+    request: &StackRequest,
+    now: Timestamp,
+) -> Result<cluster::StackDiff, ErrorInfo> {
+    let diff = cluster::diff(cluster, stack, &request.spec, request.remove_orphans, now);
+    match diff.refused.first() {
+        Some(why) => Err(ErrorInfo::new(api::error::Kind::Conflict, why.clone())),
+        None => Ok(diff),
+    }
+}
+
 /// The plan of a PUT of `request`.
-#[must_use]
+///
+/// # Errors
+/// See `changes`.
 pub(crate) fn plan(
     cluster: &Cluster,
     stack: &StackName,
     request: &StackRequest,
     foreign: &BTreeMap<(HostId, Transport, u16), String>,
     now: Timestamp,
-) -> Plan {
-    let diff = cluster::diff(cluster, stack, &request.spec, request.remove_orphans, now);
+) -> Result<Plan, ErrorInfo> {
+    let diff = changes(cluster, stack, request, now)?;
     let outcome = cluster::simulate(cluster, &diff.proposal, foreign, now);
-    Plan {
+    Ok(Plan {
         index: cluster.index(),
         services: diff
             .services
@@ -96,5 +115,5 @@ pub(crate) fn plan(
                 passing: matches!(blocked.reason, model::reason::Reason::Waiting { .. }),
             })
             .collect(),
-    }
+    })
 }

@@ -55,7 +55,7 @@ pub(crate) fn next(dice: &mut Dice, cluster: &Cluster, now: Timestamp) -> (Strin
         (2, Some(id)) => (format!("start {id}"), operate::start(cluster, &id)),
         (3, Some(id)) => {
             let scale = u32::try_from(dice.below(7)).unwrap_or(0);
-            (format!("scale {id} {scale}"), operate::scale(cluster, &id, scale))
+            (format!("scale {id} {scale}"), operate::scale(cluster, &id, scale).unwrap_or_default())
         }
         (4, Some(id)) => (format!("remove {id}"), operate::remove_service(cluster, &id)),
         (5, _) => (format!("down {stack}"), operate::remove_stack(cluster, &stack)),

@@ -64,7 +64,7 @@ fn judge(
             Some(Ready::No) | None => {}
         }
     }
-    let scale = dependency.scale;
+    let scale = super::slots::scale_of(cluster, dependency);
     let (held, so_far) = match condition {
         Condition::Started => (started > 0 || scale == 0, format!("{started} started")),
         Condition::Healthy => (ready >= scale, format!("{ready} of {scale} ready")),

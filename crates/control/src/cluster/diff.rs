@@ -7,6 +7,7 @@ use model::instance::{Goal, Target};
 use model::record::{
     Orders, Record, RecordKey, Revision, Rollout, Service, ServiceSettings, Stack,
 };
+use model::scaling::Mode;
 use model::service::ServiceSpec;
 use model::stack::StackSpec;
 use model::time::Timestamp;
@@ -20,6 +21,8 @@ pub struct StackDiff {
     pub services: Vec<ServiceDiff>,
     /// What to commit; empty when nothing changes.
     pub proposal: Proposal,
+    /// What a service cannot become: the whole spec is refused for it.
+    pub refused: Vec<String>,
 }
 
 /// What changes of one service.
@@ -62,12 +65,15 @@ pub fn diff(
     remove_orphans: bool,
     now: Timestamp,
 ) -> StackDiff {
-    let mut out = StackDiff { services: vec![], proposal: Proposal::default() };
+    let mut out = StackDiff { services: vec![], proposal: Proposal::default(), refused: vec![] };
     stack_record(cluster, stack, spec, now, &mut out.proposal);
     for (name, wanted) in &spec.services {
         let id = ServiceId { stack: stack.clone(), service: name.clone() };
         let one = match cluster.service(&id) {
-            Some(known) => update(cluster, known, wanted, now, &mut out.proposal),
+            Some(known) => {
+                out.refused.extend(cannot_become(cluster, known, wanted));
+                update(cluster, known, wanted, now, &mut out.proposal)
+            }
             None => create(id, wanted, now, &mut out.proposal),
         };
         out.services.push(one);
@@ -87,6 +93,31 @@ pub fn diff(
         out.services.push(ServiceDiff { id: known.id.clone(), change, details: vec![] });
     }
     out
+}
+
+/// Copies, one a host, and runs are numbered in different ways: one cannot become the other, nor
+/// can instances become a name for something else.
+fn cannot_become(cluster: &Cluster, known: &Service, wanted: &ServiceSpec) -> Option<String> {
+    let word = |mode: &Mode| match mode {
+        Mode::Replicated => "replicated",
+        Mode::Global => "global",
+        Mode::Job(_) => "a job",
+    };
+    let (old, new) = (word(&known.settings.mode), word(&wanted.mode));
+    if old != new {
+        return Some(format!(
+            "service {} is {old} and cannot become {new}: remove it first",
+            known.id
+        ));
+    }
+    let has =
+        cluster.revision(&known.id, known.target.revision).map(|r| r.template.has_instances());
+    (has.is_some_and(|has| has != wanted.template.has_instances())).then(|| {
+        format!(
+            "service {} cannot become or cease to be a name for something else: remove it first",
+            known.id
+        )
+    })
 }
 
 fn stack_record(
@@ -156,6 +187,10 @@ fn update(
     if template_differs {
         let newest = cluster.revisions_of(&id).map(|r| r.number).max().unwrap_or(0);
         service.target = Target { revision: newest + 1, restart: known.target.restart };
+        // What was said was said of the rollout before.
+        service.orders.paused = false;
+        service.orders.promoted = None;
+        service.orders.finished = None;
         let json = |value: Option<Value>| value.unwrap_or(Value::Null);
         let before = json(old.and_then(|t| serde_json::to_value(t).ok()));
         let after = json(serde_json::to_value(&wanted.template).ok());

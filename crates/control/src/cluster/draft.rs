@@ -1,10 +1,10 @@
 //! The plan of one service while it is made: its instances as they will be, and the edits so far.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ask, Ledger};
 use crate::readiness::{self, Ready};
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
-use model::id::InstanceId;
+use model::id::{HostId, InstanceId};
 use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
 use model::limits::{DECISIONS_PER_PLAN_MAX, INCARNATIONS_BEHIND_MAX};
 use model::reason::{Blocked, Reason, within_limit};
@@ -13,6 +13,7 @@ use model::service::Template;
 use model::time::Timestamp;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// One instance of the service.
@@ -29,6 +30,13 @@ pub(super) struct Draft<'a> {
     pub(super) now: Timestamp,
     pub(super) members: Vec<Member>,
     pub(super) status: ServiceStatus,
+    /// Slots that are to hold an instance, ascending.
+    pub(super) slots: Vec<u32>,
+    /// Hosts of the slots of a global service.
+    pub(super) pins: BTreeMap<u32, HostId>,
+    by_slot: BTreeMap<u32, Vec<usize>>,
+    /// Slots with a member that this plan forgets: what it held is free after the commit.
+    pub(super) emptied: BTreeSet<u32>,
     wake_at: Option<Timestamp>,
     touched: BTreeSet<InstanceId>,
     edits: Vec<Edit>,
@@ -53,6 +61,10 @@ impl<'a> Draft<'a> {
             service,
             now,
             members,
+            slots: vec![],
+            pins: BTreeMap::new(),
+            by_slot: BTreeMap::new(),
+            emptied: BTreeSet::new(),
             status: status
                 .map_or_else(|| ServiceStatus::new(service.id.clone()), |s| (**s).clone()),
             wake_at: None,
@@ -60,6 +72,7 @@ impl<'a> Draft<'a> {
             edits: vec![],
             reads: BTreeMap::new(),
         };
+        draft.index_slots();
         draft.read(RecordKey::Service(service.id.clone()));
         draft.read(RecordKey::ServiceStatus(service.id.clone()));
         draft
@@ -68,6 +81,23 @@ impl<'a> Draft<'a> {
     fn read(&mut self, key: RecordKey) {
         let modified = self.cluster.modified(&key);
         self.reads.insert(key, modified);
+    }
+
+    fn index_slots(&mut self) {
+        self.by_slot.clear();
+        for (index, member) in self.members.iter().enumerate() {
+            self.by_slot.entry(member.instance.id.n).or_default().push(index);
+        }
+    }
+
+    /// Indexes of the members of a slot, oldest first.
+    pub(super) fn in_slot(&self, n: u32) -> &[usize] {
+        self.by_slot.get(&n).map_or(&[], Vec::as_slice)
+    }
+
+    /// Indexes of the members of a slot that are to run.
+    pub(super) fn running_in(&self, n: u32) -> impl Iterator<Item = usize> + '_ {
+        self.in_slot(n).iter().copied().filter(|i| self.members[*i].instance.goal == Goal::Run)
     }
 
     /// Room for one more decision in this plan?
@@ -111,6 +141,15 @@ impl<'a> Draft<'a> {
         self.touched.insert(instance.id.clone());
     }
 
+    /// Notes whether an instance is to be replaced by one of the same version elsewhere.
+    pub(super) fn set_leaving(&mut self, index: usize, leaving: bool) {
+        let instance = &mut self.members[index].instance;
+        if instance.leaving != leaving {
+            instance.leaving = leaving;
+            self.touched.insert(instance.id.clone());
+        }
+    }
+
     /// Changes an instance in place: only a balancer's version and ports move so.
     pub(super) fn retarget(
         &mut self,
@@ -147,10 +186,12 @@ impl<'a> Draft<'a> {
             self.members.iter().filter(|m| gone(m)).map(|m| m.instance.id.clone()).collect();
         for id in ids.into_iter().take(DECISIONS_PER_PLAN_MAX / 2) {
             self.members.retain(|member| member.instance.id != id);
+            self.emptied.insert(id.n);
             self.read(RecordKey::Instance(id.clone()));
             self.edits.push(Edit::Delete(RecordKey::Instance(id.clone())));
             self.edits.push(Edit::Delete(RecordKey::InstanceStatus(id)));
         }
+        self.index_slots();
     }
 
     /// The service's own records go.
@@ -169,11 +210,13 @@ impl<'a> Draft<'a> {
         let numbers: Vec<u32> = self.cluster.revisions_of(id).map(|r| r.number).collect();
         let old = numbers.len().saturating_sub(keep);
         let before = self.status.rollout.before();
+        self.status.revisions.retain(|number, _| numbers.contains(number));
         for number in numbers.into_iter().take(old) {
             let used = self.service.target.revision == number
                 || before.is_some_and(|before| before.revision == number)
                 || self.members.iter().any(|m| m.instance.target.revision == number);
             if !used {
+                self.status.revisions.remove(&number);
                 self.edits.push(Edit::Delete(RecordKey::Revision(id.clone(), number)));
             }
         }
@@ -187,16 +230,55 @@ impl<'a> Draft<'a> {
         target: Target,
         reason: &str,
     ) -> bool {
-        let Some(template) = self.template(target) else { return false };
-        let before = self.members.iter().rev().find(|m| m.instance.id.n == n);
-        let before = before.map(|m| m.instance.clone());
-        let place = match ledger.place(&self.service.id, template, before.as_ref()) {
-            Ok(place) => place,
+        match self.try_place(ledger, n, target, reason) {
+            Ok(_) => true,
             Err(reason) => {
                 self.block(n, reason);
-                return false;
+                false
             }
+        }
+    }
+
+    /// Addresses that an instance of this slot should have, best first.
+    fn preferred_addresses(&self, n: u32) -> Vec<Ipv4Addr> {
+        let settings = &self.service.settings;
+        let kept = self.status.retained.get(&n).copied().filter(|_| settings.retain_ip);
+        let others: Vec<Ipv4Addr> = match settings.retain_ip {
+            true => self.status.retained.values().copied().collect(),
+            false => vec![],
         };
+        let asked = settings.requested_ips.iter().copied().filter(|a| !others.contains(a));
+        kept.into_iter().chain(asked).collect()
+    }
+
+    /// Places a new instance in a slot and gives its incarnation.
+    ///
+    /// # Errors
+    /// Why no host can take it.
+    pub(super) fn try_place(
+        &mut self,
+        ledger: &mut Ledger<'_>,
+        n: u32,
+        target: Target,
+        reason: &str,
+    ) -> Result<u64, Reason> {
+        let Some(template) = self.template(target) else {
+            let why = format!("revision {} is not kept any more", target.revision);
+            return Err(Reason::RolloutFailed { revision: target.revision, why });
+        };
+        let before = self.in_slot(n).last().map(|index| self.members[*index].instance.clone());
+        let place = ledger.place(&Ask {
+            service: &self.service.id,
+            template,
+            before: before.as_ref(),
+            pin: self.pins.get(&n),
+            prefer: self.preferred_addresses(n),
+        })?;
+        if self.service.settings.retain_ip
+            && let Some(address) = place.address
+        {
+            self.status.retained.insert(n, address);
+        }
         let index = self.cluster.index().0;
         let ahead = index.saturating_sub(self.status.incarnations);
         if self.status.incarnations == 0 || ahead > INCARNATIONS_BEHIND_MAX {
@@ -228,8 +310,9 @@ impl<'a> Draft<'a> {
         };
         ledger.take(&instance);
         self.touched.insert(instance.id.clone());
+        self.by_slot.entry(n).or_default().push(self.members.len());
         self.members.push(Member { instance, seen: InstanceStatus::default() });
-        true
+        Ok(incarnation)
     }
 
     pub(super) fn block(&mut self, n: u32, reason: Reason) {

@@ -6,6 +6,7 @@ use model::instance::{Goal, Phase};
 use model::limits::{RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN, RESTART_BACKOFF_RESET_MS};
 use model::reason::Reason;
 use model::record::{Replacement, Rollout};
+use model::rollout_policy::FailureAction;
 
 /// Milliseconds that a slot waits after its `count`-th replacement.
 fn backoff_ms(count: u32) -> u64 {
@@ -32,7 +33,7 @@ pub(super) fn replace_unhealthy(draft: &mut Draft<'_>) {
         }
     }
     candidates.sort();
-    let limit = (draft.service.scale / 4).max(1) as usize;
+    let limit = (draft.slots.len() / 4).max(1);
     let room = limit.saturating_sub(in_repair(draft));
     for (count, n, index, why) in candidates.into_iter().take(room) {
         if !draft.has_room() {
@@ -69,7 +70,7 @@ fn forget_replacements(draft: &mut Draft<'_>) {
         });
         let Some(since) = well.map(|m| m.seen.changed_at) else { continue };
         let due = since.plus_ms(RESTART_BACKOFF_RESET_MS);
-        if draft.now >= due || n > draft.service.scale {
+        if draft.now >= due || draft.slots.binary_search(&n).is_err() {
             draft.status.replacements.remove(&n);
         } else {
             draft.wake(due);
@@ -84,9 +85,16 @@ fn unwell(draft: &mut Draft<'_>, index: usize) -> Option<String> {
     if instance.goal != Goal::Run || member.seen.phase != Phase::Running {
         return None;
     }
-    // While it has never been ready, the rollout judges it.
-    let rolling = matches!(&draft.status.rollout,
-        Rollout::Running { target, .. } if *target == instance.target);
+    // While it has never been ready, the rollout judges it; and what failed stays to be looked at
+    // when somebody is to decide.
+    let pauses = draft.service.settings.update.on_failure == FailureAction::Pause;
+    let rolling = match &draft.status.rollout {
+        Rollout::Running { target, .. } => *target == instance.target,
+        Rollout::Failed { target, before, .. } => {
+            *target == instance.target && before.is_some() && pauses
+        }
+        Rollout::Finishing { .. } | Rollout::Done => false,
+    };
     let template = draft.template(instance.target)?;
     let check = template.health_check.as_ref();
     let strategy = check.map_or(HealthStrategy::Recreate, |c| c.strategy);

@@ -57,7 +57,7 @@ fn reserved_memory_is_counted_and_given_back() {
     world.up(&["web image=good:1 scale=5 mem=1024"]);
     assert_eq!(world.slots("web").matches("r1").count(), 4);
     let blocked = world.blocked("web");
-    assert!(blocked[0].starts_with("#5 no host has memory 1024 MiB left"), "{blocked:?}");
+    assert!(blocked[0].starts_with("#5 1 host: 1 lack memory 1024 MiB"), "{blocked:?}");
     world.up(&["web image=good:1 scale=4 mem=1024"]);
     world.until_done();
     assert!(world.blocked("web").is_empty());

@@ -3,6 +3,7 @@
 
 use crate::world::World;
 use control::operate;
+use model::host::HostLink;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -16,6 +17,29 @@ enum Event {
     Act(u32, &'static str),
     Well,
     Time(u64),
+    Verb(&'static str),
+    Drain(&'static str),
+    Cordon(&'static str),
+    Open(&'static str),
+    Away(&'static str),
+    Back(&'static str),
+}
+
+const HOSTS: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
+
+/// What people and hosts do besides.
+fn wider() -> impl Strategy<Value = Event> {
+    let host = || proptest::sample::select(HOSTS.to_vec());
+    let verbs = vec!["pause", "resume", "promote", "abort", "finish", "rollback"];
+    prop_oneof![
+        6 => event(),
+        2 => proptest::sample::select(verbs).prop_map(Event::Verb),
+        1 => host().prop_map(Event::Drain),
+        1 => host().prop_map(Event::Cordon),
+        2 => host().prop_map(Event::Open),
+        1 => host().prop_map(Event::Away),
+        2 => host().prop_map(Event::Back),
+    ]
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -41,7 +65,9 @@ fn apply(world: &mut World, event: &Event, more: &str) {
         Event::Up(image, scale) => {
             world.up(&[&format!("web image={image} scale={scale} {more}")]);
         }
-        Event::Scale(scale) => world.operate(|cluster, id| operate::scale(cluster, id, *scale)),
+        Event::Scale(scale) => {
+            world.operate(|cluster, id| operate::scale(cluster, id, *scale).unwrap());
+        }
         Event::Restart => world.operate(operate::restart),
         Event::Stop => world.operate(operate::stop),
         Event::Start => world.operate(operate::start),
@@ -49,6 +75,18 @@ fn apply(world: &mut World, event: &Event, more: &str) {
             world.acts_as.insert(format!("web#{n}"), image);
         }
         Event::Well => world.acts_as.clear(),
+        // Most mean nothing at most times.
+        Event::Verb(word) => drop(world.verb(word, None)),
+        Event::Drain(host) => {
+            let now = world.now;
+            world.on_host(host, |cluster, id| {
+                operate::host::drain(cluster, id, Some(30_000), false, now)
+            });
+        }
+        Event::Cordon(host) => world.on_host(host, operate::host::cordon),
+        Event::Open(host) => world.on_host(host, operate::host::uncordon),
+        Event::Away(host) => world.set_link(host, HostLink::Disconnected),
+        Event::Back(host) => world.set_link(host, HostLink::Active),
         Event::Time(ms) => world.run(*ms),
     }
 }
@@ -77,6 +115,72 @@ proptest! {
         let quiet = world.cluster.clone();
         world.plan();
         prop_assert_eq!(&world.cluster, &quiet);
+    }
+
+    #[test]
+    fn anything_ends_as_wanted_on_many_hosts_too(
+        events in proptest::collection::vec(wider(), 1..30),
+        more in proptest::sample::select(vec![
+            "check", "check order=stop", "check canary=1", "check finish", "check failure=pause",
+            "check retain", "check loss=stop:20000", "check batch=2 unavailable=1 order=stop finish",
+        ]),
+    ) {
+        let mut world = World::new();
+        for host in &HOSTS[1..] {
+            world.host(host, HostLink::Active);
+        }
+        for event in &events {
+            apply(&mut world, event, more);
+        }
+        world.acts_as.clear();
+        for host in HOSTS {
+            world.on_host(host, operate::host::uncordon);
+            world.set_link(host, HostLink::Active);
+        }
+        world.up(&[&format!("web image=good:9 scale=3 {more}")]);
+        for _ in 0..20 {
+            world.run(10_000);
+            drop(world.verb("promote", None));
+            drop(world.verb("resume", None));
+            drop(world.verb("finish", None));
+        }
+        world.until_done();
+        world.run(20_000);
+        let service = world.cluster.services().next().unwrap();
+        let r = service.target.revision;
+        let restart = "'".repeat(service.target.restart as usize);
+        let wanted = format!("1r{r}{restart}* 2r{r}{restart}* 3r{r}{restart}*");
+        prop_assert_eq!(world.slots("web"), wanted, "{}", world.show());
+        let quiet = world.cluster.clone();
+        world.plan();
+        prop_assert_eq!(&world.cluster, &quiet);
+    }
+
+    #[test]
+    fn neither_drains_nor_verbs_take_away_what_serves(
+        events in proptest::collection::vec(wider(), 1..20),
+        scale in 1_u32..6,
+    ) {
+        let mut world = World::new();
+        for host in &HOSTS[1..] {
+            world.host(host, HostLink::Active);
+        }
+        world.up(&[&format!("web image=good:0 scale={scale} check")]);
+        world.until_done();
+        world.fewest = usize::MAX;
+        let ours = |event: &Event| matches!(event,
+            Event::Verb(_) | Event::Drain(_) | Event::Cordon(_) | Event::Open(_) | Event::Time(_)
+            | Event::Restart);
+        for (n, event) in events.iter().enumerate() {
+            if let Event::Up(image, _) = event {
+                world.up(&[&format!("web image={image} scale={scale} check")]);
+            } else if ours(event) {
+                apply(&mut world, event, "check");
+            }
+            world.run(500 * (n as u64 % 7));
+        }
+        world.run(100_000);
+        prop_assert!(world.fewest >= scale as usize, "{} of {scale}\n{}", world.fewest, world.show());
     }
 
     #[test]

@@ -72,11 +72,13 @@ fn a_disconnected_host_moves_nothing_and_a_removed_one_does() {
         cluster.instances().map(|i| i.id.clone()).collect::<Vec<_>>()
     };
     assert_eq!(ids(&before), ids(&world.cluster));
-    world.operate(|cluster, id| operate::scale(cluster, id, 3));
-    assert_eq!(world.blocked("web"), ["#3 none of 1 hosts is connected"]);
+    world.operate(|cluster, id| operate::scale(cluster, id, 3).unwrap());
+    let blocked = world.blocked("web");
+    assert_eq!(blocked[2], "#3 none of 1 hosts is connected");
+    assert!(blocked[0].starts_with("#1 host alpha is away: replaced elsewhere"), "{blocked:?}");
     world.host("beta", HostLink::Active);
     world.plan();
-    assert!(world.blocked("web").is_empty());
+    assert_eq!(world.blocked("web").len(), 2, "{:?}", world.blocked("web"));
     let gone = model::change::Change {
         edits: vec![model::change::Edit::Delete(RecordKey::Host("alpha".parse().unwrap()))],
     };

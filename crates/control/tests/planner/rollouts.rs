@@ -191,16 +191,16 @@ fn a_failed_service_can_be_scaled_with_what_serves() {
     let mut world = done("web image=good:1 scale=2 check");
     world.up(&["web image=sick:2 scale=2 check"]);
     world.run(10_000);
-    world.operate(|cluster, id| operate::scale(cluster, id, 4));
+    world.operate(|cluster, id| operate::scale(cluster, id, 4).unwrap());
     world.run(5_000);
     assert_eq!(world.slots("web"), "1r1* (1r2) 2r1* 3r1* 4r1*");
-    world.operate(|cluster, id| operate::scale(cluster, id, 1));
+    world.operate(|cluster, id| operate::scale(cluster, id, 1).unwrap());
     world.run(5_000);
     assert_eq!(world.slots("web"), "1r1* (1r2)");
-    world.operate(|cluster, id| operate::scale(cluster, id, 0));
+    world.operate(|cluster, id| operate::scale(cluster, id, 0).unwrap());
     world.run(5_000);
     assert_eq!(world.slots("web"), "");
-    world.operate(|cluster, id| operate::scale(cluster, id, 2));
+    world.operate(|cluster, id| operate::scale(cluster, id, 2).unwrap());
     world.run(5_000);
     assert_eq!(world.slots("web"), "1r1* 2r1*", "what had failed is not what comes back");
 }

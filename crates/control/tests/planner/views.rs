@@ -125,7 +125,7 @@ fn a_host_is_told_what_goes_and_other_hosts_nothing_of_it() {
         assert_eq!(labels[label], value);
     }
     assert!(labels["io.rancher.container.ip"].ends_with("/16"));
-    world.operate(|cluster, id| operate::scale(cluster, id, 1));
+    world.operate(|cluster, id| operate::scale(cluster, id, 1).unwrap());
     let after = host::spec(&world.cluster, &alpha());
     assert!(after.generation > before.generation);
     let goals: Vec<Goal> = after.instances.values().map(|one| one.goal).collect();

@@ -1,19 +1,15 @@
 //! A cluster to plan for, in words, with one host whose containers do what their image's name says.
 
+use crate::words::parse;
 use control::cluster::{Outcome, StackDiff, diff, plan, simulate};
-use model::balancer::{BalancerProtocol, BalancerSpec, PortRule};
+use control::operate;
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
-use model::container_spec::ContainerSpec;
-use model::health::{Health, HealthCheck};
+use model::health::Health;
 use model::host::{Environment, Host, HostFacts, HostLink, Scheduling};
-use model::id::{ServiceId, StackName};
+use model::id::{HostId, ServiceId, StackName};
 use model::instance::{Goal, Instance, InstanceStatus, Phase};
-use model::record::{Record, Rollout, ServiceStatus};
-use model::rollout_policy::UpdateOrder;
-use model::service::{
-    Condition, Kind, PortMapping, RestartPolicy, ServiceSpec, Template, Transport,
-};
+use model::record::{Record, Rollout, Run, RunOutcome, ServiceStatus};
 use model::stack::StackSpec;
 use model::time::{Index, Timestamp};
 use std::collections::BTreeMap;
@@ -38,77 +34,8 @@ fn stack() -> StackName {
     "shop".parse().unwrap()
 }
 
-fn service(name: &str) -> ServiceId {
+pub(crate) fn service(name: &str) -> ServiceId {
     ServiceId { stack: stack(), service: name.parse().unwrap() }
-}
-
-/// `web image=good:1 scale=3 check order=stop batch=2 pause=5000 port=80 after=db:healthy mem=512
-/// restart=no lb=80>web:8080`.
-fn parse(line: &str) -> (String, ServiceSpec) {
-    let mut words = line.split_whitespace();
-    let name = words.next().unwrap().to_owned();
-    let mut template = Template::of_container(ContainerSpec::default());
-    let mut spec = ServiceSpec::of(template.clone());
-    let mut container = ContainerSpec::default();
-    for word in words {
-        let (key, value) = word.split_once('=').unwrap_or((word, ""));
-        match key {
-            "image" => container.image = value.to_owned(),
-            "scale" => spec.scale = Some(value.parse().unwrap()),
-            "check" => template.health_check = Some(HealthCheck::tcp(80)),
-            "order" => {
-                assert_eq!(value, "stop");
-                spec.update.order = Some(UpdateOrder::StopFirst);
-            }
-            "batch" => spec.update.batch_size = Some(value.parse().unwrap()),
-            "pause" => spec.update.interval_ms = value.parse().unwrap(),
-            "port" => template.ports.push(PortMapping {
-                host_ip: None,
-                host_port: Some(value.parse().unwrap()).filter(|port| *port != 0),
-                container_port: 80,
-                protocol: Transport::Tcp,
-            }),
-            "after" => {
-                let (on, condition) = value.split_once(':').unwrap();
-                let condition = match condition {
-                    "started" => Condition::Started,
-                    "healthy" => Condition::Healthy,
-                    _ => Condition::Completed,
-                };
-                spec.depends_on.insert(on.parse().unwrap(), condition);
-            }
-            "mem" => {
-                let mib: i64 = value.parse().unwrap();
-                container.resources.memory_reserved = mib * 1024 * 1024;
-            }
-            "restart" => {
-                assert_eq!(value, "no");
-                template.restart = RestartPolicy::No;
-            }
-            "lb" => {
-                let (source, to) = value.split_once('>').unwrap();
-                let (target, port) = to.split_once(':').unwrap();
-                let rule = PortRule {
-                    source_port: source.parse().unwrap(),
-                    protocol: BalancerProtocol::Http,
-                    hostname: String::new(),
-                    path: String::new(),
-                    priority: 0,
-                    service: service(target),
-                    target_port: port.parse().unwrap(),
-                    weight: 1,
-                    backend_name: String::new(),
-                };
-                template.kind = Kind::Balancer(BalancerSpec { rules: vec![rule] });
-            }
-            other => panic!("what is {other}?"),
-        }
-    }
-    if matches!(template.kind, Kind::Container(_)) {
-        template.kind = Kind::Container(Box::new(container));
-    }
-    spec.template = template;
-    (name, spec)
 }
 
 impl World {
@@ -133,7 +60,26 @@ impl World {
 
     /// Puts a host.
     pub(crate) fn host(&mut self, id: &str, status: HostLink) {
-        let facts = HostFacts { cpus: 4, memory: 4 << 30, ..HostFacts::default() };
+        self.host_with(id, status, &[]);
+    }
+
+    /// The agent of a host comes or goes.
+    pub(crate) fn set_link(&mut self, id: &str, status: HostLink) {
+        let id = id.parse().unwrap();
+        let mut host = (**self.cluster.host(&id).unwrap()).clone();
+        if host.status != status {
+            host.status = status;
+            host.changed_at = self.now;
+            host.unheard_since = self.now;
+            self.put(Record::Host(Arc::new(host)));
+        }
+        self.plan();
+    }
+
+    /// Puts a host with labels.
+    pub(crate) fn host_with(&mut self, id: &str, status: HostLink, labels: &[(&str, &str)]) {
+        let labels = labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let facts = HostFacts { cpus: 4, memory: 4 << 30, labels, ..HostFacts::default() };
         let host = Host {
             id: id.parse().unwrap(),
             facts,
@@ -185,6 +131,68 @@ impl World {
         simulate(&self.cluster, &self.diff(lines).proposal, &BTreeMap::new(), self.now)
     }
 
+    /// One of `control::operate::host`, then plans.
+    pub(crate) fn on_host(&mut self, id: &str, make: impl Fn(&Cluster, &HostId) -> Proposal) {
+        let proposal = make(&self.cluster, &id.parse().unwrap());
+        self.commit(&proposal);
+        self.plan();
+    }
+
+    /// A verb of a rollout on `shop/web`, then plans; the reason when it is refused.
+    pub(crate) fn verb(&mut self, word: &str, to: Option<u32>) -> Result<(), String> {
+        let verb = operate::rollout::Verb::parse(word, to).unwrap();
+        let proposal = operate::rollout::verb(&self.cluster, &service("web"), verb);
+        let proposal = proposal.map_err(|refused| refused.why)?;
+        self.commit(&proposal);
+        self.plan();
+        Ok(())
+    }
+
+    /// `#n on host` of each instance of `shop/web` that is to run, with `!` when it is leaving.
+    pub(crate) fn places(&self) -> String {
+        let mut out: Vec<String> = vec![];
+        for i in self.cluster.instances_of(&service("web")).filter(|i| i.goal == Goal::Run) {
+            out.push(format!("{}{}:{}", i.id.n, if i.leaving { "!" } else { "" }, i.host));
+        }
+        out.join(" ")
+    }
+
+    /// Ids of the instances of `shop/web` at this revision that are to run or are stopped.
+    pub(crate) fn ids_of_revision(&self, revision: u32) -> Vec<String> {
+        self.cluster
+            .instances_of(&service("web"))
+            .filter(|i| i.target.revision == revision && i.goal != Goal::Remove)
+            .map(|i| i.id.to_string())
+            .collect()
+    }
+
+    /// `n=address` of each instance of `shop/web`.
+    pub(crate) fn addresses(&self) -> String {
+        let mut out: Vec<String> = vec![];
+        for i in self.cluster.instances_of(&service("web")) {
+            out.push(format!(
+                "{}={}",
+                i.id.n,
+                i.address.map(|a| a.to_string()).unwrap_or_default()
+            ));
+        }
+        out.join(" ")
+    }
+
+    /// `number outcome` of each run of `shop/web`.
+    pub(crate) fn runs(&self) -> String {
+        let runs = self.status("web").map(|s| s.runs.clone()).unwrap_or_default();
+        let word = |run: &Run| match &run.outcome {
+            RunOutcome::Waiting => "waiting".to_owned(),
+            RunOutcome::Running => "running".to_owned(),
+            RunOutcome::Succeeded => "ok".to_owned(),
+            RunOutcome::Failed { why } => format!("failed ({why})"),
+            RunOutcome::Skipped { why } => format!("skipped ({why})"),
+        };
+        let each: Vec<String> = runs.iter().map(|r| format!("{} {}", r.number, word(r))).collect();
+        each.join(", ")
+    }
+
     /// One of `control::operate` on `shop/web`, then plans.
     pub(crate) fn operate(&mut self, make: impl Fn(&Cluster, &ServiceId) -> Proposal) {
         let proposal = make(&self.cluster, &service("web"));
@@ -214,6 +222,10 @@ impl World {
         self.now = self.now.plus_ms(STEP_MS);
         let instances: Vec<Arc<Instance>> = self.cluster.instances().cloned().collect();
         for instance in instances {
+            let host = self.cluster.host(&instance.host);
+            if host.is_none_or(|host| host.status != HostLink::Active) {
+                continue;
+            }
             let before = self.seen(&instance);
             let mut after = self.next(&instance, &before);
             if after.phase != before.phase || after.health != before.health {
@@ -325,6 +337,11 @@ impl World {
             "once" => {
                 after.phase = Phase::Completed;
                 after.started_at = before.started_at.or(Some(self.now));
+            }
+            // Somebody took the container away: the host makes it anew when it is well again.
+            "gone" => {
+                after.phase = Phase::Backoff;
+                after.restarts += 1;
             }
             "silent" => {}
             other => panic!("what does {other} do?"),

@@ -3,11 +3,12 @@
 use super::extract::{self, Path};
 use crate::rows;
 use crate::state::Shared;
-use api::error::ErrorInfo;
+use api::error::{ErrorInfo, Kind};
 use api::routes;
 use api::wire::{Accepted, ScaleRequest, ServiceDetail};
 use axum::Json;
 use axum::extract::State;
+use control::operate::Refused;
 use model::change::Proposal;
 use model::cluster::Cluster;
 use model::id::{ServiceId, ServiceName, StackName};
@@ -31,15 +32,20 @@ fn missing(cluster: &Cluster, id: &ServiceId) -> ErrorInfo {
 async fn operate<S: Store>(
     shared: &Shared<S>,
     id: &ServiceId,
-    decide: impl Fn(&Cluster, &ServiceId) -> Proposal,
+    decide: impl Fn(&Cluster, &ServiceId) -> Result<Proposal, Refused>,
 ) -> Result<Json<Accepted>, ErrorInfo> {
     shared
         .propose(|cluster, _| {
             cluster.service(id).ok_or_else(|| missing(cluster, id))?;
-            Ok(decide(cluster, id))
+            decide(cluster, id).map_err(refused)
         })
         .await
         .map(Json)
+}
+
+/// What people asked for means nothing now.
+fn refused(refused: Refused) -> ErrorInfo {
+    ErrorInfo::new(Kind::Conflict, refused.why).hint(refused.hint)
 }
 
 /// One service.
@@ -78,7 +84,8 @@ pub(super) async fn restart<S: Store>(
     State(shared): State<Shared<S>>,
     place: Place,
 ) -> Result<Json<Accepted>, ErrorInfo> {
-    operate(&shared, &service_id(&place)?, control::operate::restart).await
+    operate(&shared, &service_id(&place)?, |cluster, id| Ok(control::operate::restart(cluster, id)))
+        .await
 }
 
 /// Stops it; its containers are kept.
@@ -88,7 +95,8 @@ pub(super) async fn stop<S: Store>(
     State(shared): State<Shared<S>>,
     place: Place,
 ) -> Result<Json<Accepted>, ErrorInfo> {
-    operate(&shared, &service_id(&place)?, control::operate::stop).await
+    operate(&shared, &service_id(&place)?, |cluster, id| Ok(control::operate::stop(cluster, id)))
+        .await
 }
 
 /// Starts it again.
@@ -98,7 +106,8 @@ pub(super) async fn start<S: Store>(
     State(shared): State<Shared<S>>,
     place: Place,
 ) -> Result<Json<Accepted>, ErrorInfo> {
-    operate(&shared, &service_id(&place)?, control::operate::start).await
+    operate(&shared, &service_id(&place)?, |cluster, id| Ok(control::operate::start(cluster, id)))
+        .await
 }
 
 /// Removes it with its containers. Named volumes stay.
@@ -108,5 +117,8 @@ pub(super) async fn remove<S: Store>(
     State(shared): State<Shared<S>>,
     place: Place,
 ) -> Result<Json<Accepted>, ErrorInfo> {
-    operate(&shared, &service_id(&place)?, control::operate::remove_service).await
+    operate(&shared, &service_id(&place)?, |cluster, id| {
+        Ok(control::operate::remove_service(cluster, id))
+    })
+    .await
 }

@@ -53,7 +53,7 @@ pub(super) async fn plan<S: Store>(
     crate::preview::validate(&request.spec)?;
     let foreign = foreign_ports(&shared, &request.spec).await;
     let cluster = shared.cluster();
-    Ok(Json(crate::preview::plan(&cluster, &name, &request, &foreign, shared.now())))
+    crate::preview::plan(&cluster, &name, &request, &foreign, shared.now()).map(Json)
 }
 
 /// Makes the stack as the spec says.
@@ -76,8 +76,7 @@ pub(super) async fn put<S: Store>(
                 )
                 .hint("look at it with `remuda plan` and try again"));
             }
-            let orphans = request.remove_orphans;
-            Ok(control::cluster::diff(cluster, &name, &request.spec, orphans, now).proposal)
+            Ok(crate::preview::changes(cluster, &name, &request, now)?.proposal)
         })
         .await?;
     Ok(Json(answer))
