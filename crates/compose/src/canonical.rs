@@ -31,10 +31,11 @@ pub(crate) fn service(map: &Map, canon: &mut Canon<'_>) -> Map {
             out.set(key.clone(), node.clone());
             continue;
         }
-        if node.is_null() {
+        // A job without anything said of it is a job.
+        if node.is_null() && ours(&key.text) != "job" {
             continue;
         }
-        match &*key.text {
+        match ours(&key.text) {
             "net" => out.set(renamed(key, "network_mode"), node.clone()),
             "log_driver" => nest(&mut out, key, "logging", "driver", node.clone()),
             "log_opt" => {
@@ -45,12 +46,42 @@ pub(crate) fn service(map: &Map, canon: &mut Canon<'_>) -> Map {
             name => {
                 if let Some(mut node_out) = value(name, node, canon) {
                     node_out.mark = node.mark;
-                    out.set(key.clone(), node_out);
+                    set_once(&mut out, renamed(key, name), node_out, canon);
                 }
             }
         }
     }
+    if let Some(deploy) = out.get("deploy").and_then(Node::as_map).cloned() {
+        for (key, node) in deploy.iter() {
+            let name = key.text.strip_prefix("x-remuda-").or_else(|| key.text.strip_prefix("x-"));
+            if let Some(name) = name.filter(|name| OURS.contains(name))
+                && let Some(node) = value(name, node, canon)
+            {
+                set_once(&mut out, renamed(key, name), node, canon);
+            }
+        }
+    }
     out
+}
+
+/// Remuda's own keys. Docker Compose refuses what it does not know, so that each may be written
+/// with `x-remuda-` before it, and below `deploy` too.
+const OURS: [&str; 6] = ["autoscale", "schedule", "job", "rollout", "on_loss", "placement"];
+
+/// A key without the sign of an extension, when it is one of ours.
+fn ours(key: &str) -> &str {
+    let name = key.strip_prefix("x-remuda-").filter(|name| OURS.contains(name));
+    name.unwrap_or(key)
+}
+
+/// Sets one of our keys, which may be written in two ways but once.
+fn set_once(map: &mut Map, key: Key, node: Node, canon: &mut Canon<'_>) {
+    if OURS.contains(&&*key.text) && map.contains(&key.text) {
+        let message = format!("{}: {} is here twice", canon.subject, key.text);
+        canon.report.error(key.place, message).expected("one of the two");
+        return;
+    }
+    map.set(key, node);
 }
 
 fn value(name: &str, node: &Node, canon: &mut Canon<'_>) -> Option<Node> {
@@ -80,8 +111,36 @@ fn value(name: &str, node: &Node, canon: &mut Canon<'_>) -> Option<Node> {
         "logging" => Some(inner_pairs(node, "options", canon)),
         "deploy" => Some(inner_pairs(node, "labels", canon)),
         "stop_grace_period" => Some(seconds(node)),
+        "schedule" => Some(lists::wrapped(node, "cron")),
+        "job" => job(node),
+        "on_loss" => Some(lists::wrapped(node, "policy")),
+        "placement" => Some(placement(node)),
         _ => Some(node.clone()),
     }
+}
+
+/// `job: true`, or nothing behind it, is a job that runs when it is told to.
+fn job(node: &Node) -> Option<Node> {
+    match node.as_text().map(crate::scalar::boolean) {
+        Some(Ok(true)) => Some(Node::map(node.place, Map::default())),
+        Some(Ok(false)) => None,
+        _ if node.is_null() => Some(Node::map(node.place, Map::default())),
+        _ => Some(lists::wrapped(node, "cron")),
+    }
+}
+
+/// Single names as lists.
+fn placement(node: &Node) -> Node {
+    let mut node = node.clone();
+    if let Some(map) = node.as_map_mut() {
+        let names = ["affinity", "affinity_soft", "anti_affinity", "anti_affinity_soft"];
+        for name in names.into_iter().chain(["spread_by", "constraints"]) {
+            if let Some(list) = map.get_mut(name) {
+                *list = lists::texts(list);
+            }
+        }
+    }
+    node
 }
 
 fn build(node: &Node, canon: &mut Canon<'_>) -> Option<Node> {

@@ -2,27 +2,27 @@
 
 use crate::diagnostic::Report;
 use crate::fields::Fields;
-use crate::render::Whole;
+use crate::group::Groups;
 use crate::source::Place;
 use crate::yaml::Map;
-use model::id::{ServiceName, StackName};
-use model::service::{Kind, PortMapping};
-use model::stack::StackSpec;
+use model::service::PortMapping;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Reports every circle of `depends_on` once, by its names.
-pub(crate) fn cycles(services: &Map, report: &mut Report) {
-    let mut done: BTreeMap<&str, bool> = BTreeMap::new();
+/// Every circle of what services need, once, by its names: the last needs the first.
+pub(crate) fn circles(services: &Map, needs: impl Fn(&str) -> Vec<String>) -> Vec<Vec<String>> {
+    let mut out = vec![];
+    let mut done: BTreeSet<String> = BTreeSet::new();
     for (key, _) in services.iter() {
-        let mut path: Vec<(&str, Vec<&str>)> = vec![];
-        let mut next = Some(&*key.text);
+        let mut path: Vec<(String, Vec<String>)> = vec![];
+        let mut next = Some(key.text.to_string());
         loop {
             if let Some(name) = next.take() {
                 if let Some(at) = path.iter().position(|(n, _)| *n == name) {
-                    let names: Vec<&str> = path[at..].iter().map(|(n, _)| *n).collect();
-                    report_cycle(services, &names, report);
-                } else if done.insert(name, true).is_none() {
-                    path.push((name, needs(services, name)));
+                    out.push(path[at..].iter().map(|(n, _)| n.clone()).collect());
+                } else if done.insert(name.clone()) {
+                    let mut names = needs(&name);
+                    names.reverse();
+                    path.push((name, names));
                 }
             }
             let Some((_, rest)) = path.last_mut() else { break };
@@ -34,31 +34,42 @@ pub(crate) fn cycles(services: &Map, report: &mut Report) {
             }
         }
     }
+    out
 }
 
-fn needs<'m>(services: &'m Map, name: &str) -> Vec<&'m str> {
-    let node = services.get(name).and_then(crate::yaml::Node::as_map);
-    let map = node.and_then(|map| Fields::of(map).map("depends_on"));
-    let mut names: Vec<&str> =
-        map.map(|m| m.iter().map(|(k, _)| &*k.text).collect()).unwrap_or_default();
-    names.reverse();
-    names
-}
-
-fn report_cycle(services: &Map, names: &[&str], report: &mut Report) {
-    let first = names[0];
-    let last = names[names.len() - 1];
-    let depends = services.get(last).and_then(crate::yaml::Node::as_map);
-    let depends = depends.and_then(|map| Fields::of(map).map("depends_on"));
-    let place = depends.and_then(|m| m.key(first)).map(|k| k.place);
-    let shown: Vec<&str> = names.iter().copied().take(12).collect();
+/// A circle in a message, its beginning when it is long.
+pub(crate) fn circle(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().map(String::as_str).take(12).collect();
     let dots = if names.len() > 12 { " -> …" } else { "" };
-    let circle = format!("{}{dots} -> {first}", shown.join(" -> "));
-    if let Some(place) = place {
-        report
-            .error(place, format!("depends_on goes in a circle: {circle}"))
-            .expected("services that can start one after the other")
-            .hint("remove one of these dependencies");
+    format!("{}{dots} -> {}", shown.join(" -> "), names[0])
+}
+
+/// Reports every circle of `depends_on` once. A sidekick starts with its primary.
+pub(crate) fn dependencies(services: &Map, groups: &Groups, report: &mut Report) {
+    // What each primary needs, by itself and by its sidekicks, with where it says so.
+    let mut needs: BTreeMap<&str, Vec<(&str, Place)>> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    for (key, node) in services.iter() {
+        let map = node.as_map().and_then(|map| Fields::of(map).map("depends_on"));
+        let root = groups.root(&key.text);
+        for (other, _) in map.into_iter().flat_map(Map::iter) {
+            let to = groups.root(&other.text);
+            // One that is in the same instance starts with it; itself is a mistake all the same.
+            if (to != root || other.text == key.text) && seen.insert((root, to)) {
+                needs.entry(root).or_default().push((to, other.place));
+            }
+        }
+    }
+    let of = |name: &str| needs.get(name).map(Vec::as_slice).unwrap_or_default();
+    let names = |name: &str| of(name).iter().map(|(to, _)| (*to).to_owned()).collect();
+    for found in circles(services, names) {
+        let (first, last) = (&found[0], &found[found.len() - 1]);
+        if let Some((_, place)) = of(last).iter().find(|(to, _)| to == first) {
+            report
+                .error(*place, format!("depends_on goes in a circle: {}", circle(&found)))
+                .expected("services that can start one after the other")
+                .hint("remove one of these dependencies");
+        }
     }
 }
 
@@ -67,6 +78,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) service: &'a str,
     pub(crate) place: Place,
     pub(crate) port: &'a PortMapping,
+    /// Does it say where it goes? It may be kept apart from another one then.
+    pub(crate) placed: bool,
 }
 
 /// Reports host ports that two services want on the same address.
@@ -90,36 +103,19 @@ pub(crate) fn ports(wanted: &[Wanted<'_>], report: &mut Report) {
                      which service {by:?} has"
                 )
             };
-            report.error(want.place, message).expected("a host port of its own");
+            if service != by && (want.placed || other.placed) {
+                report
+                    .warn(want.place, message)
+                    .hint("they can only run where their placement keeps them on different hosts");
+            } else {
+                let finding = report.error(want.place, message);
+                finding.expected("a host port of its own");
+                if service != by {
+                    finding.hint("to have them on different hosts, write placement constraints");
+                }
+            }
             continue;
         }
         others.push(want);
-    }
-}
-
-/// Takes dependencies on services that are left out away, and reports balancers that lead to one.
-pub(crate) fn left_out(
-    spec: &mut StackSpec,
-    gone: &BTreeSet<ServiceName>,
-    stack: &StackName,
-    whole: &Whole,
-    report: &mut Report,
-) {
-    for (name, service) in &mut spec.services {
-        service.depends_on.retain(|other, _| !gone.contains(other));
-        let Kind::Balancer(balancer) = &service.template.kind else { continue };
-        for rule in &balancer.rules {
-            if rule.service.stack != *stack || !gone.contains(&rule.service.service) {
-                continue;
-            }
-            if let Some(key) = whole.services.key(name.as_str()) {
-                let target = rule.service.service.as_str();
-                let message = format!(
-                    "service {:?} balances to {target:?}, which is left out",
-                    name.as_str()
-                );
-                report.error(key.place, message).expected("a service that runs containers");
-            }
-        }
     }
 }

@@ -5,7 +5,6 @@ use crate::diagnostic::quoted;
 use crate::dotenv::{self, Pair};
 use crate::fields::Fields;
 use crate::loader::Loader;
-use crate::scalar;
 use crate::source::{Place, Source};
 use crate::variables;
 use crate::yaml::{Key, Map, Node};
@@ -196,9 +195,4 @@ impl Loader<'_> {
 pub(crate) fn is_active(service: &Map, profiles: &[String]) -> bool {
     let own = Fields::of(service).texts("profiles");
     own.is_empty() || profiles.iter().any(|p| p == "*" || own.contains(p))
-}
-
-/// Is a label set to something that means yes?
-pub(crate) fn is_set(labels: &BTreeMap<String, String>, label: &str) -> bool {
-    labels.get(label).is_some_and(|v| scalar::boolean(v) == Ok(true))
 }

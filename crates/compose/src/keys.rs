@@ -59,10 +59,24 @@ pub enum Scope {
     DeployRestart,
     /// In `deploy.update_config`.
     DeployUpdate,
+    /// In `deploy.placement`.
+    DeployPlacement,
+    /// In an entry of `deploy.placement.preferences`.
+    Preference,
     /// In `upgrade_strategy`.
     UpgradeStrategy,
     /// In `scale_policy`.
     ScalePolicy,
+    /// In `autoscale`.
+    Autoscale,
+    /// In `schedule` and `job`.
+    Schedule,
+    /// In `rollout`.
+    Rollout,
+    /// In `on_loss`, long form.
+    OnLoss,
+    /// In `placement`.
+    Placement,
     /// In `lb_config`.
     LbConfig,
     /// In an entry of `lb_config.port_rules`.

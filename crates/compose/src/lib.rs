@@ -3,6 +3,8 @@
 //! or refused; every remark has a place. It reads files and nothing else: no network, no clock, no
 //! environment but the one it is given.
 
+mod affinity;
+mod assemble;
 mod canonical;
 mod check;
 mod diagnostic;
@@ -12,6 +14,7 @@ mod dotenv;
 mod environment;
 mod fields;
 mod files;
+mod group;
 mod interpolate;
 mod json;
 mod keys;
@@ -28,6 +31,7 @@ mod stack_name;
 mod variables;
 mod yaml;
 
+pub use assemble::ContainerName;
 pub use diagnostic::{Diagnostic, Errors, Severity};
 pub use discover::discover;
 pub use files::{Files, ReadError};

@@ -1,11 +1,13 @@
 //! The way of a load: variables, files, `extends`, merging, profiles, checks, the model.
 
+use crate::assemble::{ContainerName, assemble};
 use crate::check::{self, Wanted};
 use crate::diagnostic::{Diagnostic, Errors, quoted};
 use crate::document::Document;
 use crate::environment::is_active;
 use crate::fields::Fields;
 use crate::files::Files;
+use crate::group::Groups;
 use crate::keys::Scope;
 use crate::loader::Loader;
 use crate::merge;
@@ -19,7 +21,7 @@ use crate::yaml::{Map, Mark, Node};
 use model::id::{ServiceName, StackName};
 use model::limits;
 use model::stack::StackSpec;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,7 +52,7 @@ pub struct Loaded {
     /// Its services and volumes.
     pub spec: StackSpec,
     /// Images to build before.
-    pub builds: BTreeMap<ServiceName, BuildSpec>,
+    pub builds: BTreeMap<ContainerName, BuildSpec>,
     /// What is not carried out as written.
     pub warnings: Vec<Diagnostic>,
     /// Every file that was read, as an absolute path.
@@ -105,7 +107,7 @@ pub fn load_from(options: &LoadOptions, files: &Files) -> Result<Loaded, Errors>
 struct Parts {
     stack: StackName,
     spec: StackSpec,
-    builds: BTreeMap<ServiceName, BuildSpec>,
+    builds: BTreeMap<ContainerName, BuildSpec>,
     canonical: String,
 }
 
@@ -314,9 +316,11 @@ fn read_services(
     whole: &Whole,
     inactive: &BTreeMap<String, Vec<String>>,
     loader: &mut Loader<'_>,
-) -> (StackSpec, BTreeMap<ServiceName, BuildSpec>) {
+) -> (StackSpec, BTreeMap<ContainerName, BuildSpec>) {
+    let groups = Groups::of(&whole.services, &mut loader.report);
     let stack = Stack {
         name,
+        groups: &groups,
         services: &whole.services,
         inactive,
         partial: &loader.partial,
@@ -328,9 +332,7 @@ fn read_services(
         files: loader.files,
         variables: &loader.variables,
     };
-    let mut spec = StackSpec::default();
-    let mut builds = BTreeMap::new();
-    let mut left_out = BTreeSet::new();
+    let mut outcomes = vec![];
     for (key, node) in whole.services.iter() {
         let (Ok(service), Some(map)) = (ServiceName::parse(&key.text), node.as_map()) else {
             continue;
@@ -345,31 +347,35 @@ fn read_services(
             volumes: BTreeMap::new(),
             labels: BTreeMap::new(),
         };
-        let Some(outcome) = read.service(&service) else {
-            left_out.insert(service);
-            continue;
-        };
-        spec.volumes.extend(outcome.volumes);
-        builds.extend(outcome.build.map(|build| (service.clone(), build)));
-        spec.services.insert(service, outcome.spec);
+        outcomes.push((service.clone(), read.service(&service)));
     }
-    check::cycles(&whole.services, &mut loader.report);
-    check::left_out(&mut spec, &left_out, name, whole, &mut loader.report);
-    check_ports(&spec, whole, loader);
+    check::dependencies(&whole.services, &groups, &mut loader.report);
+    let (spec, builds) = assemble(outcomes, name, &groups, whole, &mut loader.report);
+    check_ports(&spec, &groups, whole, loader);
     (spec, builds)
 }
 
-fn check_ports(spec: &StackSpec, whole: &Whole, loader: &mut Loader<'_>) {
+fn check_ports(spec: &StackSpec, groups: &Groups, whole: &Whole, loader: &mut Loader<'_>) {
     let mut wanted = vec![];
     for (key, node) in whole.services.iter() {
-        let service = ServiceName::parse(&key.text).ok().and_then(|name| spec.services.get(&name));
-        let Some(service) = service else { continue };
+        let name = &*key.text;
+        let service = ServiceName::parse(groups.root(name)).ok();
+        let Some(template) = service.and_then(|s| Some(&spec.services.get(&s)?.template)) else {
+            continue;
+        };
+        let sidekick = groups.primary_of(name).and_then(|_| ServiceName::parse(name).ok());
+        let taken = match sidekick {
+            Some(sidekick) => template.sidekicks.get(&sidekick).map(|s| s.ports.as_slice()),
+            None => Some(template.ports.as_slice()),
+        };
+        let taken = taken.unwrap_or_default();
+        let placement = &template.placement;
+        let placed = placement.requested_host.is_some() || !placement.constraints.is_empty();
         let fields = node.as_map().map(Fields::of);
         let items = fields.map(|f| f.items("ports")).unwrap_or_default();
-        for (i, port) in service.template.ports.iter().enumerate() {
-            let same_length = items.len() == service.template.ports.len();
-            let place = if same_length { items[i].place } else { key.place };
-            wanted.push(Wanted { service: &key.text, place, port });
+        for (i, port) in taken.iter().enumerate() {
+            let place = if items.len() == taken.len() { items[i].place } else { key.place };
+            wanted.push(Wanted { service: name, place, port, placed });
         }
     }
     check::ports(&wanted, &mut loader.report);

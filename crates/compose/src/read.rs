@@ -10,20 +10,28 @@ mod health;
 mod image;
 mod labels;
 mod legacy_balancer;
+mod links;
+mod mode;
 mod mounts;
 mod network;
+mod outside;
+mod placement;
 mod ports;
 mod process;
 mod resources;
+mod rollout;
+mod sidekick;
 
-use crate::diagnostic::{Finding, Report, quoted};
+use crate::diagnostic::{Finding, Report};
 use crate::fields::Fields;
 use crate::files::Files;
+use crate::group::Groups;
 use crate::source::{Place, Sources};
 use crate::variables::Variables;
 use crate::yaml::Map;
 use model::id::{ServiceName, StackName};
-use model::service::{Kind, RestartPolicy, ServiceSpec, Template};
+use model::scaling::Mode;
+use model::service::{Kind, Link, RestartPolicy, ServiceSpec, Template};
 use model::stack::VolumeSpec;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -43,6 +51,8 @@ pub(crate) struct Stack<'a> {
     pub(crate) networks: &'a Map,
     pub(crate) secrets: &'a Map,
     pub(crate) configs: &'a Map,
+    /// Who is a sidekick of whom.
+    pub(crate) groups: &'a Groups,
     pub(crate) sources: &'a Sources,
     pub(crate) files: &'a Files,
     pub(crate) variables: &'a Variables,
@@ -70,6 +80,8 @@ pub(crate) struct Outcome {
     pub(crate) spec: ServiceSpec,
     pub(crate) build: Option<BuildSpec>,
     pub(crate) volumes: BTreeMap<String, VolumeSpec>,
+    /// Its links, each with its place.
+    pub(crate) links: Vec<(Place, Link)>,
 }
 
 impl Read<'_> {
@@ -90,51 +102,81 @@ impl Read<'_> {
             self.warn(self.place, &format!("the service is left out: {why}"));
             return None;
         }
-        let is_balancer = self.is_balancer();
         let mut build = None;
+        let links = if self.is_legacy_balancer() { vec![] } else { self.links() };
         let kind = if self.is_legacy_balancer() {
             Kind::Balancer(self.legacy_balancer())
-        } else if is_balancer {
+        } else if self.is_external() {
+            Kind::External(self.external())
+        } else if self.is_alias() {
+            Kind::Alias(self.alias(&links))
+        } else if self.is_balancer() {
             Kind::Balancer(self.balancer())
         } else {
             build = self.build(name);
             Kind::Container(Box::new(self.container(build.as_ref())))
         };
-        if matches!(kind, Kind::Balancer(_)) {
-            self.warn_container_keys();
+        self.warn_container_keys(&kind);
+        if let Some(primary) = self.stack.groups.primary_of(self.name).map(str::to_owned) {
+            self.warn_keys_of_service(&primary);
         }
+        let template = self.template(kind);
+        let mut spec = self.settings(template);
+        if !matches!(spec.template.kind, Kind::Alias(_)) {
+            spec.links = links.iter().map(|(_, link)| link.clone()).collect();
+        }
+        Some(Outcome { spec, build, volumes: self.volumes, links })
+    }
+
+    fn template(&mut self, kind: Kind) -> Template {
         let ports = match &kind {
             Kind::Balancer(spec) => self.balancer_ports(spec),
             Kind::Container(spec) => self.ports(&spec.network),
             Kind::External(_) | Kind::Alias(_) => vec![],
         };
-        let health_check = self.health_check();
-        let restart = self.restart();
-        self.check_links();
-        let template = Template {
-            kind,
+        let drain_ms = self.fields.number("drain_timeout_ms");
+        Template {
             ports,
-            health_check,
-            restart,
+            health_check: self.health_check(),
+            restart: RestartPolicy::default(),
             stop_grace_ms: self
                 .fields
                 .duration_ms("stop_grace_period")
                 .unwrap_or(model::limits::STOP_GRACE_MS_DEFAULT),
-            drain_ms: self
-                .fields
-                .number("drain_timeout_ms")
-                .unwrap_or(model::limits::DRAIN_MS_DEFAULT),
+            drain_ms: drain_ms.unwrap_or(model::limits::DRAIN_MS_DEFAULT),
             sidekicks: BTreeMap::new(),
-            placement: model::placement::Placement::default(),
-        };
-        let spec = ServiceSpec {
-            scale: self.scale(),
+            placement: self.placement(),
+            kind,
+        }
+    }
+
+    /// Everything of a service but its template, and what of the template rests on it.
+    fn settings(&mut self, mut template: Template) -> ServiceSpec {
+        let mode = self.mode();
+        let place = self.fields.place("schedule").or_else(|| self.fields.place("job"));
+        if let (Mode::Job(_), Kind::Balancer(_) | Kind::External(_) | Kind::Alias(_), Some(place)) =
+            (&mode, &template.kind, place)
+        {
+            self.error(place, "only containers can be a job").expected("a service with an image");
+        }
+        template.restart = self.restart(&mode);
+        let scaling = self.scaling(&mode);
+        let has_instances = template.has_instances();
+        ServiceSpec {
+            scale: self.scale(&mode, scaling).filter(|_| has_instances),
             depends_on: self.depends_on(),
             update: self.update(),
             metadata: self.metadata(),
+            mode,
+            scaling,
+            selector_link: self.selector("io.rancher.service.selector.link"),
+            selector_container: self.selector("io.rancher.service.selector.container"),
+            on_loss: self.on_loss(),
+            retain_ip: self.fields.boolean("retain_ip").unwrap_or(false),
+            requested_ips: self.requested_ips(),
+            create_stopped: self.fields.boolean("start_on_create") == Some(false),
             ..ServiceSpec::of(template)
-        };
-        Some(Outcome { spec, build, volumes: self.volumes })
+        }
     }
 
     /// Does it lack what it should have from `extends`?
@@ -144,46 +186,10 @@ impl Read<'_> {
 
     /// Kinds of service that Rancher had and Remuda does not run.
     fn left_out(&self) -> Option<&'static str> {
-        let image = self.fields.text("image").unwrap_or("");
-        if self.fields.node("external_ips").is_some()
-            || image.starts_with("rancher/external-service")
-        {
-            return Some("services outside of the stack (external_ips) are not carried out yet");
-        }
-        if image.starts_with("rancher/dns-service") {
-            return Some("service aliases (rancher/dns-service) are not carried out yet");
-        }
         if self.fields.text("type") == Some("virtualMachine") {
             return Some("virtual machines are not carried out");
         }
         None
-    }
-
-    fn restart(&mut self) -> RestartPolicy {
-        if crate::environment::is_set(&self.labels, "io.rancher.container.start_once") {
-            return RestartPolicy::No;
-        }
-        if let Some(policy) = self.deploy_restart() {
-            return policy;
-        }
-        let Some(text) = self.fields.text("restart") else { return RestartPolicy::default() };
-        let place = self.fields.place("restart").unwrap_or(self.place);
-        let (policy, attempts) = match text.split_once(':') {
-            Some((policy, attempts)) => (policy, Some(attempts)),
-            None => (text, None),
-        };
-        let max_attempts = attempts.map(str::parse::<u32>);
-        match (policy, max_attempts) {
-            ("always" | "unless-stopped", None) => RestartPolicy::Always,
-            ("no" | "false" | "never", None) => RestartPolicy::No,
-            ("on-failure", None) => RestartPolicy::OnFailure { max_attempts: None },
-            ("on-failure", Some(Ok(n))) => RestartPolicy::OnFailure { max_attempts: Some(n) },
-            _ => {
-                self.error(place, &format!("restart is {}", quoted(text)))
-                    .expected("no, always, unless-stopped, on-failure or on-failure:3");
-                RestartPolicy::default()
-            }
-        }
     }
 
     fn metadata(&mut self) -> BTreeMap<String, serde_json::Value> {

@@ -7,6 +7,7 @@ mod containers;
 mod documentation;
 mod layers;
 mod properties;
+mod sidekicks;
 mod variables;
 
 use crate::{Errors, Files, LoadOptions, Loaded, load_from};

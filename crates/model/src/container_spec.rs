@@ -100,10 +100,11 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// Keep stdin open.
     pub stdin_open: bool,
-    /// `host`, `container:x`, `shareable`.
+    /// `host`, `shareable`, `service:x` for that of a container of the same instance (`x` is the
+    /// primary's service or a sidekick), `container:x` for one outside of the stack.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ipc: Option<String>,
-    /// `host`, `container:x`.
+    /// `host`, `service:x`, `container:x`, as in `ipc`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<String>,
     /// `host` or unset.
@@ -180,7 +181,8 @@ pub struct VolumesFrom {
 )]
 #[serde(rename_all = "snake_case", tag = "type")]
 pub enum Mount {
-    /// A named volume; `name` is Docker's full name (`<stack>_<name>` or the external one).
+    /// A named volume; `name` is Docker's full name (`<stack>_<name>` or the external one). In the
+    /// name of a volume of each instance, `${n}` stands for the instance's number.
     Volume {
         /// Docker's name.
         name: String,

@@ -300,6 +300,15 @@ pub const JOB_HISTORY_MAX: u32 = 100;
 pub const JOB_RUNS_PARALLEL_MAX: usize = 50;
 /// A run that could not begin for so long is left out, in milliseconds, when nothing is said.
 pub const JOB_STARTING_DEADLINE_MS_DEFAULT: u64 = 600_000;
+/// Low load must last so long before autoscaling takes instances away, in milliseconds, when
+/// nothing is said.
+pub const AUTOSCALE_DOWN_AFTER_MS_DEFAULT: u64 = 300_000;
+/// High load must last so long before autoscaling adds instances, in milliseconds, when nothing
+/// is said.
+pub const AUTOSCALE_UP_AFTER_MS_DEFAULT: u64 = 30_000;
+/// An instance that runs at most once is stopped by its host after this time without the server,
+/// in milliseconds, when nothing is said.
+pub const LOSS_STOP_AFTER_MS_DEFAULT: u64 = 60_000;
 /// Sidekicks of one service.
 pub const SIDEKICKS_MAX: usize = 50;
 /// Placement constraints of one service.

@@ -11,11 +11,13 @@ use api::error::Kind as ErrorKind;
 use api::routes;
 use api::wire::{Progress, ServiceDetail};
 use clap::Args;
-use compose::{BuildSpec, Loaded};
+use compose::{BuildSpec, ContainerName, Loaded};
 use futures_util::StreamExt as _;
 use http::Method;
+use model::container_spec::ContainerSpec;
 use model::service::Kind;
-use std::collections::BTreeMap;
+use model::stack::StackSpec;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Label that carries the id of a built image, so that a new build is a new revision.
 const BUILT_LABEL: &str = "io.remuda.image.id";
@@ -64,8 +66,10 @@ pub(super) async fn pull(global: &Global, args: PullArgs) -> Outcome {
         Some(image) => vec![image],
         None => {
             let loaded = source::load(global, &args.source)?;
-            let containers = loaded.spec.services.values().filter_map(|s| s.template.container());
-            containers.map(|c| c.image.clone()).collect()
+            let services = loaded.spec.services.values();
+            let containers = services.flat_map(|s| s.template.containers());
+            let images: BTreeSet<String> = containers.map(|(_, c)| c.image.clone()).collect();
+            images.into_iter().collect()
         }
     };
     let client = client(global)?;
@@ -99,14 +103,25 @@ pub(super) async fn build_all(
             image = follow(global, client, &path, Some(context.upload()), tag).await?;
         }
         let from = fingerprint(build, &context).await?;
-        if let Some(service) = loaded.spec.services.get_mut(name)
-            && let Kind::Container(container) = &mut service.template.kind
-        {
+        if let Some(container) = container_mut(&mut loaded.spec, name) {
             container.labels.insert(BUILT_LABEL.into(), image);
             container.labels.insert(FROM_LABEL.into(), from);
         }
     }
     Ok(())
+}
+
+/// The container that a build is for.
+fn container_mut<'s>(
+    spec: &'s mut StackSpec,
+    name: &ContainerName,
+) -> Option<&'s mut ContainerSpec> {
+    let template = &mut spec.services.get_mut(&name.service)?.template;
+    match (&name.sidekick, &mut template.kind) {
+        (Some(sidekick), _) => template.sidekicks.get_mut(sidekick).map(|s| &mut s.container),
+        (None, Kind::Container(container)) => Some(container),
+        (None, _) => None,
+    }
 }
 
 /// The route of a build with everything that it asks for.
@@ -144,17 +159,20 @@ async fn fingerprint(build: &BuildSpec, context: &Context) -> Outcome<String> {
 /// What the server says, or why a context cannot be read.
 pub(super) async fn keep_known_images(client: &Client, loaded: &mut Loaded) -> Outcome {
     for (name, build) in &loaded.builds {
-        let path = routes::fill(routes::SERVICE, &[loaded.stack.as_str(), name.as_str()]);
+        let path = routes::fill(routes::SERVICE, &[loaded.stack.as_str(), name.service.as_str()]);
         let known = match client.get::<ServiceDetail>(&path).await {
-            Ok(detail) => detail.spec.template.container().map(|c| c.labels.clone()),
+            Ok(detail) => detail
+                .spec
+                .template
+                .containers()
+                .find(|(sidekick, _)| *sidekick == name.sidekick.as_ref())
+                .map(|(_, container)| container.labels.clone()),
             Err(error) if error.kind == ErrorKind::NotFound => None,
             Err(error) => return Err(error.into()),
         };
         let known = known.unwrap_or_default();
         let from = fingerprint(build, &Context::of(build)?).await?;
-        if let Some(service) = loaded.spec.services.get_mut(name)
-            && let Kind::Container(container) = &mut service.template.kind
-        {
+        if let Some(container) = container_mut(&mut loaded.spec, name) {
             if let Some(id) = known.get(BUILT_LABEL) {
                 container.labels.insert(BUILT_LABEL.into(), id.clone());
             }

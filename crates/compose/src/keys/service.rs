@@ -16,7 +16,6 @@ const fn later(name: &'static str, shape: Shape, note: &'static str) -> KeyInfo 
 }
 
 const NO_EFFECT: &str = "it has no effect";
-const LEFT_OUT: &str = "the service is left out";
 const BLKIO: &str = "block I/O is not limited";
 
 pub(super) const SERVICE: &[KeyInfo] = &[
@@ -40,12 +39,24 @@ pub(super) const SERVICE: &[KeyInfo] = &[
     done("lb_config", Object(Scope::LbConfig)),
     done("depends_on", ObjectMap(Scope::DependsOn)),
     done("links", Texts),
+    done("external_links", Texts),
+    done("external_ips", Texts),
+    done("volumes_from", Texts),
     done("extends", Object(Scope::Extends)),
     done("profiles", Texts),
     done("restart", Text),
     done("deploy", Object(Scope::Deploy)),
     done("scale", Integer(0, SCALE_MAX as i64)),
+    done("scale_policy", Object(Scope::ScalePolicy)),
+    done("autoscale", Object(Scope::Autoscale)),
+    done("schedule", Object(Scope::Schedule)),
+    done("job", Object(Scope::Schedule)),
     done("upgrade_strategy", Object(Scope::UpgradeStrategy)),
+    done("rollout", Object(Scope::Rollout)),
+    done("on_loss", Object(Scope::OnLoss)),
+    done("placement", Object(Scope::Placement)),
+    done("retain_ip", Bool),
+    done("start_on_create", Bool),
     done("drain_timeout_ms", NATURAL),
     done("stop_signal", Text),
     done("stop_grace_period", Duration),
@@ -102,9 +113,7 @@ pub(super) const SERVICE: &[KeyInfo] = &[
     // the compose specification, not carried out
     later("description", Text, "it is not shown"),
     later("container_name", Text, "containers are named by stack, service and number"),
-    later("volumes_from", Texts, "nothing is mounted for it"),
     later("volume_driver", Text, "set driver: in the top-level volumes"),
-    later("external_links", Texts, "other stacks are found as service.stack"),
     later("platform", Text, "the image's own platform is used"),
     later("uts", Text, NO_EFFECT),
     later("isolation", Text, "it is a Windows setting"),
@@ -131,11 +140,7 @@ pub(super) const SERVICE: &[KeyInfo] = &[
     later("models", Any, NO_EFFECT),
     later("use_api_socket", Bool, NO_EFFECT),
     // Rancher, not carried out
-    later("scale_policy", Object(Scope::ScalePolicy), "the scale stays fixed"),
-    later("start_on_create", Bool, "the service is started"),
     later("create_only", Bool, "the service is started"),
-    later("retain_ip", Bool, "a new container may get a new address"),
-    later("external_ips", Texts, LEFT_OUT),
     later("load_balancer_config", Any, "the balancer has no stickiness and no own HAProxy lines"),
     later("default_cert", Text, "the balancer speaks no TLS"),
     later("certs", Texts, "the balancer speaks no TLS"),

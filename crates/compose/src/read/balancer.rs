@@ -9,6 +9,7 @@ use crate::yaml::Node;
 use model::balancer::{BalancerProtocol, BalancerSpec, PortRule};
 use model::id::{ServiceId, ServiceName, StackName};
 use model::limits;
+use model::service::Kind;
 use std::collections::BTreeMap;
 
 impl Read<'_> {
@@ -29,21 +30,27 @@ impl Read<'_> {
         false
     }
 
-    /// Keys of a container say nothing to a balancer, which has none.
-    pub(super) fn warn_container_keys(&mut self) {
-        const OURS: [&str; 21] = [
+    /// Keys of a container say nothing to what has none.
+    pub(super) fn warn_container_keys(&mut self, kind: &Kind) {
+        const OURS: [&str; 29] = [
             "image",
-            "lb_config",
             "ports",
             "expose",
             "labels",
             "scale",
+            "scale_policy",
+            "autoscale",
             "health_check",
             "restart",
             "depends_on",
             "links",
             "external_links",
             "upgrade_strategy",
+            "rollout",
+            "on_loss",
+            "placement",
+            "schedule",
+            "job",
             "deploy",
             "metadata",
             "drain_timeout_ms",
@@ -54,13 +61,22 @@ impl Read<'_> {
             "tty",
             "pull_policy",
             "network_mode",
+            "retain_ip",
+            "start_on_create",
         ];
+        let (own, what): (&[&str], _) = match kind {
+            Kind::Container(_) => return,
+            Kind::Balancer(_) => (&["lb_config"], "a balancer"),
+            Kind::External(_) => (&["external_ips", "hostname"], "a service outside of the stack"),
+            Kind::Alias(_) => (&[], "an alias"),
+        };
         for (key, node) in self.fields.iter() {
             let known = keys::find(Scope::Service, &key.text);
             let done = known.is_some_and(|info| info.status == Status::Done);
-            if done && !OURS.contains(&&*key.text) && !node.is_null() {
-                let what = format!("{} has no effect on a balancer", key.text);
-                self.warn(key.place, &what).hint("a balancer has no container");
+            let name = &*key.text;
+            if done && !OURS.contains(&name) && !own.contains(&name) && !node.is_null() {
+                self.warn(key.place, &format!("{name} has no effect on {what}"))
+                    .hint(format!("{what} has no container"));
             }
         }
     }
@@ -174,7 +190,8 @@ impl Read<'_> {
             }
         };
         if id.stack == *own {
-            self.refer(id.service.as_str(), place, "it balances to");
+            let service = self.endpoint(id.service.as_str(), place, "it balances to")?;
+            return Some(ServiceId { service, ..id });
         }
         Some(id)
     }

@@ -16,7 +16,7 @@ impl Read<'_> {
         let (network, dns) = (self.network_mode(), self.dns());
         self.networks();
         ContainerSpec {
-            volumes_from: vec![],
+            volumes_from: self.volumes_from(),
             image,
             pull: self.pull(build.is_some()),
             command: self.command("command"),
@@ -129,7 +129,7 @@ impl Read<'_> {
         pairs
     }
 
-    fn hostname(&mut self, key: &str) -> Option<String> {
+    pub(super) fn hostname(&mut self, key: &str) -> Option<String> {
         let text = self.fields.owned(key)?;
         let label = |l: &str| {
             !l.is_empty()

@@ -1,43 +1,55 @@
-//! Scale, start order, restart and rollout: `deploy` of v3, the keys of v2, and Rancher's.
+//! Start order and restart: `deploy` of v3, the keys of v2, and Rancher's.
 
 use super::Read;
 use crate::diagnostic::quoted;
 use crate::fields::Fields;
+use crate::yaml::Key;
 use model::id::ServiceName;
-use model::rollout_policy::{UpdateOrder, UpdatePolicy};
+use model::scaling::Mode;
 use model::service::{Condition, RestartPolicy};
 use std::collections::BTreeMap;
 
 impl Read<'_> {
-    /// `scale`, or `deploy.replicas`; they may not contradict each other.
-    pub(super) fn scale(&mut self) -> Option<u32> {
-        let deploy = self.fields.object("deploy");
-        if let Some(mode) = deploy.and_then(|d| d.text("mode"))
-            && mode != "replicated"
-        {
-            let place = deploy.and_then(|d| d.place("mode")).unwrap_or(self.place);
-            match mode {
-                "global" | "replicated-job" | "global-job" => {
-                    let what =
-                        format!("deploy: mode {mode} is not carried out yet: the scale counts");
-                    self.warn(place, &what);
-                }
-                _ => {
-                    self.error(place, &format!("deploy: mode is {}", quoted(mode)))
-                        .expected("replicated");
-                }
+    /// `restart`, `deploy.restart_policy`, or Rancher's label. The runs of a job end.
+    pub(super) fn restart(&mut self, mode: &Mode) -> RestartPolicy {
+        if self.flag("io.rancher.container.start_once") {
+            return RestartPolicy::Once;
+        }
+        let said = self.deploy_restart().or_else(|| self.own_restart());
+        match (mode, said) {
+            (Mode::Job(_), Some(RestartPolicy::Always)) => {
+                let place = self.fields.place("restart").unwrap_or(self.place);
+                self.warn(place, "restart has no effect: the runs of a job end")
+                    .hint("write on-failure:3 to try a failed run again");
+                RestartPolicy::No
+            }
+            (Mode::Job(_), said) => said.unwrap_or(RestartPolicy::No),
+            (_, None | Some(RestartPolicy::Always)) if self.ends() => {
+                RestartPolicy::OnFailure { max_attempts: None }
+            }
+            (_, said) => said.unwrap_or_default(),
+        }
+    }
+
+    fn own_restart(&mut self) -> Option<RestartPolicy> {
+        let text = self.fields.text("restart")?;
+        let place = self.fields.place("restart").unwrap_or(self.place);
+        let (policy, attempts) = match text.split_once(':') {
+            Some((policy, attempts)) => (policy, Some(attempts)),
+            None => (text, None),
+        };
+        let max_attempts = attempts.map(str::parse::<u32>);
+        match (policy, max_attempts) {
+            ("always" | "unless-stopped", None) => Some(RestartPolicy::Always),
+            ("no" | "false" | "never", None) => Some(RestartPolicy::No),
+            ("on-failure", None) => Some(RestartPolicy::OnFailure { max_attempts: None }),
+            ("on-failure", Some(Ok(n))) => Some(RestartPolicy::OnFailure { max_attempts: Some(n) }),
+            _ => {
+                self.error(place, &format!("restart is {}", quoted(text)))
+                    .expected("no, always, unless-stopped, on-failure or on-failure:3");
+                None
             }
         }
-        let scale = self.fields.number("scale");
-        let replicas = deploy.and_then(|d| d.number("replicas"));
-        if let (Some(scale), Some(replicas)) = (scale, replicas)
-            && scale != replicas
-        {
-            let place = self.fields.place("scale").unwrap_or(self.place);
-            let what = format!("scale is {scale} and deploy.replicas is {replicas}");
-            self.error(place, &what).expected("one of them, or the same number");
-        }
-        scale.or(replicas)
     }
 
     pub(super) fn depends_on(&mut self) -> BTreeMap<ServiceName, Condition> {
@@ -65,36 +77,39 @@ impl Read<'_> {
                     continue;
                 }
             };
-            if let Ok(name) = ServiceName::parse(&key.text) {
-                out.insert(name, condition);
-            }
+            self.depend(key, condition, &mut out);
         }
         out
     }
 
-    /// A link is a name that is found anyway; another name for it is not carried out.
-    pub(super) fn check_links(&mut self) {
-        if self.is_legacy_balancer() {
+    /// What depends on a sidekick depends on its primary; within one instance the order is ours.
+    fn depend(
+        &mut self,
+        key: &Key,
+        mut condition: Condition,
+        out: &mut BTreeMap<ServiceName, Condition>,
+    ) {
+        let groups = self.stack.groups;
+        let (own, root) = (groups.root(self.name), groups.root(&key.text));
+        let completes = condition == Condition::Completed;
+        if completes && (own == root || root != &*key.text) {
+            let name = quoted(&key.text);
+            let what = format!("depends_on: that {name} has completed is not waited for");
+            self.warn(key.place, &what).hint("a sidekick is part of its primary's instances");
+            condition = Condition::Started;
+        }
+        if own == root && own != &*key.text {
             return;
         }
-        for node in self.fields.items("links") {
-            let Some(text) = node.as_text() else { continue };
-            let (name, alias) = text.split_once(':').unwrap_or((text, text));
-            if name.contains('/') {
-                let what =
-                    format!("links: {} of another stack is found as service.stack", quoted(name));
-                self.warn(node.place, &what);
-            } else if self.refer(name, node.place, "it links to") && alias != name {
-                let what = format!(
-                    "links: the alias {} is not carried out yet: the service is found as {name}",
-                    quoted(alias)
-                );
-                self.warn(node.place, &what);
+        if let Ok(name) = ServiceName::parse(root) {
+            let known = out.entry(name).or_insert(condition);
+            if condition != Condition::Started {
+                *known = condition;
             }
         }
     }
 
-    pub(super) fn deploy_restart(&mut self) -> Option<RestartPolicy> {
+    fn deploy_restart(&mut self) -> Option<RestartPolicy> {
         let policy = self.fields.object("deploy")?.object("restart_policy")?;
         let max_attempts = policy.number("max_attempts");
         match policy.text("condition") {
@@ -108,43 +123,5 @@ impl Read<'_> {
                 None
             }
         }
-    }
-
-    pub(super) fn update(&mut self) -> UpdatePolicy {
-        let mut out = UpdatePolicy::default();
-        if let Some(config) = self.fields.object("deploy").and_then(|d| d.object("update_config")) {
-            // 0 is "all at once".
-            out.batch_size = match config.number("parallelism") {
-                Some(0) => Some(model::limits::SCALE_MAX),
-                other => other,
-            };
-            out.interval_ms = config.duration_ms("delay").unwrap_or(0);
-            out.order = match config.text("order") {
-                // Swarm's own default is stop-first; Remuda drops nothing unless told to.
-                None => None,
-                Some("start-first") => Some(UpdateOrder::StartFirst),
-                Some("stop-first") => Some(UpdateOrder::StopFirst),
-                Some(other) => {
-                    let place = config.place("order").unwrap_or(self.place);
-                    let what = format!("deploy: update_config: order is {}", quoted(other));
-                    self.error(place, &what).expected("start-first or stop-first");
-                    None
-                }
-            };
-        }
-        if let Some(strategy) = self.fields.object("upgrade_strategy") {
-            if let Some(size) = strategy.number("batch_size") {
-                out.batch_size = Some(size);
-            }
-            if let Some(ms) = strategy.number("interval_millis") {
-                out.interval_ms = ms;
-            }
-            match strategy.boolean("start_first") {
-                Some(true) => out.order = Some(UpdateOrder::StartFirst),
-                Some(false) => out.order = Some(UpdateOrder::StopFirst),
-                None => {}
-            }
-        }
-        out
     }
 }

@@ -3,8 +3,12 @@
 use super::Read;
 use crate::diagnostic::quoted;
 use crate::keys::{self, Scope, Status};
+use crate::scalar;
+use crate::source::Place;
 use model::limits;
+use model::selector::{InvalidSelector, Selector};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 impl Read<'_> {
     /// Labels of `deploy` and of the container; the latter win.
@@ -38,5 +42,62 @@ impl Read<'_> {
             self.error(place, &what).expected(format!("at most {}", limits::LABELS_MAX));
         }
         labels
+    }
+
+    /// A label with its place; that of the container before that of `deploy`.
+    pub(super) fn label(&self, name: &str) -> Option<(Place, String)> {
+        let deploy = self.fields.object("deploy").and_then(|d| d.map("labels"));
+        let maps = [self.fields.map("labels"), deploy];
+        let node = maps.into_iter().flatten().find_map(|labels| labels.get(name))?;
+        Some((node.place, node.as_text()?.to_owned()))
+    }
+
+    /// Does a label say yes?
+    pub(super) fn flag(&mut self, name: &str) -> bool {
+        let Some((place, text)) = self.label(name) else { return false };
+        match scalar::boolean(text.trim()) {
+            Ok(yes) => yes,
+            Err(expected) => {
+                self.error(place, &format!("label {name} is {}", quoted(&text))).expected(expected);
+                false
+            }
+        }
+    }
+
+    pub(super) fn selector(&mut self, name: &str) -> Option<Selector> {
+        let (place, text) = self.label(name)?;
+        match text.parse() {
+            Ok(selector) => Some(selector),
+            Err(InvalidSelector { text, why }) => {
+                let what = format!("label {name}: {}: {why}", quoted(&text));
+                self.error(place, &what)
+                    .expected("k=v, k!=v, k, k in (a,b) or k notin (a,b), with commas between");
+                None
+            }
+        }
+    }
+
+    pub(super) fn requested_ips(&mut self) -> Vec<Ipv4Addr> {
+        const LABEL: &str = "io.rancher.container.requested_ip";
+        let Some((place, text)) = self.label(LABEL) else { return vec![] };
+        let mut out = vec![];
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            match part.parse::<Ipv4Addr>() {
+                Ok(address) if out.contains(&address) => {}
+                Ok(address) => out.push(address),
+                Err(_) => {
+                    let what = format!("label {LABEL}: {} is not an address", quoted(part));
+                    self.error(place, &what)
+                        .expected("addresses such as 10.42.0.7, with commas between");
+                    return vec![];
+                }
+            }
+        }
+        let max = limits::SCALE_MAX as usize;
+        if out.len() > max {
+            self.error(place, &format!("label {LABEL} has {} addresses", out.len()))
+                .expected(format!("at most {max}"));
+        }
+        out
     }
 }

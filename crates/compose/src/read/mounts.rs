@@ -139,6 +139,9 @@ impl Read<'_> {
                 .expected("letters, digits, '_', '.' and '-'");
             return None;
         }
+        // One volume for each instance: the host puts its number there.
+        let per_container = fields.and_then(|f| f.boolean("per_container")).unwrap_or(false);
+        let name = if per_container { format!("{name}_${{n}}") } else { name };
         let spec = match fields {
             Some(f) => VolumeSpec {
                 driver: f.owned("driver").unwrap_or_default(),

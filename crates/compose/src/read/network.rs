@@ -2,6 +2,7 @@
 
 use super::Read;
 use crate::diagnostic::quoted;
+use crate::group;
 use model::container_spec::NetworkMode;
 use std::net::IpAddr;
 
@@ -9,21 +10,19 @@ impl Read<'_> {
     pub(super) fn network_mode(&mut self) -> NetworkMode {
         let Some(text) = self.fields.text("network_mode") else { return NetworkMode::Managed };
         let place = self.fields.place("network_mode").unwrap_or(self.place);
+        if let Some((_, name)) = group::namespace(text) {
+            return match self.sibling("network_mode", name, place) {
+                Some(sibling) => NetworkMode::Sibling(sibling),
+                None => NetworkMode::Managed,
+            };
+        }
         match text {
             "host" => NetworkMode::Host,
             "none" => NetworkMode::None,
             "bridge" | "managed" | "default" => NetworkMode::Managed,
-            _ if text.starts_with("service:") || text.starts_with("container:") => {
-                let what = format!(
-                    "network_mode {} is not carried out yet: the container has its own address",
-                    quoted(text)
-                );
-                self.warn(place, &what);
-                NetworkMode::Managed
-            }
             _ => {
                 self.error(place, &format!("network_mode is {}", quoted(text)))
-                    .expected("bridge, host or none");
+                    .expected("bridge, host, none, service:name or container:name");
                 NetworkMode::Managed
             }
         }

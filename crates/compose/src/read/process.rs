@@ -3,6 +3,7 @@
 use super::Read;
 use crate::diagnostic::quoted;
 use crate::fields::Fields;
+use crate::group;
 use crate::scalar;
 use crate::yaml::{Node, Value};
 use model::container_spec::Logging;
@@ -119,25 +120,27 @@ impl Read<'_> {
         Some(text)
     }
 
-    /// `pid` and `ipc`: those of the host or of a container; those of a service need sidekicks.
+    /// `pid` and `ipc`: those of the host, of another container of the same instance, or of a
+    /// container outside of the stack.
     pub(super) fn namespace(&mut self, key: &str) -> Option<String> {
         let text = self.fields.owned(key)?;
         let place = self.fields.place(key).unwrap_or(self.place);
-        let container = text.starts_with("container:");
+        if let Some((kind, name)) = group::namespace(&text) {
+            if kind == "container" && self.stack.groups.find(self.stack.services, name).is_none() {
+                return Some(text);
+            }
+            let primary = self.stack.groups.root(self.name).to_owned();
+            let sibling = self.sibling(key, name, place)?;
+            let name = sibling.map_or(primary, |name| name.to_string());
+            return Some(format!("service:{name}"));
+        }
         match text.as_str() {
             "host" => Some(text),
             "shareable" | "private" | "none" if key == "ipc" => Some(text),
             "private" => None,
-            _ if container => Some(text),
-            _ if text.starts_with("service:") => {
-                let what =
-                    format!("{key}: {text} is not carried out yet: the container has its own");
-                self.warn(place, &what);
-                None
-            }
             _ => {
                 self.error(place, &format!("{key} is {}", quoted(&text)))
-                    .expected("host, or container:name");
+                    .expected("host, service:name or container:name");
                 None
             }
         }

@@ -149,7 +149,7 @@ fn restart_has_four_sources() {
         ("restart: on-failure:3", on_failure(Some(3))),
         ("deploy: {restart_policy: {condition: none}}", RestartPolicy::No),
         ("deploy: {restart_policy: {condition: on-failure, max_attempts: 2}}", on_failure(Some(2))),
-        ("labels: {io.rancher.container.start_once: 'true'}", RestartPolicy::No),
+        ("labels: {io.rancher.container.start_once: 'true'}", RestartPolicy::Once),
     ] {
         assert_eq!(of(lines), policy, "{lines}");
     }
@@ -226,7 +226,6 @@ fn networks_end_in_the_managed_one_with_a_warning() {
         .warned("back");
     let network = &service(&loaded, "web").template.container().unwrap().network;
     assert_eq!(*network, NetworkMode::Managed);
-    web("network_mode: service:web").warned("is not carried out yet");
     web("network_mode: host\nports: ['80:80']").warned("ports have no effect");
 }
 
@@ -299,8 +298,8 @@ fn a_build_names_its_folder_and_its_image() {
     let loaded =
         given(text).with("/p/src/D", "").with("/p/src/Dockerfile", "").env("B", "2").clean();
     let builds: Vec<_> =
-        loaded.builds.iter().map(|(n, b)| (n.as_str(), b.image.as_str())).collect();
-    assert_eq!(builds, [("old", "o:1"), ("web", "shop_web:latest")]);
+        loaded.builds.iter().map(|(n, b)| (n.to_string(), b.image.as_str())).collect();
+    assert_eq!(builds, [("old".into(), "o:1"), ("web".into(), "shop_web:latest")]);
     let web = loaded.builds.values().next_back().unwrap();
     assert_eq!(web.context.to_str(), Some("/p/src"));
     assert_eq!((web.args["A"].as_str(), web.args["B"].as_str()), ("1", "2"));

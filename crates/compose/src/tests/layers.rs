@@ -150,13 +150,10 @@ fn an_unknown_key_is_a_warning_with_the_nearest_name_and_an_error_with_strict() 
 #[test]
 fn a_documented_key_without_effect_is_a_warning_with_what_happens_instead() {
     for (lines, what) in [
-        ("retain_ip: true", "a new container may get a new address"),
-        ("scale_policy: {min: 1, max: 2, increment: 1}", "the scale stays fixed"),
+        ("create_only: true", "the service is started"),
+        ("uts: host", "it has no effect"),
+        ("deploy: {rollback_config: {order: stop-first}}", "a rollback goes like an update"),
         ("container_name: x", "containers are named by stack, service and number"),
-        ("deploy: {placement: {constraints: [a]}}", "any host may be chosen"),
-        ("labels: {io.rancher.scheduler.global: 'true'}", "the scale counts"),
-        ("labels: {'io.rancher.scheduler.affinity:host_label': a=b}", "any host may be chosen"),
-        ("volumes_from: [web]", "nothing is mounted"),
     ] {
         web(lines).warned(what);
     }
