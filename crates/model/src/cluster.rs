@@ -2,8 +2,9 @@
 
 use crate::change::{Change, Edit};
 use crate::host::{Environment, Host};
-use crate::id::{HostId, InstanceId, ServiceId, StackName};
+use crate::id::{HostId, InstanceId, ServiceId, ServiceName, StackName};
 use crate::instance::{Instance, InstanceStatus};
+use crate::limits::RECENT_KEYS_MAX;
 use crate::record::{Record, RecordKey, Revision, Service, ServiceStatus, Stack, Token};
 use crate::time::Index;
 use rpds::RedBlackTreeMapSync as Map;
@@ -19,9 +20,10 @@ pub struct Kept<T> {
 }
 
 /// All state at one index.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Cluster {
     index: Index,
+    recent: Recent,
     environment: Option<Kept<Environment>>,
     stacks: Map<StackName, Kept<Stack>>,
     services: Map<ServiceId, Kept<Service>>,
@@ -31,6 +33,50 @@ pub struct Cluster {
     instance_statuses: Map<InstanceId, Kept<InstanceStatus>>,
     hosts: Map<HostId, Kept<Host>>,
     tokens: Map<String, Kept<Token>>,
+    /// Instances by host: their records say the same.
+    on_hosts: Map<(HostId, InstanceId), ()>,
+}
+
+/// Which records the last changes touched, newest `limits::RECENT_KEYS_MAX` of them.
+#[derive(Clone, Debug, Default)]
+struct Recent {
+    by_index: Map<Index, Arc<[RecordKey]>>,
+    keys: usize,
+    /// What was touched up to here is not known any more.
+    forgotten: Index,
+}
+
+impl Recent {
+    fn note(&mut self, index: Index, change: &Change) {
+        let known = self.by_index.get(&index).map_or(&[] as &[RecordKey], |keys| &**keys);
+        let touched = change.edits.iter().map(Edit::key);
+        let keys: Arc<[RecordKey]> = known.iter().cloned().chain(touched).collect();
+        self.keys += change.edits.len();
+        self.by_index.insert_mut(index, keys);
+        while self.keys > RECENT_KEYS_MAX {
+            let Some((oldest, keys)) = self.by_index.first() else { return };
+            let (oldest, count) = (*oldest, keys.len());
+            self.by_index.remove_mut(&oldest);
+            self.keys = self.keys.saturating_sub(count);
+            self.forgotten = oldest;
+        }
+    }
+}
+
+impl PartialEq for Cluster {
+    /// The same records at the same index, whatever the way there.
+    fn eq(&self, other: &Self) -> bool {
+        self.index == other.index
+            && self.environment == other.environment
+            && self.stacks == other.stacks
+            && self.services == other.services
+            && self.revisions == other.revisions
+            && self.service_statuses == other.service_statuses
+            && self.instances == other.instances
+            && self.instance_statuses == other.instance_statuses
+            && self.hosts == other.hosts
+            && self.tokens == other.tokens
+    }
 }
 
 impl Cluster {
@@ -40,6 +86,7 @@ impl Cluster {
             return;
         }
         self.index = index;
+        self.recent.note(index, change);
         for edit in &change.edits {
             match edit {
                 Edit::Put(record) => self.put(index, record),
@@ -62,7 +109,11 @@ impl Cluster {
             Record::ServiceStatus(s) => {
                 self.service_statuses.insert_mut(s.service.clone(), kept(s, modified));
             }
-            Record::Instance(i) => self.instances.insert_mut(i.id.clone(), kept(i, modified)),
+            Record::Instance(i) => {
+                self.leave_host(&i.id);
+                self.on_hosts.insert_mut((i.host.clone(), i.id.clone()), ());
+                self.instances.insert_mut(i.id.clone(), kept(i, modified));
+            }
             Record::InstanceStatus(id, s) => {
                 self.instance_statuses.insert_mut(id.clone(), kept(s, modified));
             }
@@ -78,11 +129,32 @@ impl Cluster {
             RecordKey::Service(id) => drop(self.services.remove_mut(id)),
             RecordKey::Revision(id, n) => drop(self.revisions.remove_mut(&(id.clone(), *n))),
             RecordKey::ServiceStatus(id) => drop(self.service_statuses.remove_mut(id)),
-            RecordKey::Instance(id) => drop(self.instances.remove_mut(id)),
+            RecordKey::Instance(id) => {
+                self.leave_host(id);
+                self.instances.remove_mut(id);
+            }
             RecordKey::InstanceStatus(id) => drop(self.instance_statuses.remove_mut(id)),
             RecordKey::Host(id) => drop(self.hosts.remove_mut(id)),
             RecordKey::Token(id) => drop(self.tokens.remove_mut(id)),
         }
+    }
+
+    fn leave_host(&mut self, id: &InstanceId) {
+        if let Some(old) = self.instances.get(id).map(|kept| kept.value.host.clone()) {
+            self.on_hosts.remove_mut(&(old, id.clone()));
+        }
+    }
+
+    /// Keys of the records that changes after `index` touched, oldest first, some more than once;
+    /// `None` when that is too long ago to be known.
+    #[must_use]
+    pub fn changed_since(&self, index: Index) -> Option<impl Iterator<Item = &RecordKey>> {
+        let from = std::ops::Bound::Excluded(index);
+        let known = index >= self.recent.forgotten;
+        known.then(|| {
+            let range = self.recent.by_index.range((from, std::ops::Bound::Unbounded));
+            range.flat_map(|(_, keys)| keys.iter())
+        })
     }
 
     /// Index of the newest change applied.
@@ -140,7 +212,11 @@ impl Cluster {
         &'a self,
         stack: &'a StackName,
     ) -> impl Iterator<Item = &'a Arc<Service>> {
-        self.services().filter(move |service| service.id.stack == *stack)
+        let from = ServiceId { stack: stack.clone(), service: ServiceName::lowest() };
+        self.services
+            .range(from..)
+            .take_while(move |(id, _)| id.stack == *stack)
+            .map(|(_, kept)| &kept.value)
     }
 
     /// A revision.
@@ -180,6 +256,16 @@ impl Cluster {
         self.instances.range(from..=to).map(|(_, kept)| &kept.value)
     }
 
+    /// The instances on one host by service, slot and incarnation; cost follows the host.
+    pub fn instances_on<'a>(&'a self, host: &'a HostId) -> impl Iterator<Item = &'a Arc<Instance>> {
+        let service = ServiceId { stack: StackName::lowest(), service: ServiceName::lowest() };
+        let from = (host.clone(), InstanceId::new(service, 0, 0));
+        self.on_hosts
+            .range(from..)
+            .take_while(move |((on, _), ())| on == host)
+            .filter_map(|((_, id), ())| self.instance(id))
+    }
+
     /// What was seen of an instance.
     #[must_use]
     pub fn instance_status(&self, id: &InstanceId) -> Option<&Arc<InstanceStatus>> {
@@ -211,5 +297,39 @@ impl Cluster {
     /// All tokens.
     pub fn tokens(&self) -> impl Iterator<Item = &Arc<Token>> {
         self.tokens.values().map(|kept| &kept.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Stack;
+    use crate::time::Timestamp;
+    use std::collections::BTreeMap;
+
+    fn stack(name: &str) -> Change {
+        let name = StackName::parse(name).unwrap();
+        let stack = Stack { name, volumes: BTreeMap::new(), created_at: Timestamp(0) };
+        Change { edits: vec![Edit::Put(Record::Stack(Arc::new(stack)))] }
+    }
+
+    fn since(cluster: &Cluster, index: u64) -> Option<Vec<String>> {
+        cluster.changed_since(Index(index)).map(|keys| keys.map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_changed_since_an_index_is_known_for_a_while() {
+        let mut cluster = Cluster::default();
+        cluster.apply(Index(3), &stack("a"));
+        cluster.apply(Index(3), &stack("b"));
+        cluster.apply(Index(7), &stack("a"));
+        assert_eq!(since(&cluster, 0).unwrap(), ["stack/a", "stack/b", "stack/a"]);
+        assert_eq!(since(&cluster, 3).unwrap(), ["stack/a"]);
+        assert!(since(&cluster, 7).unwrap().is_empty());
+        for index in 8..8 + u64::try_from(RECENT_KEYS_MAX).unwrap() {
+            cluster.apply(Index(index), &stack("c"));
+        }
+        assert!(since(&cluster, 6).is_none(), "too long ago");
+        assert_eq!(since(&cluster, 7).unwrap().len(), RECENT_KEYS_MAX);
     }
 }

@@ -99,6 +99,20 @@ name!(
     HostId, "host id"
 );
 
+impl StackName {
+    /// Before every name; no stack has it.
+    pub(crate) fn lowest() -> Self {
+        Self("".into())
+    }
+}
+
+impl ServiceName {
+    /// Before every name; no service has it.
+    pub(crate) fn lowest() -> Self {
+        Self("".into())
+    }
+}
+
 macro_rules! as_text {
     ($name:ident) => {
         impl Serialize for $name {

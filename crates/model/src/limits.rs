@@ -326,3 +326,5 @@ pub const DRAIN_DEADLINE_MS_DEFAULT: u64 = 600_000;
 /// Between the moment at which a host must have stopped what may run only once and the moment at
 /// which another one is made elsewhere, in milliseconds.
 pub const LEASE_MARGIN_MS: u64 = 2_000;
+/// Touched records that a cluster in memory remembers, for those who follow it.
+pub const RECENT_KEYS_MAX: usize = 20_000;
