@@ -1,26 +1,26 @@
 //! Sessions of agents: publications go down, what is seen comes up, streams are opened.
 
+use crate::presence;
 use crate::state::Shared;
 use api::error::{ErrorInfo, Kind};
 use api::link::{Arrival, Down, Publication, Switchboard, Up};
 use api::stream::{Chunk, Duplex, StreamRequest};
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
-use model::host::{Host, HostFacts, HostLink};
 use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
 use model::instance::InstanceStatus;
-use model::limits::TXN_OPS_MAX;
+use model::limits::{HOST_DISCONNECTED_MS, TXN_OPS_MAX};
 use model::record::Record;
+use model::time::Timestamp;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::Store;
 use tokio::sync::{mpsc, watch};
 
-/// A host without a session for this long is called disconnected.
-const DISCONNECTED_AFTER: Duration = Duration::from_secs(4);
 /// An agent that does not take up a stream or answer a question in this time is given up.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -115,8 +115,7 @@ impl Hosts {
 pub(crate) async fn accept<S: Store>(shared: Shared<S>, mut arrivals: mpsc::Receiver<Arrival>) {
     let mut tasks = tokio::task::JoinSet::new();
     let mut number = 0;
-    // Hosts known from before have a grace to come back before they are called disconnected.
-    tasks.spawn(sweep(shared.clone()));
+    tasks.spawn(presence::run(shared.clone()));
     loop {
         tokio::select! {
             arrival = arrivals.recv() => {
@@ -133,24 +132,17 @@ pub(crate) async fn accept<S: Store>(shared: Shared<S>, mut arrivals: mpsc::Rece
     }
 }
 
-/// After a start, hosts that do not come back in time are marked, with the reason.
-async fn sweep<S: Store>(shared: Shared<S>) {
-    tokio::time::sleep(DISCONNECTED_AFTER).await;
-    let connected = shared.hosts.connected();
-    let cluster = shared.cluster();
-    for host in cluster.hosts().filter(|host| !connected.contains(&host.id)) {
-        mark(&shared, &host.id, None).await;
-    }
-}
-
 async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
     let Arrival { hello, mut up, publish, open, presence } = arrival;
     let host = hello.host;
     tracing::info!(%host, version = hello.version, "agent connected");
     shared.hosts.sessions().insert(host.clone(), SessionHandle { number, open });
     let publisher = publish_changes(shared.clone(), host.clone(), publish);
+    // Guards nothing but itself.
+    let heard = AtomicI64::new(shared.now().0);
     let ingester = async {
         while let Some(message) = up.recv().await {
+            heard.store(shared.now().0, Relaxed);
             match message {
                 Up::Status(status) if status.host == host => ingest(&shared, *status).await,
                 Up::Status(status) => {
@@ -172,9 +164,12 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
         }
     }
     drop(presence);
-    tokio::time::sleep(DISCONNECTED_AFTER).await;
+    let heard = Timestamp(heard.load(Relaxed));
+    let silent = shared.now().since_ms(heard);
+    let wait = HOST_DISCONNECTED_MS.saturating_sub(silent);
+    tokio::time::sleep(Duration::from_millis(wait)).await;
     if !shared.hosts.connected().contains(&host) {
-        mark(&shared, &host, None).await;
+        presence::note_silence(&shared, &host, heard).await;
     }
 }
 
@@ -223,7 +218,7 @@ fn same(a: &Publication, b: &Publication) -> bool {
 
 /// Writes what changed of a host's status; only transitions reach the store.
 async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus) {
-    mark(shared, &status.host, Some(&status.facts)).await;
+    presence::note_facts(shared, &status.host, &status.facts).await;
     let cluster = shared.cluster();
     let edits = transitions(&cluster, &status);
     for part in edits.chunks(TXN_OPS_MAX / 2) {
@@ -248,39 +243,4 @@ fn transitions(cluster: &Cluster, status: &HostStatus) -> Vec<Edit> {
         .filter(|(id, new)| known(id) && differs(id, new))
         .map(|(id, new)| Edit::Put(Record::InstanceStatus(id.clone(), Arc::new(new.clone()))))
         .collect()
-}
-
-/// Records that a host is connected, with its facts, or that it is not.
-async fn mark<S: Store>(shared: &Shared<S>, id: &HostId, facts: Option<&HostFacts>) {
-    let cluster = shared.cluster();
-    let old = cluster.host(id);
-    let status = if facts.is_some() { HostLink::Active } else { HostLink::Disconnected };
-    let facts = facts.cloned().or_else(|| old.map(|h| h.facts.clone())).unwrap_or_default();
-    if old.is_some_and(|old| old.status == status && old.facts == facts) {
-        return;
-    }
-    let changed_at = match old {
-        Some(old) if old.status == status => old.changed_at,
-        _ => shared.now(),
-    };
-    let reason = match status {
-        HostLink::Active => String::new(),
-        HostLink::Disconnected | HostLink::Lost => {
-            "its agent is not connected; what runs there goes on".into()
-        }
-    };
-    let host = Host {
-        id: id.clone(),
-        facts,
-        status,
-        changed_at,
-        unheard_since: changed_at,
-        scheduling: old.map(|h| h.scheduling).unwrap_or_default(),
-        labels: old.map(|h| h.labels.clone()).unwrap_or_default(),
-        reason,
-    };
-    let change = Change { edits: vec![Edit::Put(Record::Host(Arc::new(host)))] };
-    if let Err(error) = shared.commit(Proposal { reads: vec![], change }).await {
-        tracing::warn!(host = %id, %error, "host record not stored");
-    }
 }

@@ -14,6 +14,7 @@ mod hosts;
 mod http;
 mod joiner;
 mod listen;
+mod presence;
 mod preview;
 mod reconcile;
 mod rows;
