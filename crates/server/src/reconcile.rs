@@ -24,10 +24,11 @@ const HISTORY: u64 = 20_000;
 pub(crate) async fn run<S: Store>(shared: Shared<S>) {
     let mut clusters = shared.subscribe();
     let mut compacted = Index(0);
+    let mut planner = control::cluster::Planner::default();
     loop {
         let cluster = Arc::clone(&clusters.borrow_and_update());
         let now = shared.now();
-        let plan = control::cluster::plan(&cluster, now);
+        let plan = planner.plan(&cluster, now);
         if plan.proposals.is_empty() {
             for violation in control::audit::audit(&cluster) {
                 tracing::error!(?violation, "audit found a violation");

@@ -92,7 +92,7 @@ fn apply(world: &mut World, event: &Event, more: &str) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn anything_ends_as_wanted_once_a_good_version_is_asked_for(

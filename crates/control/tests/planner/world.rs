@@ -1,7 +1,7 @@
 //! A cluster to plan for, in words, with one host whose containers do what their image's name says.
 
 use crate::words::parse;
-use control::cluster::{Outcome, StackDiff, diff, plan, simulate};
+use control::cluster::{Outcome, Planner, StackDiff, diff, plan, simulate};
 use control::operate;
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
@@ -28,6 +28,7 @@ pub(crate) struct World {
     pub(crate) most_in_slot: usize,
     /// `service#n` of instances that do as if their image were another one.
     pub(crate) acts_as: BTreeMap<String, &'static str>,
+    pub(crate) planner: Planner,
 }
 
 fn stack() -> StackName {
@@ -47,6 +48,7 @@ impl World {
             fewest: usize::MAX,
             most_in_slot: 0,
             acts_as: BTreeMap::new(),
+            planner: Planner::default(),
         };
         let environment = Environment {
             id: "e1".into(),
@@ -204,8 +206,12 @@ impl World {
     pub(crate) fn plan(&mut self) {
         for round in 0.. {
             assert!(round < 50, "the planner does not come to rest:\n{}", self.show());
-            let next = plan(&self.cluster, self.now);
+            let next = self.planner.plan(&self.cluster, self.now);
             if next.proposals.is_empty() {
+                // Who looks at everything finds nothing more.
+                let all = plan(&self.cluster, self.now);
+                assert!(all.proposals.is_empty(), "{:?}\n{}", all.proposals, self.show());
+                assert_eq!(all.wake_at, next.wake_at, "{}", self.show());
                 assert!(next.wake_at.is_none_or(|at| at > self.now), "it wakes in the past");
                 break;
             }

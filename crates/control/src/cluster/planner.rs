@@ -1,0 +1,236 @@
+//! The planner that follows a cluster: only what a change can have touched is thought about again,
+//! so that the cost follows the change. A planner that has seen nothing yet thinks about
+//! everything: that is the oracle of the tests, and what a server does when it starts.
+
+use super::draft::Draft;
+use super::{ClusterPlan, decide, leftovers};
+use crate::ledger::Ledger;
+use model::cluster::Cluster;
+use model::host::{Host, HostLink};
+use model::id::{HostId, ServiceId};
+use model::reason::{Blocked, Reason};
+use model::record::RecordKey;
+use model::scaling::Mode;
+use model::time::{Index, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What is remembered between two plans. Nothing of it is needed for a right plan: it only says
+/// what need not be looked at.
+#[derive(Debug, Default)]
+pub struct Planner {
+    /// Changes up to here are worked in; `None` before the first plan.
+    seen: Option<Index>,
+    /// Services to think about.
+    dirty: BTreeSet<ServiceId>,
+    /// When to think about a service again though nothing has changed.
+    due: BTreeMap<ServiceId, Timestamp>,
+    timers: BTreeSet<(Timestamp, ServiceId)>,
+    /// Services that wait for room: a host, a port, an address.
+    parked: BTreeSet<ServiceId>,
+    /// By service: who waits for it.
+    waiters: BTreeMap<ServiceId, BTreeSet<ServiceId>>,
+    /// Services that follow the hosts.
+    global: BTreeSet<ServiceId>,
+    /// Hosts as they were at the last plan.
+    hosts: BTreeMap<HostId, Arc<Host>>,
+    /// Records that may have nothing behind them any more.
+    suspects: BTreeSet<RecordKey>,
+}
+
+impl Planner {
+    /// Plans for what has changed since the last plan, and for what is due.
+    #[must_use]
+    pub fn plan(&mut self, cluster: &Cluster, now: Timestamp) -> ClusterPlan {
+        self.follow(cluster);
+        self.take_due(now);
+        let mut plan = ClusterPlan::default();
+        // One ledger a plan, so that two services of one plan never get the same thing.
+        let mut ledger = None;
+        for id in std::mem::take(&mut self.dirty) {
+            let Some(service) = cluster.service(&id) else {
+                self.forget(&id);
+                continue;
+            };
+            let ledger = ledger.get_or_insert_with(|| Ledger::of(cluster));
+            let mut draft = Draft::new(cluster, service, now);
+            decide(&mut draft, ledger);
+            self.note_blocked(&id, &draft.status.blocked);
+            let (proposal, wake_at) = draft.finish();
+            self.set_due(&id, wake_at);
+            if !proposal.is_empty() {
+                plan.proposals.push(proposal);
+                // Until it is seen to have been taken.
+                self.dirty.insert(id);
+            }
+        }
+        plan.wake_at = self.timers.first().map(|(at, _)| *at);
+        plan.proposals.extend(leftovers::sweep(cluster, &mut self.suspects));
+        plan
+    }
+
+    /// Works in what has changed.
+    fn follow(&mut self, cluster: &Cluster) {
+        let known = self.seen.replace(cluster.index());
+        let changed = known.and_then(|index| cluster.changed_since(index));
+        let Some(changed) = changed else { return self.look_at_all(cluster) };
+        let mut keys: Vec<&RecordKey> = changed.collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            match key {
+                RecordKey::Environment => return self.look_at_all(cluster),
+                RecordKey::Stack(_) => drop(self.suspects.insert(key.clone())),
+                RecordKey::Service(id) => {
+                    self.note_mode(cluster, id);
+                    self.touch(id);
+                    if cluster.service(id).is_none() {
+                        self.suspects.insert(RecordKey::Stack(id.stack.clone()));
+                        let left = cluster.instances_of(id).map(|i| i.id.clone());
+                        self.suspects.extend(left.map(RecordKey::Instance));
+                    }
+                }
+                RecordKey::ServiceStatus(id) | RecordKey::Revision(id, _) => self.touch(id),
+                RecordKey::Instance(id) => {
+                    self.touch(&id.service);
+                    if cluster.instance(id).is_none() {
+                        self.suspects.insert(RecordKey::InstanceStatus(id.clone()));
+                        // What it held is free.
+                        self.dirty.append(&mut self.parked);
+                    }
+                }
+                RecordKey::InstanceStatus(id) => {
+                    self.touch(&id.service);
+                    self.suspects.insert(key.clone());
+                }
+                RecordKey::Host(id) => self.note_host(cluster, id),
+                RecordKey::Token(_) => {}
+            }
+        }
+    }
+
+    fn look_at_all(&mut self, cluster: &Cluster) {
+        *self = Self { seen: self.seen, ..Self::default() };
+        for service in cluster.services() {
+            self.note_mode(cluster, &service.id);
+            self.dirty.insert(service.id.clone());
+        }
+        self.hosts = cluster.hosts().map(|host| (host.id.clone(), Arc::clone(host))).collect();
+        self.suspects = leftovers::all(cluster);
+    }
+
+    fn touch(&mut self, id: &ServiceId) {
+        self.dirty.insert(id.clone());
+        if let Some(waiters) = self.waiters.get(id) {
+            self.dirty.extend(waiters.iter().cloned());
+        }
+    }
+
+    fn note_mode(&mut self, cluster: &Cluster, id: &ServiceId) {
+        let global = cluster.service(id).is_some_and(|s| s.settings.mode == Mode::Global);
+        if global {
+            self.global.insert(id.clone());
+        } else {
+            self.global.remove(id);
+        }
+    }
+
+    /// A host came, went or changed: those on it are looked at, those that follow the hosts, and
+    /// those that wait for room.
+    fn note_host(&mut self, cluster: &Cluster, id: &HostId) {
+        let now = cluster.host(id).cloned();
+        let before = match &now {
+            Some(host) => self.hosts.insert(id.clone(), Arc::clone(host)),
+            None => self.hosts.remove(id),
+        };
+        let matters = |host: &Host| {
+            let facts = &host.facts;
+            (
+                host.status,
+                host.scheduling,
+                host.unheard_since,
+                host.all_labels(),
+                facts.cpus,
+                facts.memory,
+            )
+        };
+        if before.as_deref().map(matters) == now.as_deref().map(matters) {
+            return;
+        }
+        let link = |host: &Option<Arc<Host>>| host.as_ref().map(|host| host.status);
+        self.touch_on(cluster, id);
+        self.dirty.extend(self.global.iter().cloned());
+        self.dirty.append(&mut self.parked);
+        if link(&before) != link(&now) {
+            // How many are away decides whether anybody is replaced.
+            let away = self.hosts.values().filter(|host| host.status != HostLink::Active);
+            let away: Vec<HostId> = away.map(|host| host.id.clone()).collect();
+            for id in away {
+                self.touch_on(cluster, &id);
+            }
+        }
+    }
+
+    fn touch_on(&mut self, cluster: &Cluster, host: &HostId) {
+        for instance in cluster.instances_on(host) {
+            if !self.dirty.contains(&instance.id.service) {
+                self.dirty.insert(instance.id.service.clone());
+            }
+        }
+    }
+
+    fn take_due(&mut self, now: Timestamp) {
+        while let Some((at, id)) = self.timers.first().cloned()
+            && at <= now
+        {
+            self.timers.remove(&(at, id.clone()));
+            self.due.remove(&id);
+            self.dirty.insert(id);
+        }
+    }
+
+    fn set_due(&mut self, id: &ServiceId, at: Option<Timestamp>) {
+        if let Some(old) = self.due.remove(id) {
+            self.timers.remove(&(old, id.clone()));
+        }
+        if let Some(at) = at {
+            self.due.insert(id.clone(), at);
+            self.timers.insert((at, id.clone()));
+        }
+    }
+
+    fn note_blocked(&mut self, id: &ServiceId, blocked: &[Blocked]) {
+        self.parked.remove(id);
+        for waiters in self.waiters.values_mut() {
+            waiters.remove(id);
+        }
+        self.waiters.retain(|_, waiters| !waiters.is_empty());
+        for one in blocked {
+            match &one.reason {
+                Reason::Waiting { on, .. } | Reason::DependencyFailed { on, .. } => {
+                    self.waiters.entry(on.clone()).or_default().insert(id.clone());
+                }
+                Reason::NoHost { .. }
+                | Reason::NoFit { .. }
+                | Reason::PortHeld { .. }
+                | Reason::PortTaken { .. }
+                | Reason::NoAddress { .. }
+                | Reason::DrainWaits { .. }
+                | Reason::HostAway { .. }
+                | Reason::SchedulerDown { .. }
+                | Reason::ScaleHeld { .. } => drop(self.parked.insert(id.clone())),
+                Reason::RolloutFailed { .. }
+                | Reason::Backoff { .. }
+                | Reason::Paused
+                | Reason::CanaryWaits { .. }
+                | Reason::FinishWaits { .. } => {}
+            }
+        }
+    }
+
+    fn forget(&mut self, id: &ServiceId) {
+        self.set_due(id, None);
+        self.note_blocked(id, &[]);
+        self.global.remove(id);
+    }
+}
