@@ -6,7 +6,14 @@ mod budgets;
 mod containers;
 mod documentation;
 mod layers;
+mod links;
+mod modes;
+mod placement;
 mod properties;
+mod rancher_keys;
+mod rancher_labels;
+mod rollouts;
+mod services;
 mod sidekicks;
 mod variables;
 

@@ -22,18 +22,22 @@ impl Read<'_> {
         let mut aliases: BTreeMap<String, ServiceId> = BTreeMap::new();
         let mut kept = vec![];
         for (place, link) in out {
-            match aliases.get(&link.alias.to_lowercase()) {
+            let alias = link.alias.to_lowercase();
+            match aliases.get(&alias) {
+                // An alias of services has the endpoints of all; the names do not matter.
+                _ if self.is_alias() => {}
                 Some(same) if *same == link.service => continue,
                 Some(other) => {
                     let what = format!(
-                        "links: the alias {} is that of {other} and of {}",
+                        "links: the name {} is that of {other}: {} is not found by it",
                         quoted(&link.alias),
                         link.service
                     );
-                    self.error(place, &what).expected("one service for each alias");
+                    self.warn(place, &what).hint("give it another name: service:name");
+                    continue;
                 }
                 None => {
-                    aliases.insert(link.alias.to_lowercase(), link.service.clone());
+                    aliases.insert(alias, link.service.clone());
                 }
             }
             kept.push((place, link));

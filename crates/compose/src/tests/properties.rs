@@ -69,6 +69,19 @@ const PIECES: &[&str] = &[
     "é",
     "\0",
     "    labels: [a]\n",
+    "    labels: {io.rancher.sidekicks: db}\n",
+    "    labels: {'io.rancher.scheduler.affinity:host_label': a=b}\n",
+    "    network_mode: service:db\n",
+    "    volumes_from: [web]\n",
+    "    links: [db]\n",
+    "    schedule: '* * * * *'\n",
+    "    job:\n",
+    "    autoscale: {max: 2, cpu: 1}\n",
+    "    on_loss: stop\n",
+    "    placement: {affinity: db}\n",
+    "    external_ips: [1.1.1.1]\n",
+    "    image: rancher/dns-service\n",
+    "    environment: ['constraint:a==b']\n",
 ];
 
 /// Keys of a service that go together in any choice.
@@ -107,6 +120,16 @@ const KEYS: &[&str] = &[
     "x-note: {a: b}",
     "upgrade_strategy: {batch_size: 2}",
     "privileged: on",
+    "links: ['db:a.b', o/p]",
+    "external_links: ['o/q:r']",
+    "scale_policy: {min: 2, max: 5}",
+    "rollout: {canary: 1, order: stop_first, finish: manual, on_failure: pause}",
+    "on_loss: {policy: stop, after: 1m}",
+    "x-remuda-placement: {strategy: binpack, anti_affinity: db, spread_by: zone}",
+    "retain_ip: on",
+    "start_on_create: no",
+    "volumes_from: ['log:ro']",
+    "ipc: service:log",
 ];
 
 fn with_neighbours(text: &[u8]) -> Given {
@@ -157,7 +180,7 @@ proptest! {
         let text = |bits: u64, head: &str| {
             let chosen = KEYS.iter().enumerate().filter(|(i, _)| bits >> i & 1 == 1);
             let lines: String = chosen.map(|(_, key)| format!("    {key}\n")).collect();
-            format!("{head}services:\n  web:\n    image: a\n{lines}  db: {{image: b}}\n")
+            format!("{head}services:\n  web:\n    image: a\n{lines}  db: {{image: b}}\n  log: {{image: c}}\n")
         };
         let head = "volumes: {v: }\nsecrets: {s: {file: t}}\nconfigs: {c: {content: 'a: $$b'}}\n";
         let beside = |given: Given| {
