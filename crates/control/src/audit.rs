@@ -1,9 +1,11 @@
 //! An independent check of the cluster: written apart from the planner, empty after every plan.
 
 use model::cluster::Cluster;
+use model::container_spec::{ContainerSpec, NetworkMode};
 use model::host;
-use model::id::{InstanceId, ServiceId};
-use model::instance::Goal;
+use model::id::{HostId, InstanceId, ServiceId};
+use model::instance::{Goal, Instance};
+use model::service::Transport;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -16,8 +18,12 @@ pub enum Violation {
     AddressNotOurs(Ipv4Addr, InstanceId),
     /// Two instances have one container name.
     NameTwice(String, InstanceId, InstanceId),
-    /// Two services hold one host port.
+    /// Two services hold one host port, or two instances whose processes bind it themselves.
     PortTwice(u16, InstanceId, InstanceId),
+    /// The instances that are to run on a host reserve more memory than it has, in bytes.
+    MemoryOver(HostId, u64),
+    /// The instances that are to run on a host reserve more cpu than it has, in thousandths.
+    CpuOver(HostId, u64),
     /// Two instances of one version are to run in one slot, and neither is leaving.
     SlotTwice(InstanceId, InstanceId),
     /// An instance of a service that is not there.
@@ -32,6 +38,11 @@ pub enum Violation {
     NoTarget(ServiceId),
 }
 
+/// A port of a host.
+type PortKey<'a> = (&'a HostId, Transport, u16);
+/// Who holds it on which address, and whether its process binds it itself.
+type Holder<'a> = (Option<IpAddr>, &'a InstanceId, bool);
+
 /// Checks everything; the order is that of the instances.
 #[must_use]
 pub fn audit(cluster: &Cluster) -> Vec<Violation> {
@@ -39,10 +50,12 @@ pub fn audit(cluster: &Cluster) -> Vec<Violation> {
     let mut addresses: BTreeMap<Ipv4Addr, &InstanceId> = BTreeMap::new();
     let mut names: BTreeMap<&str, &InstanceId> = BTreeMap::new();
     let mut slots: BTreeMap<(ServiceId, u32, u32, u32), &InstanceId> = BTreeMap::new();
-    let mut ports: Vec<(String, u16, String, Option<IpAddr>, &InstanceId)> = vec![];
+    let mut ports: BTreeMap<PortKey<'_>, Vec<Holder<'_>>> = BTreeMap::new();
+    let mut reserved: BTreeMap<&HostId, (u64, u64)> = BTreeMap::new();
     for instance in cluster.instances() {
         let id = &instance.id;
-        if let Some(address) = instance.address {
+        for address in instance.address.iter().chain(instance.sidekick_addresses.values()).copied()
+        {
             if let Some(other) = addresses.insert(address, id) {
                 found.push(Violation::AddressTwice(address, other.clone(), id.clone()));
             }
@@ -71,23 +84,18 @@ pub fn audit(cluster: &Cluster) -> Vec<Violation> {
                 found.push(Violation::SlotTwice(other.clone(), id.clone()));
             }
         }
-        for port in &instance.ports {
-            let Some(number) = port.host_port else { continue };
-            let host = instance.host.to_string();
-            let protocol = port.protocol.to_string();
-            let clash = ports.iter().find(|(h, n, p, ip, other)| {
-                *h == host
-                    && *n == number
-                    && *p == protocol
-                    && (ip.is_none() || port.host_ip.is_none() || *ip == port.host_ip)
-                    && other.service != id.service
-            });
-            if let Some((.., other)) = clash {
-                found.push(Violation::PortTwice(number, (*other).clone(), id.clone()));
-            }
-            ports.push((host, number, protocol, port.host_ip, id));
-        }
+        check_ports(cluster, instance, &mut ports, &mut found);
+        add_reserved(cluster, instance, &mut reserved);
         check_references(cluster, instance, &mut found);
+    }
+    for (host, (cpu, memory)) in reserved {
+        let Some(facts) = cluster.host(host).map(|host| &host.facts) else { continue };
+        if memory > facts.memory {
+            found.push(Violation::MemoryOver(host.clone(), memory));
+        }
+        if cpu > u64::from(facts.cpus) * 1_000 {
+            found.push(Violation::CpuOver(host.clone(), cpu));
+        }
     }
     for service in cluster.services() {
         if cluster.revision(&service.id, service.target.revision).is_none() {
@@ -97,11 +105,47 @@ pub fn audit(cluster: &Cluster) -> Vec<Violation> {
     found
 }
 
-fn check_references(
+fn check_ports<'a>(
     cluster: &Cluster,
-    instance: &model::instance::Instance,
+    instance: &'a Instance,
+    ports: &mut BTreeMap<PortKey<'a>, Vec<Holder<'a>>>,
     found: &mut Vec<Violation>,
 ) {
+    let id = &instance.id;
+    let revision = cluster.revision(&id.service, instance.target.revision);
+    let on_host = |container: &ContainerSpec| container.network == NetworkMode::Host;
+    let binds = revision.is_some_and(|r| r.template.container().is_some_and(on_host));
+    for port in &instance.ports {
+        let Some(number) = port.host_port else { continue };
+        let holders = ports.entry((&instance.host, port.protocol, number)).or_default();
+        let clash = holders.iter().find(|(ip, other, other_binds)| {
+            let meet = ip.is_none() || port.host_ip.is_none() || *ip == port.host_ip;
+            let both_run = instance.goal == Goal::Run && *other_binds;
+            meet && (other.service != id.service || (binds && both_run))
+        });
+        if let Some((_, other, _)) = clash {
+            found.push(Violation::PortTwice(number, (*other).clone(), id.clone()));
+        }
+        holders.push((port.host_ip, id, binds && instance.goal == Goal::Run));
+    }
+}
+
+fn add_reserved<'a>(
+    cluster: &Cluster,
+    instance: &'a Instance,
+    reserved: &mut BTreeMap<&'a HostId, (u64, u64)>,
+) {
+    let revision = cluster.revision(&instance.id.service, instance.target.revision);
+    let Some(revision) = revision.filter(|_| instance.goal == Goal::Run) else { return };
+    for (_, container) in revision.template.containers() {
+        let (cpu, memory) = reserved.entry(&instance.host).or_default();
+        *cpu = cpu.saturating_add(container.resources.cpu_reserved_milli);
+        let more = u64::try_from(container.resources.memory_reserved).unwrap_or(0);
+        *memory = memory.saturating_add(more);
+    }
+}
+
+fn check_references(cluster: &Cluster, instance: &Instance, found: &mut Vec<Violation>) {
     let id = &instance.id;
     if cluster.service(&id.service).is_none() {
         found.push(Violation::NoService(id.clone()));

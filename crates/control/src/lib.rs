@@ -11,3 +11,4 @@ pub mod events;
 
 mod readiness;
 mod ledger;
+pub mod placement;

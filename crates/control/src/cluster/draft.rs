@@ -267,12 +267,16 @@ impl<'a> Draft<'a> {
             return Err(Reason::RolloutFailed { revision: target.revision, why });
         };
         let before = self.in_slot(n).last().map(|index| self.members[*index].instance.clone());
+        let more = self.slots.len().saturating_sub(self.members.len()).max(1);
         let place = ledger.place(&Ask {
             service: &self.service.id,
+            revision: target.revision,
             template,
+            n,
             before: before.as_ref(),
             pin: self.pins.get(&n),
             prefer: self.preferred_addresses(n),
+            more: u32::try_from(more).unwrap_or(u32::MAX),
         })?;
         if self.service.settings.retain_ip
             && let Some(address) = place.address
@@ -297,13 +301,13 @@ impl<'a> Draft<'a> {
             id,
             host: place.host,
             address: place.address,
-            sidekick_addresses: BTreeMap::new(),
+            sidekick_addresses: place.sidekick_addresses,
             container_name,
             target,
             ports: place.ports,
             goal: Goal::Run,
             leaving: false,
-            dropped: vec![],
+            dropped: place.dropped,
             reason: within_limit(reason.to_owned()),
             placed_at: self.now,
             goal_at: self.now,

@@ -158,7 +158,7 @@ fn retarget_balancers(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) -> bool {
             Some(reason) => draft.block(n, reason),
             None => {
                 draft.retarget(index, wanted, ports.clone());
-                ledger.take_ports(&draft.members[index].instance);
+                ledger.take(&draft.members[index].instance);
             }
         }
     }

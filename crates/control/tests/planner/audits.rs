@@ -63,3 +63,27 @@ fn each_violation_is_found() {
     let found = without(|_| RecordKey::Revision(web(), 1));
     assert!(found.iter().any(|v| matches!(v, Violation::NoTarget(_))), "{found:?}");
 }
+
+#[test]
+fn what_is_reserved_beyond_a_host_or_bound_twice_is_found() {
+    let mut world = World::new();
+    world.up(&["web image=good:1 scale=4 mem=1024"]);
+    world.until_done();
+    assert!(audit(&world.cluster).is_empty());
+    let mut one = (**world.cluster.instances().next().unwrap()).clone();
+    one.id.incarnation += 1;
+    one.id.n = 9;
+    one.address = Some("10.42.77.77".parse().unwrap());
+    one.container_name = "another".into();
+    one.sidekick_addresses = [("log".parse().unwrap(), one.address.unwrap())].into();
+    world.put(Record::Instance(Arc::new(one.clone())));
+    let found = audit(&world.cluster);
+    let over = |v: &Violation| matches!(v, Violation::MemoryOver(_, bytes) if *bytes == 5 << 30);
+    assert!(found.iter().any(over), "{found:?}");
+    assert!(found.iter().any(|v| matches!(v, Violation::AddressTwice(..))), "{found:?}");
+    one.goal = Goal::Remove;
+    one.sidekick_addresses.clear();
+    world.put(Record::Instance(Arc::new(one)));
+    let found = audit(&world.cluster);
+    assert!(!found.iter().any(over), "what goes reserves nothing: {found:?}");
+}

@@ -7,7 +7,7 @@ fn a_port_of_another_service_is_a_reason_and_frees_itself() {
     let mut world = World::new();
     world.up(&["web image=good:1 port=80", "other image=good:1 port=80"]);
     assert_eq!(world.slots("web"), "", "one of the two has it: the first by name");
-    assert_eq!(world.blocked("web"), ["#1 port 80/tcp on host alpha is held by shop/other"]);
+    assert_eq!(world.blocked("web"), ["#1 1 host: 1 port 80/tcp taken by shop/other"]);
     world.up(&["web image=good:1 port=80"]);
     world.until_done();
     world.run(5_000);
@@ -38,8 +38,8 @@ fn the_preview_names_what_would_be_blocked() {
     let mut world = World::new();
     world.up(&["api image=good:1 port=81"]);
     for (line, reason) in [
-        ("web image=good:1 port=81", "port 81/tcp on host alpha is held by shop/api"),
-        ("web lb=81>api:80", "port 81/tcp on host alpha is held by shop/api"),
+        ("web image=good:1 port=81", "1 port 81/tcp taken by shop/api"),
+        ("web lb=81>api:80", "1 port 81/tcp taken by shop/api"),
         ("web image=good:1 mem=9999", "memory 9999 MiB"),
         ("web image=good:1 after=nothing:healthy", "there is no such service in the stack"),
     ] {

@@ -1,0 +1,165 @@
+//! Many instances of one service: a heap of hosts for each group that is spread over. It gives the
+//! host that a full scan would, for the price of the few entries that a placement changes.
+
+use super::choose::Survey;
+use super::request::Demand;
+use super::score::{Rest, Score};
+use super::spread::Spread;
+use super::{Ask, Fleet};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+/// How many of the service a host has, and the rest of its score: the order within a leaf.
+type Key = (u32, Rest);
+
+/// The heaps of one service, valid as long as nothing changes but by what comes out of it.
+#[derive(Clone, Debug)]
+pub(super) struct Group {
+    pub(super) demand: Demand,
+    pub(super) dropped: u128,
+    revision: u32,
+    version: u64,
+    spread: Arc<Spread>,
+    heaps: Vec<BinaryHeap<Reverse<(Key, u32)>>>,
+    /// How many of the service are under each node of the tree.
+    counts: Vec<u32>,
+    /// The host that came out last, and whether the instance was noted on it.
+    last: Option<(u32, bool)>,
+    /// For so many more the heaps are deep enough.
+    good_for: u32,
+}
+
+impl Group {
+    pub(super) fn of(
+        fleet: &Fleet,
+        ask: &Ask<'_>,
+        demand: Demand,
+        spread: Arc<Spread>,
+        survey: &Survey,
+    ) -> Self {
+        let mut own = vec![0_u32; fleet.hosts.all.len()];
+        let mut counts = vec![0; spread.nodes()];
+        for held in fleet.services.get(demand.service).members.values() {
+            if held.stays() {
+                own[held.host as usize] += 1;
+                spread.count(&mut counts, held.host, true);
+            }
+        }
+        let mut leaves: Vec<Vec<(Key, u32)>> = vec![vec![]; spread.leaves.len()];
+        for host in &survey.hosts {
+            let own = if demand.binpack { 0 } else { own[*host as usize] };
+            let key = (own, Rest::of(&demand, fleet.hosts.left(*host)));
+            leaves[spread.leaf_of[*host as usize] as usize].push((key, *host));
+        }
+        let deep = ask.more as usize + 1;
+        let heaps = leaves.into_iter().map(|mut leaf| {
+            if leaf.len() > deep {
+                leaf.select_nth_unstable(deep);
+                leaf.truncate(deep);
+            }
+            leaf.into_iter().map(Reverse).collect()
+        });
+        Self {
+            dropped: survey.dropped,
+            revision: ask.revision,
+            version: fleet.version,
+            heaps: heaps.collect(),
+            counts,
+            last: None,
+            good_for: ask.more,
+            spread,
+            demand,
+        }
+    }
+
+    pub(super) fn is_for(&self, service: u32, revision: u32, version: u64) -> bool {
+        (self.demand.service, self.revision, self.version) == (service, revision, version)
+            && self.good_for > 0
+    }
+
+    /// Is this the instance that came out last?
+    pub(super) fn is_expected(&self, service: u32, host: u32, version: u64) -> bool {
+        self.demand.service == service
+            && self.version + 1 == version
+            && self.last == Some((host, false))
+    }
+
+    /// The instance that came out last was noted.
+    pub(super) fn took(&mut self, version: u64) {
+        self.version = version;
+        if let Some((host, noted)) = &mut self.last {
+            *noted = true;
+            self.spread.count(&mut self.counts, *host, true);
+            // It holds its ports now: whether one more fits beside them is to be looked at.
+            self.demand.suspects.set(*host, true);
+        }
+    }
+
+    fn key(&self, fleet: &Fleet, host: u32) -> Key {
+        let own = match self.demand.binpack {
+            true => 0,
+            false => fleet.own(self.demand.service, host, &[]),
+        };
+        (own, Rest::of(&self.demand, fleet.hosts.left(host)))
+    }
+
+    fn fits(&self, fleet: &Fleet, host: u32) -> bool {
+        fleet.check(&self.demand, host).is_ok()
+            && fleet.unmet(&self.demand, host) & !self.dropped == 0
+    }
+
+    /// The best entry of a leaf; entries that are no longer true go.
+    fn top(&mut self, fleet: &Fleet, leaf: usize) -> Option<u32> {
+        loop {
+            let Reverse((key, host)) = *self.heaps[leaf].peek()?;
+            if key == self.key(fleet, host) && self.fits(fleet, host) {
+                return Some(host);
+            }
+            self.heaps[leaf].pop();
+        }
+    }
+
+    /// The best host for slot `n`; `None` when no host of the heaps can take one more.
+    pub(super) fn next(&mut self, fleet: &Fleet, n: u32) -> Option<u32> {
+        if let Some((host, true)) = self.last.take()
+            && self.fits(fleet, host)
+        {
+            let leaf = self.spread.leaf_of[host as usize] as usize;
+            let entry = Reverse((self.key(fleet, host), host));
+            self.heaps[leaf].push(entry);
+        }
+        self.good_for = self.good_for.saturating_sub(1);
+        let service = self.demand.service;
+        let slot = fleet.hosts_of_slot(service, n);
+        let spread = Arc::clone(&self.spread);
+        for host in &slot {
+            spread.count(&mut self.counts, *host, false);
+        }
+        let mut best: Option<(Score, u32)> = None;
+        let mut offer = |group: &Self, host: u32| {
+            let own = fleet.own(service, host, &slot);
+            let score = fleet.score(&group.demand, &spread, &group.counts, host, own);
+            if best.as_ref().is_none_or(|(known, _)| score < *known) {
+                best = Some((score, host));
+            }
+        };
+        for leaf in 0..self.heaps.len() {
+            if let Some(host) = self.top(fleet, leaf) {
+                offer(self, host);
+            }
+        }
+        // What is in the slot does not count for it, so its host may be better than its entry says.
+        for host in slot.iter().filter(|host| self.demand.hosts.has(**host)) {
+            if self.fits(fleet, *host) {
+                offer(self, *host);
+            }
+        }
+        for host in &slot {
+            spread.count(&mut self.counts, *host, true);
+        }
+        let host = best.map(|(_, host)| host)?;
+        self.last = Some((host, false));
+        Some(host)
+    }
+}
