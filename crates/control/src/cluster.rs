@@ -9,6 +9,7 @@ mod leaving;
 mod leftovers;
 mod motion;
 mod planner;
+mod rebalance;
 mod repair;
 mod rollout;
 mod scale;
@@ -71,6 +72,7 @@ fn decide(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
             Mode::Replicated | Mode::Global => {
                 rollout::decide(draft, ledger);
                 scale::fit(draft, ledger);
+                rebalance::consider(draft, ledger);
             }
         },
     }

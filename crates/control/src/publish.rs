@@ -31,7 +31,7 @@ pub(crate) type RoutedPorts = BTreeMap<ServiceId, BTreeSet<u16>>;
 /// An environment for a cluster that has none yet: nothing is ever placed in it.
 pub(crate) fn no_environment() -> Environment {
     let subnet = ipnet::Ipv4Net::default();
-    Environment { id: String::new(), name: String::new(), subnet }
+    Environment::new(String::new(), "", subnet)
 }
 
 /// Every target port of every balancer.

@@ -133,6 +133,7 @@ fn host(instances: impl IntoIterator<Item = (InstanceId, InstanceSpec)>) -> Host
             id: "e1".into(),
             name: "default".into(),
             subnet: "10.42.0.0/16".parse().unwrap(),
+            rebalance: model::host::Rebalance::default(),
         },
         instances: instances.into_iter().collect(),
         balancers: BTreeMap::new(),

@@ -17,6 +17,30 @@ pub struct Environment {
     /// Range of the managed network.
     #[schema(value_type = String)]
     pub subnet: Ipv4Net,
+    /// What is done when a host has joined.
+    #[serde(default)]
+    pub rebalance: Rebalance,
+}
+
+/// What is done when instances could be spread better, e.g. since a host has joined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Rebalance {
+    /// Nothing.
+    Off,
+    /// Each service says which move would help.
+    #[default]
+    Suggest,
+    /// Instances move, one of a service at a time.
+    On,
+}
+
+impl Environment {
+    /// One with every default.
+    #[must_use]
+    pub fn new(id: String, name: &str, subnet: Ipv4Net) -> Self {
+        Self { id, name: name.to_owned(), subnet, rebalance: Rebalance::default() }
+    }
 }
 
 /// A host as the server knows it.

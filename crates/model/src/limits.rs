@@ -328,3 +328,7 @@ pub const DRAIN_DEADLINE_MS_DEFAULT: u64 = 600_000;
 pub const LEASE_MARGIN_MS: u64 = 2_000;
 /// Touched records that a cluster in memory remembers, for those who follow it.
 pub const RECENT_KEYS_MAX: usize = 20_000;
+/// Between two moves of one service that only spread it better, in milliseconds.
+pub const REBALANCE_PAUSE_MS: u64 = 30_000;
+/// Instances that a host may be starting while another one is moved to it.
+pub const REBALANCE_STARTS_MAX: usize = 4;

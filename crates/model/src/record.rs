@@ -164,6 +164,12 @@ pub struct ServiceStatus {
     /// Instances wanted where the scale is decided by a policy; `None` is `Service::scale`.
     #[serde(default)]
     pub scaled: Option<Scaled>,
+    /// An instance that moves to a host with fewer of them.
+    #[serde(default)]
+    pub moving: Option<Moving>,
+    /// Which move would spread the instances better; empty when none would.
+    #[serde(default)]
+    pub advice: String,
     /// Addresses that slots keep.
     #[serde(default)]
     pub retained: BTreeMap<u32, Ipv4Addr>,
@@ -195,6 +201,8 @@ impl ServiceStatus {
             blocked: vec![],
             replacements: BTreeMap::new(),
             scaled: None,
+            moving: None,
+            advice: String::new(),
             retained: BTreeMap::new(),
             runs: vec![],
             runs_made: 0,
@@ -203,6 +211,15 @@ impl ServiceStatus {
             revisions: BTreeMap::new(),
         }
     }
+}
+
+/// An instance that moves though its host is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moving {
+    /// Which one goes.
+    pub incarnation: u64,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 /// A scale that a policy decided on.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 #[must_use]
 pub(crate) fn environment(subnet: ipnet::Ipv4Net) -> Environment {
     let id = token::hex(&rand::random::<[u8; 5]>());
-    Environment { id, name: "default".into(), subnet }
+    Environment::new(id, "default", subnet)
 }
 
 /// Writes the environment where there is none.

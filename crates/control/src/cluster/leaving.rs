@@ -64,6 +64,7 @@ fn fate(draft: &mut Draft<'_>, index: usize, host: &Host) -> Fate {
                 let why = "the time of the drain is over; drain again, or with --force".into();
                 Fate::Wait(Reason::DrainWaits { host: host.id.clone(), why })
             }
+            _ if is_moving(draft, index) => Fate::Leave,
             Scheduling::Active | Scheduling::Cordoned | Scheduling::Draining { .. } => Fate::Stay,
         },
         HostLink::Disconnected | HostLink::Lost if pinned => {
@@ -71,6 +72,11 @@ fn fate(draft: &mut Draft<'_>, index: usize, host: &Host) -> Fate {
         }
         HostLink::Disconnected | HostLink::Lost => lost(draft, index, host),
     }
+}
+
+fn is_moving(draft: &Draft<'_>, index: usize) -> bool {
+    let id = &draft.members[index].instance.id;
+    draft.status.moving.is_some_and(|moving| moving.incarnation == id.incarnation)
 }
 
 fn away(host: &Host, why: String) -> Fate {

@@ -3,7 +3,7 @@
 //! everything: that is the oracle of the tests, and what a server does when it starts.
 
 use super::draft::Draft;
-use super::{ClusterPlan, decide, leftovers};
+use super::{ClusterPlan, decide, leftovers, rebalance};
 use crate::ledger::Ledger;
 use model::cluster::Cluster;
 use model::host::{Host, HostLink};
@@ -32,6 +32,8 @@ pub struct Planner {
     waiters: BTreeMap<ServiceId, BTreeSet<ServiceId>>,
     /// Services that follow the hosts.
     global: BTreeSet<ServiceId>,
+    /// Services with two instances on one host: a new host may take one of them.
+    crowded: BTreeSet<ServiceId>,
     /// Hosts as they were at the last plan.
     hosts: BTreeMap<HostId, Arc<Host>>,
     /// Records that may have nothing behind them any more.
@@ -56,6 +58,11 @@ impl Planner {
             let mut draft = Draft::new(cluster, service, now);
             decide(&mut draft, ledger);
             self.note_blocked(&id, &draft.status.blocked);
+            if rebalance::is_crowded(&draft) {
+                self.crowded.insert(id.clone());
+            } else {
+                self.crowded.remove(&id);
+            }
             let (proposal, wake_at) = draft.finish();
             self.set_due(&id, wake_at);
             if !proposal.is_empty() {
@@ -160,6 +167,7 @@ impl Planner {
         let link = |host: &Option<Arc<Host>>| host.as_ref().map(|host| host.status);
         self.touch_on(cluster, id);
         self.dirty.extend(self.global.iter().cloned());
+        self.dirty.extend(self.crowded.iter().cloned());
         self.dirty.append(&mut self.parked);
         if link(&before) != link(&now) {
             // How many are away decides whether anybody is replaced.
@@ -232,5 +240,6 @@ impl Planner {
         self.set_due(id, None);
         self.note_blocked(id, &[]);
         self.global.remove(id);
+        self.crowded.remove(id);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::draft::Draft;
 use super::motion::{self, before};
-use super::{leaving, repair, slots};
+use super::{leaving, rebalance, repair, slots};
 use crate::ledger::{self, Ledger};
 use crate::readiness::{self, Start};
 use model::instance::{Goal, Target};
@@ -17,6 +17,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
     draft.status.blocked.clear();
     slots::settle(draft);
     end_surplus(draft);
+    rebalance::settle(draft);
     leaving::mark(draft);
     motion::end_doubles(draft);
     let failed = has_failed(draft);

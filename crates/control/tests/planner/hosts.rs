@@ -194,3 +194,31 @@ fn a_host_is_removed_only_when_nothing_is_lost_unseen() {
     assert!(!world.places().contains("beta"), "{}", world.places());
     assert_eq!(world.slots("web"), "1r1* 2r1* 3r1*");
 }
+
+#[test]
+fn a_host_that_joins_gets_instances_gradually_if_the_environment_says_so() {
+    use model::host::Rebalance;
+    for (policy, moved) in [(Rebalance::Off, 0), (Rebalance::Suggest, 0), (Rebalance::On, 2)] {
+        let mut world = World::new();
+        world.rebalance(policy);
+        world.host("beta", HostLink::Active);
+        world.up(&["web image=good:1 scale=6 check"]);
+        world.until_done();
+        world.host("gamma", HostLink::Active);
+        world.fewest = usize::MAX;
+        world.run(20_000);
+        let advice = world.status("web").unwrap().advice.clone();
+        let told = advice.contains("to gamma (0): `remuda rebalance on`");
+        assert_eq!(told, policy == Rebalance::Suggest, "{advice}");
+        world.run(15_000);
+        let begun = world.places().matches("gamma").count();
+        assert!(begun <= 1, "one at a time: {}", world.places());
+        world.run(120_000);
+        assert_eq!(world.places().matches("gamma").count(), moved, "{}", world.places());
+        assert_eq!(world.slots("web").matches("r1*").count(), 6);
+        assert!(world.fewest >= 6, "never fewer serve: {}", world.fewest);
+        let before = world.places();
+        world.run(300_000);
+        assert_eq!(world.places(), before, "it comes to rest");
+    }
+}

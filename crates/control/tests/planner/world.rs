@@ -6,7 +6,7 @@ use control::operate;
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
 use model::health::Health;
-use model::host::{Environment, Host, HostFacts, HostLink, Scheduling};
+use model::host::{Environment, Host, HostFacts, HostLink, Rebalance, Scheduling};
 use model::id::{HostId, ServiceId, StackName};
 use model::instance::{Goal, Instance, InstanceStatus, Phase};
 use model::record::{Record, Rollout, Run, RunOutcome, ServiceStatus};
@@ -54,6 +54,7 @@ impl World {
             id: "e1".into(),
             name: "default".into(),
             subnet: "10.42.0.0/16".parse().unwrap(),
+            rebalance: Rebalance::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         world.host("alpha", HostLink::Active);
@@ -63,6 +64,13 @@ impl World {
     /// Puts a host.
     pub(crate) fn host(&mut self, id: &str, status: HostLink) {
         self.host_with(id, status, &[]);
+    }
+
+    /// Sets what is done when instances could be spread better.
+    pub(crate) fn rebalance(&mut self, policy: Rebalance) {
+        let environment = (**self.cluster.environment().unwrap()).clone();
+        self.put(Record::Environment(Arc::new(Environment { rebalance: policy, ..environment })));
+        self.plan();
     }
 
     /// The agent of a host comes or goes.

@@ -69,6 +69,7 @@ mod tests {
             id: "e1".into(),
             name: "default".into(),
             subnet: "10.42.0.0/16".parse().unwrap(),
+            rebalance: model::host::Rebalance::default(),
         };
         let (text, parts) = api::token::format(api::token::API_PREFIX, [1; 6], [2; 32], "");
         let (other, _) = api::token::format(api::token::API_PREFIX, [1; 6], [3; 32], "");

@@ -54,6 +54,7 @@ fn every_kind_of_record_survives() {
         id: "e1".into(),
         name: "default".into(),
         subnet: "10.42.0.0/16".parse().unwrap(),
+        rebalance: model::host::Rebalance::default(),
     };
     let records = [
         stack("shop"),
