@@ -46,7 +46,16 @@ pub(super) fn consider(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
         return;
     }
     let n = draft.members[index].instance.id.n;
-    let ask = Ask { service: &draft.service.id, template, before: None, pin: None, prefer: vec![] };
+    let ask = Ask {
+        service: &draft.service.id,
+        revision: draft.service.target.revision,
+        template,
+        n,
+        before: None,
+        pin: None,
+        prefer: vec![],
+        more: 1,
+    };
     let Ok(place) = ledger.place(&ask) else { return };
     let there = on_hosts(draft).get(&place.host).map_or(0, Vec::len);
     if there + 2 > most {

@@ -118,6 +118,7 @@ impl World {
             id: "e1".into(),
             name: "default".into(),
             subnet: "10.42.0.0/16".parse().unwrap(),
+            rebalance: model::host::Rebalance::Off,
         };
         world.put(Record::Environment(Arc::new(environment)));
         for line in hosts {
