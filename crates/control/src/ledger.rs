@@ -1,9 +1,9 @@
 //! What is taken while a plan is made: the fleet, and the cluster that it is of. One ledger a plan,
 //! so that two services of one plan never get the same thing.
 
-use crate::placement::{Fleet, Place};
+use crate::placement::{Fleet, Place, Wake};
 use model::cluster::Cluster;
-use model::id::{HostId, ServiceId};
+use model::id::{HostId, InstanceId, ServiceId};
 use model::instance::Instance;
 use model::reason::Reason;
 use model::service::PortMapping;
@@ -17,15 +17,26 @@ pub(crate) use crate::placement::needs::wanted_ports;
 pub(crate) struct Ledger<'a> {
     cluster: &'a Cluster,
     fleet: Fleet,
+    /// What the last requests that could not be met wait for.
+    wake: Wake,
+    /// What was decided in this plan: it is in the fleet and not yet in the cluster.
+    taken: Vec<InstanceId>,
 }
 
 impl<'a> Ledger<'a> {
-    pub(crate) fn of(cluster: &'a Cluster) -> Self {
-        Self { cluster, fleet: Fleet::of(cluster) }
+    /// On a fleet that is up to date with the cluster.
+    pub(crate) fn on(cluster: &'a Cluster, fleet: Fleet) -> Self {
+        Self { cluster, fleet, wake: Wake::default(), taken: vec![] }
+    }
+
+    /// The fleet, and the instances in it that the cluster does not have so.
+    pub(crate) fn close(self) -> (Fleet, Vec<InstanceId>) {
+        (self.fleet, self.taken)
     }
 
     /// Notes what an instance holds. A removed one holds its address and ports until it is gone.
     pub(crate) fn take(&mut self, instance: &Instance) {
+        self.taken.push(instance.id.clone());
         self.fleet.take(self.cluster, &Arc::new(instance.clone()));
     }
 
@@ -44,6 +55,14 @@ impl<'a> Ledger<'a> {
     /// # Errors
     /// Why no host can take it.
     pub(crate) fn place(&mut self, ask: &Ask<'_>) -> Result<Place, Reason> {
-        self.fleet.choose(ask).map_err(|unplaced| unplaced.reason)
+        self.fleet.choose(ask).map_err(|unplaced| {
+            self.wake = self.wake.or(unplaced.wake);
+            unplaced.reason
+        })
+    }
+
+    /// What the requests since the last call wait for that could not be met.
+    pub(crate) fn take_wake(&mut self) -> Wake {
+        std::mem::take(&mut self.wake)
     }
 }

@@ -110,6 +110,12 @@ impl Wake {
             || (self.hosts && freed.hosts)
     }
 
+    /// Is it anything at all?
+    #[must_use]
+    pub fn is_any(self) -> bool {
+        self != Self::default()
+    }
+
     /// Both.
     #[must_use]
     pub fn or(self, other: Self) -> Self {

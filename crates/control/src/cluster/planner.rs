@@ -5,9 +5,10 @@
 use super::draft::Draft;
 use super::{ClusterPlan, decide, leftovers, rebalance};
 use crate::ledger::Ledger;
+use crate::placement::{Fleet, Wake};
 use model::cluster::Cluster;
 use model::host::{Host, HostLink};
-use model::id::{HostId, ServiceId};
+use model::id::{HostId, InstanceId, ServiceId};
 use model::reason::{Blocked, Reason};
 use model::record::RecordKey;
 use model::scaling::Mode;
@@ -26,8 +27,13 @@ pub struct Planner {
     /// When to think about a service again though nothing has changed.
     due: BTreeMap<ServiceId, Timestamp>,
     timers: BTreeSet<(Timestamp, ServiceId)>,
-    /// Services that wait for room: a host, a port, an address.
-    parked: BTreeSet<ServiceId>,
+    /// What is taken, up to date with what is seen; `None` until somebody asks.
+    fleet: Option<Fleet>,
+    /// Instances that the last plan decided on: they are in the fleet whether or not they came.
+    taken: Vec<InstanceId>,
+    /// Services that wait for room, with what may make it; `None` is any change of what is taken
+    /// or of a host.
+    parked: BTreeMap<ServiceId, Option<Wake>>,
     /// By service: who waits for it.
     waiters: BTreeMap<ServiceId, BTreeSet<ServiceId>>,
     /// Services that follow the hosts.
@@ -48,16 +54,22 @@ impl Planner {
         self.take_due(now);
         let mut plan = ClusterPlan::default();
         // One ledger a plan, so that two services of one plan never get the same thing.
-        let mut ledger = None;
-        for id in std::mem::take(&mut self.dirty) {
+        let dirty = std::mem::take(&mut self.dirty);
+        if dirty.is_empty() {
+            plan.wake_at = self.timers.first().map(|(at, _)| *at);
+            plan.proposals.extend(leftovers::sweep(cluster, &mut self.suspects));
+            return plan;
+        }
+        let fleet = self.fleet.take().unwrap_or_else(|| Fleet::of(cluster));
+        let mut ledger = Ledger::on(cluster, fleet);
+        for id in dirty {
             let Some(service) = cluster.service(&id) else {
                 self.forget(&id);
                 continue;
             };
-            let ledger = ledger.get_or_insert_with(|| Ledger::of(cluster));
             let mut draft = Draft::new(cluster, service, now);
-            decide(&mut draft, ledger);
-            self.note_blocked(&id, &draft.status.blocked);
+            decide(&mut draft, &mut ledger);
+            self.note_blocked(&id, &draft.status.blocked, ledger.take_wake());
             if rebalance::is_crowded(&draft) {
                 self.crowded.insert(id.clone());
             } else {
@@ -71,9 +83,32 @@ impl Planner {
                 self.dirty.insert(id);
             }
         }
+        let (fleet, taken) = ledger.close();
+        (self.fleet, self.taken) = (Some(fleet), taken);
         plan.wake_at = self.timers.first().map(|(at, _)| *at);
         plan.proposals.extend(leftovers::sweep(cluster, &mut self.suspects));
         plan
+    }
+
+    /// Brings the fleet up to what is seen, and wakes who waits for what came free.
+    fn follow_fleet(&mut self, cluster: &Cluster, keys: &[&RecordKey]) {
+        let Some(fleet) = &mut self.fleet else { return };
+        for id in std::mem::take(&mut self.taken) {
+            let status = RecordKey::ServiceStatus(id.service.clone());
+            fleet.note(cluster, [&RecordKey::Instance(id), &status]);
+        }
+        fleet.note(cluster, keys.iter().copied());
+        let freed = fleet.take_freed();
+        self.wake_parked(|wait| wait.is_none_or(|wake| wake.is_met_by(freed)) && freed.is_any());
+    }
+
+    fn wake_parked(&mut self, woken: impl Fn(Option<Wake>) -> bool) {
+        let all = self.parked.iter().filter(|(_, wait)| woken(**wait));
+        let ids: Vec<ServiceId> = all.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.parked.remove(&id);
+            self.dirty.insert(id);
+        }
     }
 
     /// Works in what has changed.
@@ -84,6 +119,7 @@ impl Planner {
         let mut keys: Vec<&RecordKey> = changed.collect();
         keys.sort();
         keys.dedup();
+        self.follow_fleet(cluster, &keys);
         for key in keys {
             match key {
                 RecordKey::Environment => return self.look_at_all(cluster),
@@ -102,8 +138,6 @@ impl Planner {
                     self.touch(&id.service);
                     if cluster.instance(id).is_none() {
                         self.suspects.insert(RecordKey::InstanceStatus(id.clone()));
-                        // What it held is free.
-                        self.dirty.append(&mut self.parked);
                     }
                 }
                 RecordKey::InstanceStatus(id) => {
@@ -167,8 +201,8 @@ impl Planner {
         let link = |host: &Option<Arc<Host>>| host.as_ref().map(|host| host.status);
         self.touch_on(cluster, id);
         self.dirty.extend(self.global.iter().cloned());
+        self.wake_parked(|wait| wait.is_none());
         self.dirty.extend(self.crowded.iter().cloned());
-        self.dirty.append(&mut self.parked);
         if link(&before) != link(&now) {
             // How many are away decides whether anybody is replaced.
             let away = self.hosts.values().filter(|host| host.status != HostLink::Active);
@@ -207,7 +241,7 @@ impl Planner {
         }
     }
 
-    fn note_blocked(&mut self, id: &ServiceId, blocked: &[Blocked]) {
+    fn note_blocked(&mut self, id: &ServiceId, blocked: &[Blocked], wake: Wake) {
         self.parked.remove(id);
         for waiters in self.waiters.values_mut() {
             waiters.remove(id);
@@ -218,15 +252,15 @@ impl Planner {
                 Reason::Waiting { on, .. } | Reason::DependencyFailed { on, .. } => {
                     self.waiters.entry(on.clone()).or_default().insert(id.clone());
                 }
-                Reason::NoHost { .. }
-                | Reason::NoFit { .. }
-                | Reason::PortHeld { .. }
+                Reason::NoHost { .. } | Reason::NoFit { .. } | Reason::NoAddress { .. } => {
+                    self.parked.entry(id.clone()).or_insert(Some(wake));
+                }
+                Reason::PortHeld { .. }
                 | Reason::PortTaken { .. }
-                | Reason::NoAddress { .. }
                 | Reason::DrainWaits { .. }
                 | Reason::HostAway { .. }
                 | Reason::SchedulerDown { .. }
-                | Reason::ScaleHeld { .. } => drop(self.parked.insert(id.clone())),
+                | Reason::ScaleHeld { .. } => drop(self.parked.insert(id.clone(), None)),
                 Reason::RolloutFailed { .. }
                 | Reason::Backoff { .. }
                 | Reason::Paused
@@ -238,7 +272,7 @@ impl Planner {
 
     fn forget(&mut self, id: &ServiceId) {
         self.set_due(id, None);
-        self.note_blocked(id, &[]);
+        self.note_blocked(id, &[], Wake::default());
         self.global.remove(id);
         self.crowded.remove(id);
     }
