@@ -10,6 +10,7 @@ use model::limits::{HOST_LOST_MS, LEASE_MARGIN_MS};
 use model::reason::Reason;
 use model::rollout_policy::UpdateOrder;
 use model::service::{LossPolicy, Template};
+use model::time::Timestamp;
 
 /// What becomes of an instance because of its host.
 enum Fate {
@@ -142,17 +143,22 @@ fn majority_away(draft: &Draft<'_>) -> Option<(usize, usize)> {
 /// Is an instance known to be over though nobody can see it: it has stopped itself, or its service
 /// does not mind a second one?
 pub(super) fn is_given_up(draft: &Draft<'_>, index: usize) -> bool {
+    given_up_at(draft, index).is_some_and(|at| draft.now >= at)
+}
+
+/// When that will be known; `None` while it can be seen, or when it is waited for without end.
+pub(super) fn given_up_at(draft: &Draft<'_>, index: usize) -> Option<Timestamp> {
     let instance = &draft.members[index].instance;
-    let Some(host) = draft.cluster.host(&instance.host) else { return true };
+    let Some(host) = draft.cluster.host(&instance.host) else { return Some(draft.now) };
     if host.status == HostLink::Active {
-        return false;
+        return None;
     }
     let template = draft.template(instance.target);
-    match draft.service.settings.on_loss.unwrap_or_else(|| default_policy(template)) {
-        LossPolicy::Keep => false,
-        LossPolicy::Replace { after_ms } => draft.now >= host.unheard_since.plus_ms(after_ms),
-        LossPolicy::StopAfter { after_ms } => {
-            draft.now >= host.unheard_since.plus_ms(after_ms.saturating_add(LEASE_MARGIN_MS))
-        }
-    }
+    let after_ms = match draft.service.settings.on_loss.unwrap_or_else(|| default_policy(template))
+    {
+        LossPolicy::Keep => return None,
+        LossPolicy::Replace { after_ms } => after_ms,
+        LossPolicy::StopAfter { after_ms } => after_ms.saturating_add(LEASE_MARGIN_MS),
+    };
+    Some(host.unheard_since.plus_ms(after_ms))
 }

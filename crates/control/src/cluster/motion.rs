@@ -199,7 +199,7 @@ pub(super) fn kept(draft: &Draft<'_>) -> Option<Target> {
 }
 
 /// Does an ending instance still hold the place of its slot? Only with stop-first.
-fn is_held(draft: &Draft<'_>, n: u32) -> bool {
+fn is_held(draft: &mut Draft<'_>, n: u32) -> bool {
     if order(draft) != UpdateOrder::StopFirst {
         return false;
     }
@@ -208,13 +208,18 @@ fn is_held(draft: &Draft<'_>, n: u32) -> bool {
     if alone && draft.emptied.contains(&n) {
         return true;
     }
-    draft.in_slot(n).iter().any(|index| {
+    let holds = |index: &usize| {
         let member = &draft.members[*index];
         let over = matches!(member.seen.phase, Phase::Absent | Phase::Stopped | Phase::Completed);
         // An address is free when the container that had it is gone.
         let over = if alone { member.instance.goal == Goal::Stop && over } else { over };
         member.instance.goal != Goal::Run && !over && !leaving::is_given_up(draft, *index)
-    })
+    };
+    let Some(holder) = draft.in_slot(n).iter().copied().find(holds) else { return false };
+    if let Some(at) = leaving::given_up_at(draft, holder) {
+        draft.wake(at);
+    }
+    true
 }
 
 /// A stopped container of that version in the slot, on a host that can start it: it is taken
@@ -238,12 +243,9 @@ fn resume(draft: &mut Draft<'_>, n: u32, version: Target) -> bool {
 
 /// Empty slots get an instance.
 pub(super) fn fill_slots(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, course: &Course) {
-    let empty: Vec<u32> = draft
-        .slots
-        .iter()
-        .copied()
-        .filter(|n| draft.running_in(*n).next().is_none() && !is_held(draft, *n))
-        .collect();
+    let slots = draft.slots.iter().copied();
+    let mut empty: Vec<u32> = slots.filter(|n| draft.running_in(*n).next().is_none()).collect();
+    empty.retain(|n| !is_held(draft, *n));
     if empty.is_empty() {
         return;
     }

@@ -201,7 +201,8 @@ impl Planner {
         let link = |host: &Option<Arc<Host>>| host.as_ref().map(|host| host.status);
         self.touch_on(cluster, id);
         self.dirty.extend(self.global.iter().cloned());
-        self.wake_parked(|wait| wait.is_none());
+        // What keeps them may be another thing now, even where nothing came free.
+        self.wake_parked(|_| true);
         self.dirty.extend(self.crowded.iter().cloned());
         if link(&before) != link(&now) {
             // How many are away decides whether anybody is replaced.
