@@ -1,6 +1,6 @@
 //! What a proposal would lead to, for `remuda plan`: nothing is changed.
 
-use super::plan;
+use super::{plan, scale_of};
 use crate::ledger;
 use model::change::Proposal;
 use model::cluster::Cluster;
@@ -9,9 +9,10 @@ use model::id::{HostId, ServiceId};
 use model::instance::Goal;
 use model::reason::{Blocked, Reason};
 use model::record::{RecordKey, Service};
-use model::service::{Kind, Transport};
+use model::scaling::Mode;
+use model::service::{Kind, Template, Transport};
 use model::time::{Index, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// What a proposal would lead to.
@@ -101,22 +102,37 @@ pub fn simulate(
     outcome
 }
 
+/// Slots that are to hold an instance: those of a global service are told by its instances, a job
+/// has none until it runs.
+fn wanted_slots(after: &Cluster, service: &Service, template: Option<&Template>) -> BTreeSet<u32> {
+    let has_instances = template.is_none_or(Template::has_instances);
+    match service.settings.mode {
+        _ if service.goal != Goal::Run || !has_instances => BTreeSet::new(),
+        Mode::Job(_) => BTreeSet::new(),
+        Mode::Replicated => (1..=scale_of(after, service)).collect(),
+        Mode::Global => {
+            let running = after.instances_of(&service.id).filter(|i| i.goal == Goal::Run);
+            running.map(|i| i.id.n).collect()
+        }
+    }
+}
+
 fn steps(before: &Cluster, after: &Cluster, service: &Service, outcome: &mut Outcome) {
     let template = after.revision(&service.id, service.target.revision).map(|r| &r.template);
     let in_place = template.is_some_and(|t| matches!(t.kind, Kind::Balancer(_)));
-    let slots = if service.goal == Goal::Run { service.scale } else { 0 };
+    let slots = wanted_slots(after, service, template);
     let mut step = |sign, n: u32, host: String, why: String| {
         let subject = format!("{}#{n}", service.id);
         outcome.steps.push(Step { sign, subject, host, why });
     };
-    for n in 1..=slots {
+    for n in slots.iter().copied() {
         let known = before.instances_of(&service.id).find(|i| i.id.n == n && i.goal == Goal::Run);
         match known {
             None => {
                 let placed =
                     after.instances_of(&service.id).find(|i| i.id.n == n && i.goal == Goal::Run);
                 let host = placed.map(|i| i.host.to_string()).unwrap_or_default();
-                step(Sign::Make, n, host, format!("slot {n} of {slots}"));
+                step(Sign::Make, n, host, format!("slot {n} of {}", slots.len()));
             }
             Some(known) if known.target != service.target => {
                 let sign = if in_place { Sign::Change } else { Sign::Replace };
@@ -127,8 +143,9 @@ fn steps(before: &Cluster, after: &Cluster, service: &Service, outcome: &mut Out
             Some(_) => {}
         }
     }
+    let is_job = matches!(service.settings.mode, Mode::Job(_)) && service.goal == Goal::Run;
     for known in before.instances_of(&service.id) {
-        if known.goal == Goal::Run && known.id.n > slots {
+        if known.goal == Goal::Run && !slots.contains(&known.id.n) && !is_job {
             let why = match service.goal {
                 Goal::Remove => "service removed",
                 Goal::Stop => "service stopped",

@@ -51,3 +51,19 @@ fn services_that_are_new_gone_or_failed() {
     let changes: Vec<_> = diff.services.iter().map(|one| one.change).collect();
     assert_eq!(changes, [ServiceChange::Unchanged, ServiceChange::Retry]);
 }
+
+#[test]
+fn a_plan_tells_of_global_services_and_jobs_what_will_be() {
+    let mut world = World::new();
+    world.host("beta", model::host::HostLink::Active);
+    let told = |world: &World, line: &str| {
+        let steps = world.preview(&[line]).steps;
+        steps.iter().map(|s| format!("{} {} {}", s.sign, s.subject, s.host)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&world, "web image=good:1 global"),
+        ["+ shop/web#1 alpha", "+ shop/web#2 beta"]
+    );
+    assert!(told(&world, "web image=once:1 job=-").is_empty(), "a job has nothing until it runs");
+    assert_eq!(told(&world, "web image=good:1 fit=2,5,1").len(), 2);
+}
