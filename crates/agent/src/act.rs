@@ -78,8 +78,12 @@ pub(crate) async fn act<E: Engine>(
 ) -> Done {
     let instance = subject(&action).0.clone();
     let result = match action {
-        Action::Pull { image, policy, .. } => {
-            pull(&engine, &instance, &image, policy, progress).await
+        Action::Pull { image, image_id, policy, .. } => {
+            match here(&engine, image_id.as_deref()).await {
+                Ok(true) => Ok(Effect::Pulled),
+                Ok(false) => pull(&engine, &instance, &image, policy, progress).await,
+                Err(failed) => Err(failed),
+            }
         }
         Action::Create { .. } => create(&engine, &instance, &spec, &resolv_dir).await,
         Action::Start { container, .. } => started(&engine, &container).await,
@@ -89,6 +93,14 @@ pub(crate) async fn act<E: Engine>(
         }
     };
     Done { instance, result }
+}
+
+/// Is the very image here that is wanted?
+async fn here<E: Engine>(engine: &E, image_id: Option<&str>) -> Result<bool, Failed> {
+    match image_id {
+        Some(id) => Ok(engine.image(id).await?.is_some()),
+        None => Ok(false),
+    }
 }
 
 async fn pull<E: Engine>(
@@ -127,27 +139,59 @@ async fn create<E: Engine>(
             engine.ensure_volume(name, &volume, &labels.into()).await?;
         }
     }
+    let mut template = Arc::clone(&wanted.container);
+    if let Some(id) = &wanted.image_id
+        && here(engine, Some(id)).await?
+    {
+        Arc::make_mut(&mut template).image.clone_from(id);
+    }
+    let name_of = |id: &InstanceId| {
+        let other = spec.instances.get(id).map(|other| other.container_name.clone());
+        other.ok_or_else(|| Failed { why: format!("{id} is not in the spec"), permanent: false })
+    };
+    let mut volumes_from = vec![];
+    for (id, read_only) in &wanted.volumes_from {
+        volumes_from.push((name_of(id)?, *read_only));
+    }
     let request = CreateRequest {
         name: wanted.container_name.clone(),
-        spec: Arc::clone(&wanted.container),
+        spec: template,
         labels: wanted.system_labels.clone(),
         attach: match wanted.container.network {
             NetworkMode::Managed => {
                 Attach::Network { name: NETWORK.into(), address: wanted.address }
             }
             NetworkMode::Host => Attach::Host,
-            NetworkMode::None | NetworkMode::Sibling(_) => Attach::None,
+            NetworkMode::None => Attach::None,
+            NetworkMode::Sibling(_) => match &wanted.network_of {
+                Some(owner) => Attach::Container(name_of(owner)?),
+                None => Attach::None,
+            },
         },
-        resolv_conf: resolv_conf(wanted, resolv_dir)?,
+        volumes_from,
+        resolv_conf: resolv_conf(wanted, spec, resolv_dir)?,
         stop_grace_ms: wanted.stop_grace_ms,
     };
     let id = engine.create(&request).await?;
     started(engine, &id).await
 }
 
-/// The container's own resolv.conf; only those in the managed network get one.
-fn resolv_conf(wanted: &InstanceSpec, dir: &Path) -> Result<Option<PathBuf>, Failed> {
-    if wanted.container.network != NetworkMode::Managed {
+/// The container's own resolv.conf. Those in the managed network get one, unless Rancher's label
+/// `io.rancher.container.dns` says no, and those in the host's network where it says yes.
+fn resolv_conf(
+    wanted: &InstanceSpec,
+    spec: &HostSpec,
+    dir: &Path,
+) -> Result<Option<PathBuf>, Failed> {
+    let owner = wanted.network_of.as_ref().and_then(|owner| spec.instances.get(owner));
+    let network = &owner.unwrap_or(wanted).container.network;
+    let label = wanted.container.labels.get("io.rancher.container.dns").map(String::as_str);
+    let ours = match (network, label) {
+        (_, Some("false")) | (NetworkMode::None, _) => false,
+        (NetworkMode::Managed, _) => true,
+        (NetworkMode::Host | NetworkMode::Sibling(_), label) => label == Some("true"),
+    };
+    if !ours {
         return Ok(None);
     }
     let mut search = wanted.search.clone();

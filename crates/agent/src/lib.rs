@@ -12,6 +12,7 @@ mod act;
 mod dataplane;
 mod drain;
 mod journal;
+mod lease;
 mod observe;
 mod reconcile;
 mod session;
@@ -97,6 +98,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
         let Self { options, view, local, state } = self;
         let journal = Journal::new(&options.dir);
         let publication = watch::Sender::new(journal.read().await);
+        let lease = lease::LeaseClock::open(&options.dir, options.clock.clone()).await;
         let (containers, seen) = watch::channel(BTreeMap::new());
         let (status, status_rx) = watch::channel(None);
         let (own_pids, own_pids_rx) = watch::channel(vec![]);
@@ -117,6 +119,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             engine: options.engine.clone(),
             fabric: options.fabric,
             clock: options.clock,
+            lease: lease.clone(),
             publication: publication.subscribe(),
             view,
             local,
@@ -132,6 +135,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             journal,
             unwritten: false,
             environment: options.environment,
+            lease,
             streams,
             publication,
             status: status_rx,

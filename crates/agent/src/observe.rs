@@ -1,7 +1,7 @@
 //! What the reconciler has seen, put into the words of `control` and `dataplane`. Pure.
 
 use crate::dataplane::{DataplaneState, Local};
-use control::host::{Probe, SeenContainer};
+use control::host::{Joined, Probe, SeenContainer};
 use dataplane::{LocalInstance, Run};
 use engine::seen::SeenContainer as EngineContainer;
 use model::health::Health;
@@ -24,7 +24,17 @@ pub(crate) fn container(seen: &EngineContainer) -> SeenContainer {
         docker_health: seen.docker_health,
         health_output: seen.health_output.clone(),
         image_id: seen.image_id.clone(),
+        joined: Joined {
+            network: joined(&seen.network_mode),
+            pid: joined(&seen.pid_mode),
+            ipc: joined(&seen.ipc_mode),
+        },
     }
+}
+
+/// The container of `container:<id>`.
+fn joined(mode: &str) -> String {
+    mode.strip_prefix("container:").unwrap_or_default().to_owned()
 }
 
 /// What the dataplane is told of the containers.

@@ -6,6 +6,7 @@ mod look;
 use crate::act::{self, Done, Effect, Failed};
 use crate::dataplane::{DataplaneState, Local};
 use crate::drain::{Drain, Drained};
+use crate::lease::LeaseClock;
 use crate::watcher::Hint;
 use crate::{BRIDGE, NETWORK, observe};
 use api::link::Publication;
@@ -14,6 +15,7 @@ use engine::Engine;
 use engine::seen::{PullProgress, SeenContainer};
 use engine::wish::NetworkWish;
 use model::host::HostFacts;
+use model::host_spec::HostSpec;
 use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
 use model::instance::{Goal, InstanceStatus};
@@ -48,6 +50,7 @@ pub(crate) struct Parts<E, F> {
     pub(crate) engine: E,
     pub(crate) fabric: F,
     pub(crate) clock: Clock,
+    pub(crate) lease: LeaseClock,
     pub(crate) publication: watch::Receiver<Option<Arc<Publication>>>,
     pub(crate) view: watch::Sender<Option<Arc<HostView>>>,
     pub(crate) local: watch::Sender<Option<Arc<Local>>>,
@@ -127,6 +130,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
     pub(crate) async fn run(mut self) {
         let mut resync = tokio::time::interval(RESYNC);
         let mut wake = Instant::now();
+        let mut heard = self.parts.lease.news();
         loop {
             tokio::select! {
                 changed = self.parts.publication.changed() => if changed.is_err() { return },
@@ -137,6 +141,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 Some(done) = self.actions.join_next() => self.finish(done),
                 Some(look) = self.looks.join_next() => self.learn(look),
                 changed = self.parts.dataplane.changed() => if changed.is_err() { return },
+                changed = heard.changed() => if changed.is_err() { return },
                 Some((id, step)) = self.progress_rx.recv() => self.show(&id, &step),
                 _ = resync.tick() => {
                     self.resync_wanted = true;
@@ -205,6 +210,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             Ok(Effect::Stopped(container)) => {
                 tracing::info!(instance = %id, container = container.id, "container stopped");
                 self.put(container);
+                // That was ours: its end is no failure, and its next start waits for nothing.
+                self.memos.entry(id).or_default().stopped = true;
             }
             Ok(Effect::Gone(container)) => {
                 tracing::info!(instance = %id, container, "container gone");
@@ -251,7 +258,11 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let spec = Arc::new(publication.spec.clone());
         for action in plan.actions {
             let (instance, kind) = act::subject(&action);
+            let instance = instance.clone();
             self.busy.insert(instance.clone(), Busy { kind, progress: String::new() });
+            if kind == BusyKind::Starting {
+                self.note_company(&spec, &instance);
+            }
             let resolv = self.parts.dir.join("resolv");
             self.actions.spawn(act::act(
                 self.parts.engine.clone(),
@@ -279,6 +290,19 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let until = wake.map_or(PERIOD, |at| Duration::from_millis(at.since_ms(now).max(1)));
         // A list that failed is tried again soon, whatever else is due.
         until.min(if self.resync_wanted { RESYNC_RETRY } else { PERIOD })
+    }
+
+    /// Notes the runs of the containers whose namespaces one is about to join.
+    fn note_company(&mut self, spec: &HostSpec, id: &InstanceId) {
+        let Some(wanted) = spec.instances.get(id) else { return };
+        let owners = wanted.network_of.iter().chain(&wanted.namespaces_of);
+        let all = self.containers.as_ref();
+        let runs = owners.filter_map(|owner| {
+            let running = all?.get(owner)?.iter().find(|container| container.running())?;
+            Some((owner.clone(), running.started_at?))
+        });
+        let runs = runs.collect();
+        self.memos.entry(id.clone()).or_default().joined_runs = runs;
     }
 
     /// Why the engine cannot be worked with; empty when it can.
@@ -365,11 +389,13 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         wake: &mut Option<Timestamp>,
     ) -> Seen {
         let troubles = observe::port_troubles(Some(&publication.view), state);
-        let problem = match (self.engine_trouble(), &self.network_problem) {
-            ("", network) => network.clone(),
-            (engine, _) => format!("docker: {engine}"),
+        let problem = match self.engine_trouble() {
+            "" => String::new(),
+            engine => format!("docker: {engine}"),
         };
-        let mut seen = Seen { instances: BTreeMap::new(), problem };
+        let network_problem = self.network_problem.clone();
+        let lease = self.parts.lease.now();
+        let mut seen = Seen { instances: BTreeMap::new(), problem, network_problem, lease };
         self.drains.retain(|id, _| {
             publication.spec.instances.get(id).is_some_and(|spec| spec.goal != Goal::Run)
         });

@@ -2,11 +2,13 @@
 //! status sent latest-wins. Nothing is removed because the server is away.
 
 use crate::journal::Journal;
+use crate::lease::{Beats, LeaseClock};
 use crate::streams::Streams;
 use api::link::{AgentLink, Down, Hello, Publication, Session, Up};
 use engine::Engine;
 use model::host_status::HostStatus;
 use model::id::HostId;
+use model::limits::HOST_DISCONNECTED_MS;
 use network::Fabric;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +34,7 @@ pub(crate) struct Uplink<L, E, F> {
     pub(crate) unwritten: bool,
     /// The environment that the host is a member of, when it joined one.
     pub(crate) environment: Option<String>,
+    pub(crate) lease: LeaseClock,
     pub(crate) streams: Streams<E, F>,
     /// Newest publication, for the reconciler.
     pub(crate) publication: watch::Sender<Option<Arc<Publication>>>,
@@ -99,6 +102,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
 
     async fn serve(&mut self, mut session: Session) {
         let mut tasks = JoinSet::new();
+        let mut beats = Beats::default();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut again = tokio::time::interval(STATUS_PERIOD);
         // A new server knows nothing of what the last one was told.
@@ -116,6 +120,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                             }
                         });
                     }
+                    Some(Down::Heard { number }) => self.heard(beats.answered(number)).await,
                     None => return,
                 },
                 changed = self.status.changed() => {
@@ -136,7 +141,12 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     self.write_again().await;
                 }
                 _ = heartbeat.tick() => {
-                    if session.up.send(Up::Heartbeat).await.is_err() {
+                    if beats.silent_ms() > HOST_DISCONNECTED_MS {
+                        tracing::warn!(host = %self.host, "the server answers no heartbeat");
+                        return;
+                    }
+                    let number = beats.next();
+                    if session.up.send(Up::Beat { number }).await.is_err() {
                         return;
                     }
                 }
@@ -145,6 +155,15 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                 }
             }
         }
+    }
+
+    /// The server has heard what was sent then.
+    async fn heard(&mut self, sent: Option<tokio::time::Instant>) {
+        let Some(sent) = sent else { return };
+        let kept = self.publication.borrow().as_ref().is_some_and(|publication| {
+            publication.spec.instances.values().any(|one| one.stop_after_ms.is_some())
+        });
+        self.lease.renew(sent, kept).await;
     }
 
     /// What a full disk refused is written when there is room.

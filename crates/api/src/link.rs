@@ -45,6 +45,11 @@ pub enum Down {
         /// What for.
         request: StreamRequest,
     },
+    /// The server has heard the heartbeat of this number, and all before it.
+    Heard {
+        /// Number within the session.
+        number: u64,
+    },
 }
 
 /// What goes up.
@@ -55,8 +60,13 @@ pub enum Up {
     Hello(Hello),
     /// What the host is seen to hold.
     Status(Box<HostStatus>),
-    /// The agent is alive.
+    /// The agent is alive; an older agent's, which wants no answer.
     Heartbeat,
+    /// The agent is alive, and wants to know that it was heard: `Down::Heard` has the number.
+    Beat {
+        /// Number within the session, from 1.
+        number: u64,
+    },
 }
 
 /// Messages queued in one direction of a session before the sender waits.

@@ -12,3 +12,6 @@ pub mod events;
 mod readiness;
 mod ledger;
 pub mod placement;
+mod names;
+mod parts;
+mod unit;

@@ -4,13 +4,13 @@ mod routes;
 
 use crate::host::search;
 use crate::ledger;
+use crate::parts::{Part, in_host_network, parts};
 use model::cluster::Cluster;
-use model::container_spec::NetworkMode;
 use model::host::Environment;
-use model::id::{HostId, InstanceId, ServiceId};
+use model::id::{HostId, InstanceId, ServiceId, ServiceName};
 use model::instance::{Goal, Instance, Phase};
-use model::limits::{DNS_TTL_S, DRAIN_MS_DEFAULT};
-use model::service::{Kind, Template, Transport};
+use model::limits::DNS_TTL_S;
+use model::service::{Kind, PortMapping, Template, Transport};
 use model::view::{
     Admit, Caller, DnsView, Endpoint, HostView, Listener, ListenerMode, NameTarget, Upstream,
     VIEW_FORMAT, ViewInstance,
@@ -52,21 +52,18 @@ pub(crate) fn routed_ports(cluster: &Cluster) -> RoutedPorts {
 
 /// Ports that must listen before the first request of a start is sent there: without any check of
 /// the user, a balancer or host port never routes to a port that does not listen yet.
-pub(crate) fn ready_ports(
-    routed: &RoutedPorts,
-    instance: &Instance,
-    template: &Template,
-) -> Vec<u16> {
-    let Some(container) = template.container() else { return vec![] };
-    let has_docker_check = container
-        .healthcheck
-        .as_ref()
-        .is_some_and(|check| check.test.first().is_none_or(|word| word != "NONE"));
-    if template.health_check.is_some() || has_docker_check || instance.address.is_none() {
+pub(crate) fn ready_ports(routed: &RoutedPorts, service: &ServiceId, part: &Part<'_>) -> Vec<u16> {
+    let docker = part.container.healthcheck.as_ref();
+    let has_docker_check =
+        docker.is_some_and(|check| check.test.first().is_none_or(|word| word != "NONE"));
+    if part.health_check.is_some() || has_docker_check || part.address.is_none() {
         return vec![];
     }
-    let mut ports = routed.get(&instance.id.service).cloned().unwrap_or_default();
-    let tcp = template.ports.iter().filter(|p| p.protocol == Transport::Tcp);
+    let mut ports = match part.name {
+        None => routed.get(service).cloned().unwrap_or_default(),
+        Some(_) => BTreeSet::new(),
+    };
+    let tcp = part.ports.iter().filter(|p| p.protocol == Transport::Tcp);
     ports.extend(tcp.map(|port| port.container_port));
     ports.into_iter().collect()
 }
@@ -113,45 +110,66 @@ pub fn view(cluster: &Cluster, host: &HostId) -> HostView {
     view
 }
 
-fn address_of(cluster: &Cluster, instance: &Instance, template: &Template) -> Option<Ipv4Addr> {
-    if instance.address.is_some() {
-        return instance.address;
-    }
-    let host_network = template.container().is_some_and(|c| c.network == NetworkMode::Host);
-    let host = cluster.host(&instance.host).filter(|_| host_network)?;
-    host.facts.address.parse().ok()
-}
-
 fn add_instances(cluster: &Cluster, routed: &RoutedPorts, view: &mut HostView) {
     for instance in cluster.instances() {
         let service = &instance.id.service;
         let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
         let template = &revision.template;
-        let Some(address) = address_of(cluster, instance, template) else { continue };
-        let seen = cluster.instance_status(&instance.id);
-        let phase = seen.map_or(Phase::Pending, |s| s.phase);
-        let over = matches!(phase, Phase::Absent | Phase::Stopped | Phase::Completed);
-        if instance.goal != Goal::Run && over {
+        if let (Kind::Balancer(_), Some(address)) = (&template.kind, instance.address) {
+            if let Some(listed) = listed(cluster, instance, &instance.id, address) {
+                view.instances
+                    .insert(instance.id.clone(), ViewInstance { running: true, ..listed });
+            }
             continue;
         }
-        if instance.address.is_some() && template.container().is_some() {
-            let caller = Caller { service: service.clone(), search: search(instance) };
-            view.callers.insert(address, caller);
+        for part in parts(instance, template) {
+            let hosts = || host_address(cluster, instance, template, part.name);
+            let Some(address) = part.address.or_else(hosts) else { continue };
+            let Some(mut listed) = listed(cluster, instance, &part.id, address) else { continue };
+            if part.owns_address() {
+                let search = search(&part.id, part.container);
+                view.callers.insert(address, Caller { service: service.clone(), search });
+            }
+            listed.check = part.health_check.cloned();
+            listed.ready_ports = ready_ports(routed, service, &part);
+            view.instances.insert(part.id, listed);
         }
-        let balancer = matches!(template.kind, Kind::Balancer(_));
-        view.instances.insert(
-            instance.id.clone(),
-            ViewInstance {
-                address,
-                host: instance.host.clone(),
-                admit: if instance.goal == Goal::Run { Admit::Active } else { Admit::Draining },
-                check: if balancer { None } else { template.health_check.clone() },
-                ready_ports: ready_ports(routed, instance, template),
-                running: balancer || matches!(phase, Phase::Running | Phase::Draining),
-                health: seen.map(|s| s.health).unwrap_or_default(),
-            },
-        );
     }
+}
+
+/// The address of a container that is in its host's network.
+fn host_address(
+    cluster: &Cluster,
+    instance: &Instance,
+    template: &Template,
+    name: Option<&ServiceName>,
+) -> Option<Ipv4Addr> {
+    let host = cluster.host(&instance.host).filter(|_| in_host_network(template, name))?;
+    host.facts.address.parse().ok()
+}
+
+/// What a view says of one container; `None` when it is over.
+fn listed(
+    cluster: &Cluster,
+    instance: &Instance,
+    id: &InstanceId,
+    address: Ipv4Addr,
+) -> Option<ViewInstance> {
+    let seen = cluster.instance_status(id);
+    let phase = seen.map_or(Phase::Pending, |s| s.phase);
+    let over = matches!(phase, Phase::Absent | Phase::Stopped | Phase::Completed);
+    if instance.goal != Goal::Run && over {
+        return None;
+    }
+    Some(ViewInstance {
+        address,
+        host: instance.host.clone(),
+        admit: if instance.goal == Goal::Run { Admit::Active } else { Admit::Draining },
+        check: None,
+        ready_ports: vec![],
+        running: matches!(phase, Phase::Running | Phase::Draining),
+        health: seen.map(|s| s.health).unwrap_or_default(),
+    })
 }
 
 fn add_names(cluster: &Cluster, view: &mut HostView) {
@@ -159,7 +177,11 @@ fn add_names(cluster: &Cluster, view: &mut HostView) {
     let mut services: BTreeMap<String, Vec<InstanceId>> = BTreeMap::new();
     // Services without an instance have a name too: it is known and has no address.
     for service in cluster.services() {
-        services.insert(dns_name(&service.id), vec![]);
+        services.insert(dns_name(&service.id, None), vec![]);
+        let revision = cluster.revision(&service.id, service.target.revision);
+        for sidekick in revision.iter().flat_map(|r| r.template.sidekicks.keys()) {
+            services.insert(dns_name(&service.id, Some(sidekick)), vec![]);
+        }
     }
     for id in ids {
         let container = id.public_name().to_ascii_lowercase();
@@ -168,49 +190,50 @@ fn add_names(cluster: &Cluster, view: &mut HostView) {
         if active || !view.dns.names.contains_key(&container) {
             view.dns.names.insert(container, NameTarget::Instance(id.clone()));
         }
-        services.entry(dns_name(&id.service)).or_default().push(id);
+        services.entry(dns_name(&id.service, id.sidekick.as_ref())).or_default().push(id);
     }
     for (name, ids) in services {
         view.dns.names.insert(name, NameTarget::Service(ids));
     }
 }
 
-fn dns_name(id: &ServiceId) -> String {
-    format!("{}.{}", id.service, id.stack).to_ascii_lowercase()
+/// `service.stack`, or `sidekick.service.stack`.
+fn dns_name(id: &ServiceId, sidekick: Option<&ServiceName>) -> String {
+    let name = match sidekick {
+        None => format!("{}.{}", id.service, id.stack),
+        Some(sidekick) => format!("{sidekick}.{}.{}", id.service, id.stack),
+    };
+    name.to_ascii_lowercase()
 }
 
 /// Host ports of containers: one listener for all instances of a service on this host.
 fn add_host_ports(cluster: &Cluster, host: &HostId, view: &mut HostView) {
     for instance in cluster.instances().filter(|i| i.host == *host) {
-        if !view.instances.contains_key(&instance.id) || instance.container_name.is_empty() {
-            continue;
-        }
-        let template =
-            cluster.revision(&instance.id.service, instance.target.revision).map(|r| &r.template);
-        for port in &instance.ports {
-            let Some(number) = port.host_port else { continue };
-            let id = listener_id(port.host_ip, number, port.protocol);
-            let upstream = format!("host:{id}");
-            let endpoint =
-                Endpoint { instance: instance.id.clone(), port: port.container_port, weight: 1 };
-            view.upstreams
-                .entry(upstream.clone())
-                .or_insert_with(|| Upstream {
-                    endpoints: vec![],
-                    connect_timeout_ms: CONNECT_TIMEOUT_MS,
-                    drain_ms: template.map_or(DRAIN_MS_DEFAULT, |t| t.drain_ms),
-                })
-                .endpoints
-                .push(endpoint);
-            view.listeners.entry(id).or_insert_with(|| Listener {
-                ip: port.host_ip,
-                port: number,
-                transport: port.protocol,
-                mode: match port.protocol {
-                    Transport::Tcp => ListenerMode::Port { upstream },
-                    Transport::Udp => ListenerMode::Forward { upstream },
-                },
-            });
+        let service = &instance.id.service;
+        let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
+        let drain_ms = revision.template.drain_ms;
+        for part in parts(instance, &revision.template) {
+            if view.instances.contains_key(&part.id) {
+                part.ports.iter().for_each(|port| add_host_port(&part.id, port, drain_ms, view));
+            }
         }
     }
+}
+
+fn add_host_port(of: &InstanceId, port: &PortMapping, drain_ms: u64, view: &mut HostView) {
+    let Some(number) = port.host_port else { return };
+    let id = listener_id(port.host_ip, number, port.protocol);
+    let upstream = format!("host:{id}");
+    let empty = Upstream { endpoints: vec![], connect_timeout_ms: CONNECT_TIMEOUT_MS, drain_ms };
+    let endpoint = Endpoint { instance: of.clone(), port: port.container_port, weight: 1 };
+    view.upstreams.entry(upstream.clone()).or_insert(empty).endpoints.push(endpoint);
+    view.listeners.entry(id).or_insert_with(|| Listener {
+        ip: port.host_ip,
+        port: number,
+        transport: port.protocol,
+        mode: match port.protocol {
+            Transport::Tcp => ListenerMode::Port { upstream },
+            Transport::Udp => ListenerMode::Forward { upstream },
+        },
+    });
 }

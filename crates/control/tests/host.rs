@@ -2,6 +2,11 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
+#[path = "host/company.rs"]
+mod company;
+#[path = "host/lease.rs"]
+mod lease;
+
 use control::host::{
     Action, Busy, BusyKind, HostPlan, Memo, Probe, Seen, SeenContainer, SeenInstance, plan,
 };
@@ -43,6 +48,7 @@ fn wanted(words: &str) -> InstanceSpec {
         drain_ms: 10_000,
         probed: false,
         network_of: None,
+        namespaces_of: BTreeSet::new(),
         volumes_from: vec![],
         sidekick_of: None,
         stop_after_ms: None,

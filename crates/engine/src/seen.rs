@@ -99,8 +99,12 @@ pub struct SeenContainer {
     pub health_output: String,
     /// Address by network name, while it runs.
     pub addresses: BTreeMap<String, Ipv4Addr>,
-    /// `host`, `none`, `container:…` or a network's name.
+    /// `host`, `none`, `container:<id>` or a network's name.
     pub network_mode: String,
+    /// `host`, `container:<id>`, or nothing.
+    pub pid_mode: String,
+    /// `private`, `host`, `container:<id>` …
+    pub ipc_mode: String,
     /// Restarts by Docker.
     pub restart_count: u64,
 }

@@ -42,6 +42,8 @@ pub enum Attach {
         /// Its address; `None` lets Docker choose.
         address: Option<Ipv4Addr>,
     },
+    /// To that of another container, by name or id: it must run when this one starts.
+    Container(String),
     /// To the host's network.
     Host,
     /// To none.
@@ -58,8 +60,12 @@ pub struct CreateRequest {
     /// Added to the labels of the spec, and stronger; must hold `label::ENVIRONMENT` and
     /// `label::INSTANCE`.
     pub labels: BTreeMap<String, String>,
-    /// Where it is attached. The spec's own `network` is not looked at.
+    /// Where it is attached. The spec's own `network` is not looked at. In the network of another
+    /// container it has that one's host name, addresses, /etc/hosts and DNS: the spec's are not sent.
     pub attach: Attach,
+    /// Containers by name or id whose mounts it has, each with `true` for not writable; they must
+    /// be there. The spec's own `volumes_from` is not looked at.
+    pub volumes_from: Vec<(String, bool)>,
     /// Bind-mounted read-only on /etc/resolv.conf.
     pub resolv_conf: Option<PathBuf>,
     /// What `docker stop` by hand waits, in milliseconds.
@@ -81,6 +87,12 @@ impl CreateRequest {
                 return refuse(format!("it has no label {key}, so nobody would know whose it is"));
             }
         }
+        if let Attach::Container(other) = &self.attach {
+            reference::path_safe("container name", other)?;
+        }
+        for (other, _) in &self.volumes_from {
+            reference::path_safe("container name", other)?;
+        }
         for (key, value) in &self.spec.environment {
             if key.is_empty() || key.contains(['=', '\0']) {
                 return refuse(format!("{key:?} is not a name of an environment variable"));
@@ -89,7 +101,8 @@ impl CreateRequest {
                 return refuse(format!("the variable {key} has a NUL byte in its value"));
             }
         }
-        if self.spec.mac_address.is_some() && !matches!(self.attach, Attach::Network { .. }) {
+        let shares = matches!(self.attach, Attach::Network { .. } | Attach::Container(_));
+        if self.spec.mac_address.is_some() && !shares {
             return refuse("a mac_address needs a network of its own, not host or none".into());
         }
         Ok(())

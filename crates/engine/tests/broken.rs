@@ -43,6 +43,7 @@ fn request() -> CreateRequest {
             (label::INSTANCE.to_owned(), "s/web#1@1".to_owned()),
         ]),
         attach: Attach::None,
+        volumes_from: vec![],
         resolv_conf: None,
         stop_grace_ms: 1_000,
     }

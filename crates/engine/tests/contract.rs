@@ -68,4 +68,6 @@ contract! {
     a_build_ends_with_an_image_or_with_its_step
     an_engine_tells_about_itself_and_its_containers
     names_cannot_leave_their_place
+    a_container_shares_the_network_and_the_volumes_of_another
+    an_image_goes_by_its_id_too
 }

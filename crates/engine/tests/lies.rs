@@ -32,6 +32,7 @@ fn request(name: &str) -> CreateRequest {
             (label::INSTANCE.to_owned(), format!("s/{name}#1@1")),
         ]),
         attach: Attach::None,
+        volumes_from: vec![],
         resolv_conf: None,
         stop_grace_ms: 1_000,
     }

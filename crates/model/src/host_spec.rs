@@ -61,6 +61,10 @@ pub struct InstanceSpec {
     /// The container whose network it shares: made and started after it, and again after it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_of: Option<InstanceId>,
+    /// Containers whose processes or shared memory it sees: made and started after them, and again
+    /// after them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub namespaces_of: BTreeSet<InstanceId>,
     /// Containers whose mounts it has, each with `true` for not writable: made after them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes_from: Vec<(InstanceId, bool)>,

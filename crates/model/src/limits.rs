@@ -315,6 +315,8 @@ pub const SIDEKICKS_MAX: usize = 50;
 pub const CONSTRAINTS_MAX: usize = 100;
 /// Links of one service.
 pub const LINKS_MAX: usize = 500;
+/// Heartbeats of a session that wait for their answer; older ones are forgotten.
+pub const HEARTBEATS_OPEN_MAX: usize = 64;
 /// A host that has not been heard for so long is called disconnected, in milliseconds.
 pub const HOST_DISCONNECTED_MS: u64 = 4_000;
 /// A host that has not been heard for so long is called lost, in milliseconds.

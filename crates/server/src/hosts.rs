@@ -136,17 +136,33 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
     let Arrival { hello, mut up, publish, open, presence } = arrival;
     let host = hello.host;
     tracing::info!(%host, version = hello.version, "agent connected");
+    let answers = open.clone();
     shared.hosts.sessions().insert(host.clone(), SessionHandle { number, open });
     let publisher = publish_changes(shared.clone(), host.clone(), publish);
     // Guards nothing but itself.
     let heard = AtomicI64::new(shared.now().0);
     let ingester = async {
-        while let Some(message) = up.recv().await {
+        let silence = Duration::from_millis(HOST_DISCONNECTED_MS);
+        loop {
+            let message = match tokio::time::timeout(silence, up.recv()).await {
+                Ok(Some(message)) => message,
+                Ok(None) => return,
+                Err(_elapsed) => {
+                    tracing::warn!(%host, "agent has sent nothing for {silence:?}");
+                    return;
+                }
+            };
             heard.store(shared.now().0, Relaxed);
             match message {
                 Up::Status(status) if status.host == host => ingest(&shared, *status).await,
                 Up::Status(status) => {
                     tracing::warn!(%host, other = %status.host, "status of another host refused");
+                }
+                Up::Beat { number } => {
+                    // One that finds no room is answered with the next.
+                    if let Err(error) = answers.try_send(Down::Heard { number }) {
+                        tracing::debug!(%host, %error, "heartbeat not answered");
+                    }
                 }
                 Up::Hello(_) | Up::Heartbeat => {}
             }
@@ -209,6 +225,7 @@ fn same(a: &Publication, b: &Publication) -> bool {
         && a.spec.instances == b.spec.instances
         && a.spec.balancers == b.spec.balancers
         && a.spec.volumes == b.spec.volumes
+        && a.spec.images_kept == b.spec.images_kept
         && a.view.dns == b.view.dns
         && a.view.callers == b.view.callers
         && a.view.instances == b.view.instances
@@ -233,7 +250,8 @@ async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus) {
 
 /// The status records that differ from what is known, of instances that are known on that host.
 fn transitions(cluster: &Cluster, status: &HostStatus) -> Vec<Edit> {
-    let known = |id: &InstanceId| cluster.instance(id).is_some_and(|i| i.host == status.host);
+    let known =
+        |id: &InstanceId| cluster.instance(&id.instance()).is_some_and(|i| i.host == status.host);
     let differs = |id: &InstanceId, new: &InstanceStatus| {
         cluster.instance_status(id).is_none_or(|old| **old != *new)
     };

@@ -1,7 +1,8 @@
 //! `depends_on`: may the first instance of a service start?
 
 use super::draft::Draft;
-use crate::readiness::{self, Ready};
+use crate::readiness::Ready;
+use crate::unit;
 use model::cluster::Cluster;
 use model::id::ServiceId;
 use model::instance::{Goal, InstanceStatus, Phase};
@@ -47,8 +48,10 @@ fn judge(
     let (mut started, mut ready, mut completed) = (0, 0, 0);
     let mut failure = None;
     for instance in cluster.instances_of(&on).filter(|i| i.goal == Goal::Run) {
-        let seen: InstanceStatus =
+        let primary: InstanceStatus =
             cluster.instance_status(&instance.id).map(|s| (**s).clone()).unwrap_or_default();
+        let sidekicks = unit::sidekicks(cluster, &instance.id, template);
+        let seen = unit::folded(&primary, &sidekicks, true);
         match seen.phase {
             Phase::Completed => {
                 completed += 1;
@@ -58,7 +61,7 @@ fn judge(
             Phase::Failed => failure = Some(seen.reason.clone()),
             _ => {}
         }
-        match template.map(|t| readiness::ready(t, &seen, now)) {
+        match template.map(|t| unit::of_instance(t, &primary, &sidekicks, now)) {
             Some(Ready::Yes) => ready += 1,
             Some(Ready::At(at)) => wake_at = Some(wake_at.map_or(at, |w: Timestamp| w.min(at))),
             Some(Ready::No) | None => {}

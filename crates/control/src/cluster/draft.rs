@@ -1,17 +1,18 @@
 //! The plan of one service while it is made: its instances as they will be, and the edits so far.
 
 use crate::ledger::{Ask, Ledger};
-use crate::readiness::{self, Ready};
+use crate::names::container_name;
+use crate::readiness::Ready;
+use crate::unit;
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
-use model::id::{HostId, InstanceId};
+use model::id::{HostId, InstanceId, ServiceName};
 use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
 use model::limits::{DECISIONS_PER_PLAN_MAX, INCARNATIONS_BEHIND_MAX};
 use model::reason::{Blocked, Reason, within_limit};
 use model::record::{Record, RecordKey, Service, ServiceStatus};
 use model::service::Template;
 use model::time::Timestamp;
-use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -20,7 +21,21 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) instance: Instance,
+    /// Of the whole unit: as well as the worst of its containers.
     pub(super) seen: InstanceStatus,
+    /// Of its sidekicks.
+    pub(super) sidekicks: Vec<(ServiceName, InstanceStatus)>,
+}
+
+impl Member {
+    fn of(cluster: &Cluster, instance: &Instance) -> Self {
+        let id = &instance.id;
+        let revision = cluster.revision(&id.service, instance.target.revision);
+        let sidekicks = unit::sidekicks(cluster, id, revision.map(|r| &r.template));
+        let primary = cluster.instance_status(id).map(|seen| (**seen).clone()).unwrap_or_default();
+        let seen = unit::folded(&primary, &sidekicks, instance.goal == Goal::Run);
+        Self { instance: instance.clone(), seen, sidekicks }
+    }
 }
 
 /// The plan of one service while it is made.
@@ -47,13 +62,7 @@ impl<'a> Draft<'a> {
     pub(super) fn new(cluster: &'a Cluster, service: &'a Service, now: Timestamp) -> Self {
         let members = cluster
             .instances_of(&service.id)
-            .map(|instance| Member {
-                instance: (**instance).clone(),
-                seen: cluster
-                    .instance_status(&instance.id)
-                    .map(|seen| (**seen).clone())
-                    .unwrap_or_default(),
-            })
+            .map(|instance| Member::of(cluster, instance))
             .collect();
         let status = cluster.service_status(&service.id);
         let mut draft = Self {
@@ -118,7 +127,7 @@ impl<'a> Draft<'a> {
     pub(super) fn is_ready(&mut self, index: usize) -> bool {
         let member = &self.members[index];
         let Some(template) = self.template(member.instance.target) else { return false };
-        match readiness::ready(template, &member.seen, self.now) {
+        match unit::of_instance(template, &member.seen, &member.sidekicks, self.now) {
             Ready::Yes => true,
             Ready::No => false,
             Ready::At(at) => {
@@ -185,7 +194,14 @@ impl<'a> Draft<'a> {
         let ids: Vec<InstanceId> =
             self.members.iter().filter(|m| gone(m)).map(|m| m.instance.id.clone()).collect();
         for id in ids.into_iter().take(DECISIONS_PER_PLAN_MAX / 2) {
-            self.members.retain(|member| member.instance.id != id);
+            let known = self.members.iter().position(|member| member.instance.id == id);
+            let sidekicks = known.map(|at| self.members.remove(at).sidekicks).unwrap_or_default();
+            for (name, _) in sidekicks {
+                let status = RecordKey::InstanceStatus(id.container(Some(&name)));
+                if self.cluster.modified(&status).is_some() {
+                    self.edits.push(Edit::Delete(status));
+                }
+            }
             self.emptied.insert(id.n);
             self.read(RecordKey::Instance(id.clone()));
             self.edits.push(Edit::Delete(RecordKey::Instance(id.clone())));
@@ -315,7 +331,7 @@ impl<'a> Draft<'a> {
         ledger.take(&instance);
         self.touched.insert(instance.id.clone());
         self.by_slot.entry(n).or_default().push(self.members.len());
-        self.members.push(Member { instance, seen: InstanceStatus::default() });
+        self.members.push(Member::of(self.cluster, &instance));
         Ok(incarnation)
     }
 
@@ -347,19 +363,4 @@ impl<'a> Draft<'a> {
         let change = Change { edits: self.edits };
         (Proposal { reads: self.reads.into_iter().collect(), change }, self.wake_at)
     }
-}
-
-/// `<stack>-<service>-<n>-<6 characters of environment and incarnation>`.
-fn container_name(cluster: &Cluster, id: &InstanceId) -> String {
-    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut hasher = Sha256::new();
-    hasher.update(cluster.environment().map(|e| e.id.clone()).unwrap_or_default());
-    hasher.update(id.to_string());
-    let tail: String = hasher
-        .finalize()
-        .iter()
-        .take(6)
-        .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
-        .collect();
-    format!("{}-{tail}", id.public_name())
 }

@@ -28,11 +28,13 @@ fn is_leftover(cluster: &Cluster, key: &RecordKey) -> bool {
     }
 }
 
-/// May it go now? An instance goes when its container is gone.
+/// May it go now? An instance goes when all of its containers are gone.
 fn may_go(cluster: &Cluster, key: &RecordKey) -> bool {
     match key {
         RecordKey::Instance(id) => {
-            cluster.instance_status(id).is_some_and(|seen| seen.phase == Phase::Absent)
+            let seen = cluster.instance_statuses().filter(|(of, _)| of.instance() == *id);
+            let mut seen = seen.peekable();
+            seen.peek().is_some() && seen.all(|(_, seen)| seen.phase == Phase::Absent)
         }
         _ => true,
     }

@@ -362,15 +362,15 @@ fn note_done(draft: &mut Draft<'_>) {
 
 /// Writes down which images the revision runs, for a rollback to exactly them.
 fn note_images(draft: &mut Draft<'_>, wanted: Target) {
-    let image = draft
-        .members
-        .iter()
-        .filter(|m| m.instance.goal == Goal::Run && m.instance.target == wanted)
-        .map(|m| m.seen.image_id.clone())
-        .find(|image| !image.is_empty());
-    let Some(image) = image else { return };
-    if let Some(known) = draft.status.revisions.get_mut(&wanted.revision) {
-        // Instances may differ where a tag has moved: the first one is what counts.
-        known.images.entry(String::new()).or_insert(image);
+    let Some(known) = draft.status.revisions.get_mut(&wanted.revision) else { return };
+    let members = draft.members.iter();
+    for member in members.filter(|m| m.instance.goal == Goal::Run && m.instance.target == wanted) {
+        let sidekicks = member.sidekicks.iter().map(|(name, seen)| (name.to_string(), seen));
+        for (name, seen) in std::iter::once((String::new(), &member.seen)).chain(sidekicks) {
+            if !seen.image_id.is_empty() {
+                // Instances may differ where a tag has moved: the first one is what counts.
+                known.images.entry(name).or_insert_with(|| seen.image_id.clone());
+            }
+        }
     }
 }

@@ -198,6 +198,7 @@ pub(super) fn from_inspect(found: ContainerInspectResponse) -> SeenContainer {
         .into_iter()
         .filter_map(|(name, endpoint)| Some((name, endpoint.ip_address?.parse().ok()?)))
         .collect();
+    let host = found.host_config.unwrap_or_default();
     let mut seen = SeenContainer {
         id: found.id.unwrap_or_default(),
         name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
@@ -208,7 +209,9 @@ pub(super) fn from_inspect(found: ContainerInspectResponse) -> SeenContainer {
         image_id: found.image.unwrap_or_default(),
         created_at: found.created.as_deref().and_then(moment::parse),
         addresses,
-        network_mode: found.host_config.and_then(|host| host.network_mode).unwrap_or_default(),
+        network_mode: host.network_mode.unwrap_or_default(),
+        pid_mode: host.pid_mode.unwrap_or_default(),
+        ipc_mode: host.ipc_mode.unwrap_or_default(),
         restart_count: found.restart_count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
         ..SeenContainer::default()
     };

@@ -58,7 +58,7 @@ impl Docker {
     ) -> Result<Option<String>> {
         let body = body(request, files)?;
         let options = CreateContainerOptionsBuilder::default().name(&request.name).build();
-        let mac = request.spec.mac_address.as_deref();
+        let mac = request.spec.mac_address.as_deref().filter(|_| !shares_network(request));
         let answer = self
             .call(
                 &format!("create container {}", request.name),
@@ -80,6 +80,12 @@ impl Docker {
             Err(Error::NotFound { message, .. }) if message.contains("No such image") => {
                 let image = request.spec.image.clone();
                 Err(Error::ImageMissing { image, why: ImageWhy::NotHere })
+            }
+            // Volumes of a container that is gone; 400 would say that a try again is in vain.
+            Err(Error::Docker { operation, status: 400, message })
+                if message.contains("No such container") =>
+            {
+                Err(Error::NotFound { operation, message })
             }
             Err(error) => Err(error),
         }
@@ -133,8 +139,8 @@ fn body(request: &CreateRequest, files: &[PathBuf]) -> Result<ContainerCreateBod
         labels: Some(labels),
         working_dir: spec.working_dir.clone(),
         user: spec.user.clone(),
-        hostname: spec.hostname.clone(),
-        domainname: spec.domainname.clone(),
+        hostname: spec.hostname.clone().filter(|_| !shares_network(request)),
+        domainname: spec.domainname.clone().filter(|_| !shares_network(request)),
         healthcheck: spec.healthcheck.as_ref().map(healthcheck),
         tty: Some(spec.tty),
         open_stdin: Some(spec.stdin_open),
@@ -186,6 +192,7 @@ fn host_config(request: &CreateRequest, files: &[PathBuf]) -> Result<HostConfig>
         mounts: some_list(mounts),
         network_mode: Some(match &request.attach {
             Attach::Network { name, .. } => name.clone(),
+            Attach::Container(other) => format!("container:{other}"),
             Attach::Host => "host".into(),
             Attach::None => "none".into(),
         }),
@@ -212,10 +219,11 @@ fn host_config(request: &CreateRequest, files: &[PathBuf]) -> Result<HostConfig>
         cap_drop: some_list(spec.cap_drop.clone()),
         devices: some_list(devices(request)?),
         group_add: some_list(spec.group_add.clone()),
-        dns: some_list(spec.dns.clone()),
-        dns_search: some_list(spec.dns_search.clone()),
-        dns_options: some_list(spec.dns_opt.clone()),
-        extra_hosts: some_list(spec.extra_hosts.clone()),
+        dns: of_network(request, &spec.dns),
+        dns_search: of_network(request, &spec.dns_search),
+        dns_options: of_network(request, &spec.dns_opt),
+        extra_hosts: of_network(request, &spec.extra_hosts),
+        volumes_from: some_list(request.volumes_from.iter().map(volumes_from).collect()),
         privileged: Some(spec.privileged),
         readonly_rootfs: Some(spec.read_only),
         init: spec.init,
@@ -229,6 +237,19 @@ fn host_config(request: &CreateRequest, files: &[PathBuf]) -> Result<HostConfig>
         storage_opt: some_map(&spec.storage_opt),
         ..HostConfig::default()
     })
+}
+
+fn shares_network(request: &CreateRequest) -> bool {
+    matches!(request.attach, Attach::Container(_))
+}
+
+/// What belongs to a network is not sent for one of another container: Docker refuses it.
+fn of_network(request: &CreateRequest, list: &[String]) -> Option<Vec<String>> {
+    some_list(list.to_vec()).filter(|_| !shares_network(request))
+}
+
+fn volumes_from((other, read_only): &(String, bool)) -> String {
+    format!("{other}:{}", if *read_only { "ro" } else { "rw" })
 }
 
 fn some_map(map: &std::collections::BTreeMap<String, String>) -> Option<HashMap<String, String>> {

@@ -245,8 +245,7 @@ impl crate::Engine for Fake {
     }
 
     async fn image(&self, name: &str) -> Result<Option<ImageInfo>> {
-        let key = image_key(name)?;
-        self.call(Op::Image, name, |world| Ok(world.images.get(&key).map(|i| i.info.clone()))).await
+        self.call(Op::Image, name, |world| Ok(world.image(name)?.map(|i| i.info.clone()))).await
     }
 
     async fn tag_image(&self, image: &str, name: &str) -> Result<()> {

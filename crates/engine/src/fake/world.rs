@@ -162,12 +162,22 @@ impl World {
             let by = format!("container {}", there.seen.id);
             return Err(Error::NameTaken { name: request.name.clone(), by });
         }
-        let Some(image) = self.images.get(&image_key(&request.spec.image)?).cloned() else {
+        for (other, _) in &request.volumes_from {
+            self.id_of("create", other)?;
+        }
+        let Some(image) = self.image(&request.spec.image)?.cloned() else {
             let image = request.spec.image.clone();
             return Err(Error::ImageMissing { image, why: ImageWhy::NotHere });
         };
         let id = self.new_id("c");
-        let seen = seen_of(&id, request, &image.info, Timestamp(self.now));
+        let mut seen = seen_of(&id, request, &image.info, Timestamp(self.now));
+        // As Docker does: a name becomes an id while the container is there.
+        for mode in [&mut seen.network_mode, &mut seen.pid_mode, &mut seen.ipc_mode] {
+            let other = mode.strip_prefix("container:").and_then(|other| self.find(other));
+            if let Some(other) = other {
+                *mode = format!("container:{}", other.seen.id);
+            }
+        }
         let program = image.program.clone().unwrap_or_else(|| {
             Program::of_command(request.spec.command.as_ref().unwrap_or(&image.info.command))
         });
@@ -184,8 +194,34 @@ impl World {
         Ok(id)
     }
 
+    /// The containers whose namespaces it joins must be there and run.
+    fn joined(&self, id: &str) -> Result<()> {
+        let Some(seen) = self.find(id).map(|found| &found.seen) else { return Ok(()) };
+        for mode in [&seen.network_mode, &seen.pid_mode, &seen.ipc_mode] {
+            let Some(other) = mode.strip_prefix("container:") else { continue };
+            let other = self.id_of("start", other)?;
+            if !self.find(&other).is_some_and(|found| found.seen.running()) {
+                return Err(Error::Docker {
+                    operation: format!("start container {id}"),
+                    status: 409,
+                    message: format!(
+                        "cannot join the namespace of container {other}: it does not run"
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// By name or id.
+    pub(super) fn image(&self, name: &str) -> Result<Option<&Image>> {
+        let by_name = self.images.get(&image_key(name)?);
+        Ok(by_name.or_else(|| self.images.values().find(|image| image.info.id == name)))
+    }
+
     pub(super) fn start(&mut self, id: &str) -> Result<()> {
         let id = self.id_of("start", id)?;
+        self.joined(&id)?;
         let addresses = self.addresses_for(&id)?;
         let now = self.now;
         let Some(container) = self.containers.get_mut(&id) else { return Ok(()) };
@@ -443,9 +479,12 @@ fn seen_of(id: &str, request: &CreateRequest, image: &ImageInfo, now: Timestamp)
         created_at: Some(now),
         network_mode: match &request.attach {
             Attach::Network { name, .. } => name.clone(),
+            Attach::Container(other) => format!("container:{other}"),
             Attach::Host => "host".into(),
             Attach::None => "none".into(),
         },
+        pid_mode: request.spec.pid.clone().unwrap_or_default(),
+        ipc_mode: request.spec.ipc.clone().unwrap_or_default(),
         ..SeenContainer::default()
     }
 }

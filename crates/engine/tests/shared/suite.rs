@@ -56,6 +56,7 @@ pub(crate) fn request<B: Bench>(bench: &B, name: &str, command: &[&str]) -> Crea
         }),
         labels,
         attach: Attach::None,
+        volumes_from: vec![],
         resolv_conf: None,
         stop_grace_ms: 1_000,
     }
@@ -469,4 +470,48 @@ pub(crate) async fn names_cannot_leave_their_place<B: Bench>(bench: &B) {
     assert!(matches!(engine.ensure_network(&net).await, Err(Error::BadName { .. })));
     let volume = engine.ensure_volume("a/b", &VolumeSpec::default(), &BTreeMap::new()).await;
     assert!(matches!(volume, Err(Error::BadName { .. })));
+}
+
+pub(crate) async fn a_container_shares_the_network_and_the_volumes_of_another<B: Bench>(bench: &B) {
+    let engine = bench.engine();
+    let sleeps: &[&str] = &["sleep", "1000"];
+    let owner = request(bench, "owner", sleeps);
+    let mut wish = request(bench, "sharer", sleeps);
+    wish.attach = Attach::Container(owner.name.clone());
+    wish.volumes_from = vec![(owner.name.clone(), true)];
+    let error = engine.create(&wish).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    let first = engine.create(&owner).await.unwrap();
+    let id = engine.create(&wish).await.unwrap();
+    assert!(engine.start(&id).await.is_err(), "its owner does not run");
+    engine.start(&first).await.unwrap();
+    engine.start(&id).await.unwrap();
+    let seen = engine.inspect(&id).await.unwrap().unwrap();
+    assert_eq!(seen.network_mode, format!("container:{first}"), "a name has become an id");
+    assert!(seen.running() && seen.addresses.is_empty());
+    // The owner made anew is another container: who was made for the old one never starts again.
+    engine.stop(&id, 0).await.unwrap();
+    engine.remove(&first).await.unwrap();
+    let second = engine.create(&owner).await.unwrap();
+    engine.start(&second).await.unwrap();
+    let error = engine.start(&id).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    engine.remove(&id).await.unwrap();
+    let anew = engine.create(&wish).await.unwrap();
+    engine.start(&anew).await.unwrap();
+    for id in [&anew, &second] {
+        engine.remove(id).await.unwrap();
+    }
+}
+
+pub(crate) async fn an_image_goes_by_its_id_too<B: Bench>(bench: &B) {
+    let engine = bench.engine();
+    let info = engine.image(bench.image()).await.unwrap().unwrap();
+    assert_eq!(engine.image(&info.id).await.unwrap().map(|found| found.id), Some(info.id.clone()));
+    let mut wish = request(bench, "by-id", &["true"]);
+    Arc::make_mut(&mut wish.spec).image = info.id.clone();
+    let id = engine.create(&wish).await.unwrap();
+    assert_eq!(engine.inspect(&id).await.unwrap().unwrap().image_id, info.id);
+    engine.remove(&id).await.unwrap();
+    assert!(engine.image("sha256:00ff").await.unwrap().is_none());
 }

@@ -19,6 +19,7 @@ fn request(spec: ContainerSpec) -> CreateRequest {
             name: "remuda".into(),
             address: Some(Ipv4Addr::new(10, 42, 0, 9)),
         },
+        volumes_from: vec![],
         resolv_conf: Some("/run/r/resolv.conf".into()),
         stop_grace_ms: 1_500,
     }
@@ -172,4 +173,34 @@ fn a_bad_spec_is_refused_without_showing_values() {
     let device =
         request(ContainerSpec { devices: vec!["a:b:c:d".into()], ..ContainerSpec::default() });
     assert!(body(&device, &[]).is_err());
+}
+
+#[test]
+fn in_the_network_of_another_container_nothing_of_a_network_is_sent() {
+    let mut request = request(ContainerSpec {
+        hostname: Some("web".into()),
+        domainname: Some("shop".into()),
+        dns: vec!["10.0.0.1".into()],
+        dns_search: vec!["shop".into()],
+        dns_opt: vec!["ndots:2".into()],
+        extra_hosts: vec!["db:10.0.0.2".into()],
+        mac_address: Some("02:42:ac:11:00:02".into()),
+        ..ContainerSpec::default()
+    });
+    request.attach = Attach::Container("shop-web-1-abc".into());
+    request.volumes_from = vec![("shop-web-1-abc".into(), true), ("shop-web-x-1".into(), false)];
+    request.check().unwrap();
+    let sent = serde_json::to_value(body(&request, &[]).unwrap()).unwrap();
+    let host = &sent["HostConfig"];
+    assert_eq!(host["NetworkMode"], "container:shop-web-1-abc");
+    assert_eq!(host["VolumesFrom"], serde_json::json!(["shop-web-1-abc:ro", "shop-web-x-1:rw"]));
+    for key in ["Dns", "DnsSearch", "DnsOptions", "ExtraHosts"] {
+        assert!(host[key].is_null(), "{key}: {}", host[key]);
+    }
+    for key in ["Hostname", "Domainname", "NetworkingConfig"] {
+        assert!(sent[key].is_null(), "{key}: {}", sent[key]);
+    }
+    assert_eq!(host["Mounts"][0]["Target"], "/etc/resolv.conf", "names go by ours all the same");
+    request.attach = Attach::Container("../x".into());
+    assert!(request.check().is_err());
 }

@@ -1,0 +1,64 @@
+//! What an agent remembers of a container: how often it was started, how often it failed.
+
+use super::plan::SeenContainer;
+use model::id::InstanceId;
+use model::limits::RESTART_BACKOFF_RESET_MS;
+use model::time::Timestamp;
+use std::collections::BTreeMap;
+
+/// What happened to an instance before, as its agent remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memo {
+    /// Its image was looked at or pulled, and is here.
+    pub pulled: bool,
+    /// Starts that succeeded.
+    pub starts: u32,
+    /// Failed tries or early ends in a row.
+    pub failures: u32,
+    /// When the last try failed.
+    pub failed_at: Option<Timestamp>,
+    /// Why.
+    pub error: String,
+    /// A try again would fail the same way.
+    pub permanent: bool,
+    /// It does not run because it was told to stop: its next start waits for nothing.
+    pub stopped: bool,
+    /// Starts of the containers whose namespaces it shares, as they were when this one was started:
+    /// after another start of one of them this one is in a namespace that nobody has any more.
+    pub joined_runs: BTreeMap<InstanceId, Timestamp>,
+}
+
+impl Memo {
+    /// A container was started.
+    pub fn note_start(&mut self) {
+        if std::mem::take(&mut self.stopped) {
+            self.failures = 0;
+            self.failed_at = None;
+        }
+        self.starts = self.starts.saturating_add(1);
+        self.error.clear();
+        self.permanent = false;
+    }
+
+    /// A running container has ended; one that ran for long begins with the first back-off again.
+    pub fn note_exit(&mut self, container: &SeenContainer, now: Timestamp) {
+        let end = container.finished_at.unwrap_or(now);
+        let ran = container.started_at.map_or(0, |start| end.since_ms(start));
+        if ran >= RESTART_BACKOFF_RESET_MS {
+            self.failures = 0;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.failed_at = Some(end.max(now));
+        self.error.clear();
+    }
+
+    /// A try to make or start the container has failed.
+    pub fn note_failure(&mut self, error: String, permanent: bool, now: Timestamp) {
+        self.failures = self.failures.saturating_add(1);
+        self.failed_at = Some(now);
+        self.error = error;
+        self.permanent = permanent;
+        // What was here may be gone: look again.
+        self.pulled = false;
+    }
+}

@@ -1,0 +1,268 @@
+//! What one host should hold: an entry for each container of each instance that is placed there.
+
+use crate::names;
+use crate::parts::{Part, parts};
+use crate::publish;
+use model::cluster::Cluster;
+use model::container_spec::{ContainerSpec, Mount, PullPolicy};
+use model::host_spec::{BalancerPlacement, HostSpec, InstanceSpec};
+use model::id::{HostId, InstanceId, ServiceId};
+use model::instance::Instance;
+use model::record::{Revision, Service};
+use model::scaling::{Mode, Scaling};
+use model::service::{Kind, LossPolicy};
+use model::time::Generation;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Rancher's name of the primary's part of a service.
+const PRIMARY: &str = "io.rancher.service.primary.launch.config";
+/// Name of the managed network, as Rancher's label tells it.
+const NETWORK: &str = "remuda";
+
+/// What the host should hold now.
+///
+/// # Panics
+/// Never: a cluster without an environment gives an empty spec.
+#[must_use]
+pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
+    let environment = cluster.environment().map_or_else(publish::no_environment, |e| (**e).clone());
+    let mut spec = HostSpec {
+        generation: Generation(cluster.index().0),
+        host: host.clone(),
+        environment,
+        instances: BTreeMap::new(),
+        balancers: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+        images_kept: BTreeSet::new(),
+    };
+    let routed = publish::routed_ports(cluster);
+    let mut services: BTreeSet<&ServiceId> = BTreeSet::new();
+    for instance in cluster.instances().filter(|instance| instance.host == *host) {
+        let service = &instance.id.service;
+        services.insert(service);
+        let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
+        if let Kind::Balancer(_) = &revision.template.kind {
+            let placement = BalancerPlacement {
+                goal: instance.goal,
+                address: instance.address,
+                listeners: publish::balancer_listeners(&revision.template),
+            };
+            spec.balancers.insert(instance.id.clone(), placement);
+        }
+        let made = Made { cluster, instance, revision, service: cluster.service(service) };
+        for part in parts(instance, &revision.template) {
+            let one = made.container(&part, &routed);
+            made.volumes(&part, &mut spec);
+            spec.instances.insert(part.id, one);
+        }
+    }
+    for service in services {
+        keep_images(cluster, service, &mut spec.images_kept);
+    }
+    spec
+}
+
+/// The images of all kept revisions of a service: a rollback needs one of them.
+fn keep_images(cluster: &Cluster, service: &ServiceId, kept: &mut BTreeSet<String>) {
+    for revision in cluster.revisions_of(service) {
+        let containers = revision.template.containers();
+        kept.extend(containers.map(|(_, container)| container.image.clone()));
+    }
+    if let Some(status) = cluster.service_status(service) {
+        kept.extend(status.revisions.values().flat_map(|of| of.images.values().cloned()));
+    }
+}
+
+/// An instance with all that its containers are made from.
+struct Made<'a> {
+    cluster: &'a Cluster,
+    instance: &'a Instance,
+    revision: &'a Revision,
+    service: Option<&'a Arc<Service>>,
+}
+
+impl Made<'_> {
+    fn container(&self, part: &Part<'_>, routed: &publish::RoutedPorts) -> InstanceSpec {
+        let instance = self.instance;
+        let settings = self.service.map(|service| &service.settings);
+        let stop_after_ms = match settings.and_then(|settings| settings.on_loss) {
+            Some(LossPolicy::StopAfter { after_ms }) => Some(after_ms),
+            _ => None,
+        };
+        let measured = settings.is_some_and(|s| matches!(s.scaling, Some(Scaling::Load { .. })));
+        let probed = part.health_check.is_some()
+            || !publish::ready_ports(routed, &instance.id.service, part).is_empty();
+        let from = part.container.volumes_from.iter();
+        InstanceSpec {
+            goal: instance.goal,
+            target: instance.target,
+            container_name: self.container_name(&part.id),
+            container: Arc::new(self.template(part)),
+            address: part.address.filter(|_| part.network_of.is_none()),
+            search: search(&part.id, part.container),
+            system_labels: self.labels(part),
+            restart: part.restart,
+            stop_grace_ms: part.stop_grace_ms,
+            drain_ms: self.revision.template.drain_ms,
+            probed,
+            network_of: part.network_of.clone(),
+            namespaces_of: self.namespaces_of(part),
+            volumes_from: from
+                .map(|of| (instance.id.container(of.sidekick.as_ref()), of.read_only))
+                .collect(),
+            sidekick_of: part.name.map(|_| instance.id.clone()),
+            stop_after_ms,
+            image_id: self.image_id(part),
+            measured,
+        }
+    }
+
+    /// The container's template, with what the instance's name decides.
+    fn template(&self, part: &Part<'_>) -> ContainerSpec {
+        let mut template = part.container.clone();
+        let named = template.labels.get("io.rancher.container.hostname_override");
+        if named.is_some_and(|value| value == "container_name") && part.network_of.is_none() {
+            template.hostname = Some(part.id.public_name());
+        }
+        if template.ipc.is_none() && self.lends_memory(part) {
+            template.ipc = Some("shareable".into());
+        }
+        for mode in [&mut template.ipc, &mut template.pid].into_iter().flatten() {
+            if let Some(other) = self.sibling(mode) {
+                *mode = format!("container:{}", self.container_name(&other));
+            }
+        }
+        for mount in &mut template.mounts {
+            if let Mount::Volume { name, .. } = mount {
+                *name = self.of_slot(name);
+            }
+        }
+        template
+    }
+
+    /// The container of this instance that `service:<name>` means.
+    fn sibling(&self, mode: &str) -> Option<InstanceId> {
+        let name = mode.strip_prefix("service:")?;
+        let id = &self.instance.id;
+        let sidekicks = &self.revision.template.sidekicks;
+        let sidekick = sidekicks.keys().find(|sidekick| sidekick.as_str() == name);
+        (sidekick.is_some() || id.service.service.as_str() == name).then(|| id.container(sidekick))
+    }
+
+    fn namespaces_of(&self, part: &Part<'_>) -> BTreeSet<InstanceId> {
+        let modes = [&part.container.ipc, &part.container.pid].into_iter().flatten();
+        modes.filter_map(|mode| self.sibling(mode)).filter(|id| *id != part.id).collect()
+    }
+
+    /// Does another container of the instance share its memory? Docker wants to be told so.
+    fn lends_memory(&self, part: &Part<'_>) -> bool {
+        let mut containers = self.revision.template.containers();
+        containers.any(|(_, other)| {
+            other.ipc.as_deref().and_then(|mode| self.sibling(mode)).as_ref() == Some(&part.id)
+        })
+    }
+
+    fn container_name(&self, id: &InstanceId) -> String {
+        match id.sidekick {
+            None => self.instance.container_name.clone(),
+            Some(_) => names::container_name(self.cluster, id),
+        }
+    }
+
+    /// A volume of its own for each instance has `${n}` in its name.
+    fn of_slot(&self, volume: &str) -> String {
+        volume.replace("${n}", &self.instance.id.n.to_string())
+    }
+
+    /// The image that the revision ran before. The newest revision goes by name: an image that was
+    /// built or pulled anew under that name is what is wanted there.
+    fn image_id(&self, part: &Part<'_>) -> Option<String> {
+        let id = &self.instance.id.service;
+        let newest = self.cluster.revisions_of(id).map(|revision| revision.number).max();
+        if newest == Some(self.revision.number) || part.container.pull == PullPolicy::Never {
+            return None;
+        }
+        let status = self.cluster.service_status(id)?.revisions.get(&self.revision.number)?;
+        let of = part.name.map_or("", |name| name.as_str());
+        status.images.get(of).filter(|image| !image.is_empty()).cloned()
+    }
+
+    fn volumes(&self, part: &Part<'_>, spec: &mut HostSpec) {
+        let Some(stack) = self.cluster.stack(&self.instance.id.service.stack) else { return };
+        for mount in &part.container.mounts {
+            if let Mount::Volume { name, .. } = mount
+                && let Some(volume) = stack.volumes.get(name)
+            {
+                spec.volumes.insert(self.of_slot(name), volume.clone());
+            }
+        }
+    }
+
+    fn labels(&self, part: &Part<'_>) -> BTreeMap<String, String> {
+        let id = &part.id;
+        let environment = self.cluster.environment().map(|e| e.id.clone()).unwrap_or_default();
+        let stack = id.service.stack.to_string();
+        let (service, launch) = match part.name {
+            None => (id.service.to_string(), PRIMARY.to_owned()),
+            Some(name) => (format!("{}/{name}", id.service), name.to_string()),
+        };
+        let unit = names::uuid(&environment, "unit", &self.instance.id.to_string());
+        let uuid = names::uuid(&environment, "container", &id.to_string());
+        let mut labels: BTreeMap<String, String> = [
+            ("io.remuda.environment", environment.clone()),
+            ("io.remuda.instance", id.to_string()),
+            ("io.remuda.revision", self.instance.target.revision.to_string()),
+            ("io.rancher.environment.uuid", environment),
+            ("io.rancher.stack.name", stack.clone()),
+            ("io.rancher.stack_service.name", service.clone()),
+            ("io.rancher.project.name", stack),
+            ("io.rancher.project_service.name", service),
+            ("io.rancher.container.name", id.public_name()),
+            ("io.rancher.container.uuid", uuid),
+            ("io.rancher.service.deployment.unit", unit),
+            ("io.rancher.service.launch.config", launch),
+        ]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+        if part.owns_address() {
+            labels.insert("io.rancher.cni.network".into(), NETWORK.into());
+            if let Some(mac) = &part.container.mac_address {
+                labels.insert("io.rancher.container.mac_address".into(), mac.clone());
+            }
+            if let (Some(address), Some(environment)) = (part.address, self.cluster.environment()) {
+                let prefix = environment.subnet.prefix_len();
+                labels.insert("io.rancher.container.ip".into(), format!("{address}/{prefix}"));
+            }
+        }
+        let global = self.service.is_some_and(|s| s.settings.mode == Mode::Global);
+        if global || self.revision.template.placement.requested_host.is_some() {
+            let host = self.instance.host.to_string();
+            labels.insert("io.rancher.service.requested.host.id".into(), host);
+        }
+        labels
+    }
+}
+
+/// Search domains: what makes `api` and a sidekick's name work inside a stack. Rancher's label
+/// `io.rancher.container.dns.priority` puts the user's own before them, or takes them away.
+pub(crate) fn search(id: &InstanceId, container: &ContainerSpec) -> Vec<String> {
+    const ZONE: &str = "rancher.internal";
+    let stack = id.service.stack.as_str().to_ascii_lowercase();
+    let service = format!("{}.{stack}", id.service.service.as_str().to_ascii_lowercase());
+    let mut ours = vec![];
+    if let Some(sidekick) = &id.sidekick {
+        ours.push(format!("{}.{service}.{ZONE}", sidekick.as_str().to_ascii_lowercase()));
+    }
+    ours.extend([format!("{service}.{ZONE}"), format!("{stack}.{ZONE}")]);
+    let mut all = match container.labels.get("io.rancher.container.dns.priority") {
+        Some(word) if word == "service_last" => {
+            container.dns_search.iter().cloned().chain(ours).collect()
+        }
+        Some(word) if word.eq_ignore_ascii_case("none") => vec![],
+        _ => ours,
+    };
+    all.push(ZONE.into());
+    all
+}
