@@ -87,6 +87,7 @@ pub(crate) fn assemble(
             None => {}
         }
     }
+    start_order(&mut spec);
     check_constraints(&spec, whole, report);
     let links = LinksOf { stack, links: &links, whole };
     links.check_aliases(&spec, report);
@@ -141,6 +142,19 @@ fn join(
         service.depends_on.entry(on).or_insert(condition);
     }
     service.selector_link = service.selector_link.take().or(of.selector_link);
+}
+
+/// Names for something else have no instances that could be waited for.
+fn start_order(spec: &mut StackSpec) {
+    let names: BTreeSet<ServiceName> = spec
+        .services
+        .iter()
+        .filter(|(_, service)| !service.template.has_instances())
+        .map(|(name, _)| name.clone())
+        .collect();
+    for service in spec.services.values_mut() {
+        service.depends_on.retain(|other, _| !names.contains(other));
+    }
 }
 
 fn check_constraints(spec: &StackSpec, whole: &Whole, report: &mut Report) {

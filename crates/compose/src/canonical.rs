@@ -54,9 +54,11 @@ pub(crate) fn service(map: &Map, canon: &mut Canon<'_>) -> Map {
     if let Some(deploy) = out.get("deploy").and_then(Node::as_map).cloned() {
         for (key, node) in deploy.iter() {
             let name = key.text.strip_prefix("x-remuda-").or_else(|| key.text.strip_prefix("x-"));
-            if let Some(name) = name.filter(|name| OURS.contains(name))
-                && let Some(node) = value(name, node, canon)
-            {
+            let Some(name) = name.filter(|name| OURS.contains(name)) else { continue };
+            if let Some(below) = out.get_mut("deploy").and_then(Node::as_map_mut) {
+                below.remove(&key.text);
+            }
+            if let Some(node) = value(name, node, canon) {
                 set_once(&mut out, renamed(key, name), node, canon);
             }
         }

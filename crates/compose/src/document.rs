@@ -74,13 +74,8 @@ pub(crate) fn read(
     if sources.is_legacy(file) {
         let is_service = |k: &Key, n: &Node| match &*k.text {
             "version" => n.as_map().is_some(),
-            // Of Rancher's catalog.
-            ".catalog" => false,
             name => !name.starts_with("x-"),
         };
-        if let Some(key) = top.key(".catalog") {
-            report.warn(key.place, ".catalog is not carried out yet: its questions are not asked");
-        }
         let services = top.iter().filter(|(k, n)| is_service(k, n));
         let services = services.map(|(k, n)| (k.clone(), n.clone())).collect();
         warn_misspelt(&services, report);
@@ -151,6 +146,11 @@ fn keys_of_include(map: &Map, report: &mut Report) {
 fn read_services(services: &Map, sources: &Sources, paths: &Paths, report: &mut Report) -> Map {
     let mut out = Map::default();
     for (key, node) in services.iter() {
+        // Rancher's catalog: at top level, or among the services of a v2 file.
+        if &*key.text == ".catalog" {
+            report.warn(key.place, ".catalog is not carried out yet: its questions are not asked");
+            continue;
+        }
         let subject = format!("service {}", quoted(&key.text));
         if node.mark == Mark::Reset {
             out.set(key.clone(), node.clone());

@@ -30,7 +30,7 @@ use crate::source::{Place, Sources};
 use crate::variables::Variables;
 use crate::yaml::Map;
 use model::id::{ServiceName, StackName};
-use model::scaling::Mode;
+use model::scaling::{Metric, Mode, Scaling};
 use model::service::{Kind, Link, RestartPolicy, ServiceSpec, Template};
 use model::stack::VolumeSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,7 +160,17 @@ impl Read<'_> {
             self.error(place, "only containers can be a job").expected("a service with an image");
         }
         template.restart = self.restart(&mode);
-        let scaling = self.scaling(&mode);
+        let mut scaling = self.scaling(&mode);
+        if let (
+            Some(Scaling::Load { metric: Metric::Cpu | Metric::Memory, .. }),
+            Kind::Balancer(_),
+        ) = (scaling, &template.kind)
+        {
+            let place = self.fields.place("autoscale").unwrap_or(self.place);
+            self.warn(place, "autoscale has no effect: a balancer has no container to measure")
+                .hint("let it follow requests");
+            scaling = None;
+        }
         let has_instances = template.has_instances();
         ServiceSpec {
             scale: self.scale(&mode, scaling).filter(|_| has_instances),
@@ -168,7 +178,7 @@ impl Read<'_> {
             update: self.update(),
             metadata: self.metadata(),
             mode,
-            scaling,
+            scaling: scaling.filter(|_| has_instances),
             selector_link: self.selector("io.rancher.service.selector.link"),
             selector_container: self.selector("io.rancher.service.selector.container"),
             on_loss: self.on_loss(),

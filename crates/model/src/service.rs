@@ -187,6 +187,15 @@ impl Template {
         primary.into_iter().chain(sidekicks)
     }
 
+    /// The same, to be changed.
+    pub fn containers_mut(&mut self) -> impl Iterator<Item = &mut ContainerSpec> {
+        let primary = match &mut self.kind {
+            Kind::Container(spec) => Some(&mut **spec),
+            Kind::Balancer(_) | Kind::External(_) | Kind::Alias(_) => None,
+        };
+        primary.into_iter().chain(self.sidekicks.values_mut().map(|one| &mut one.container))
+    }
+
     /// Has the service instances at all? A name for other services or for addresses has none.
     #[must_use]
     pub fn has_instances(&self) -> bool {

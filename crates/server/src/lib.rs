@@ -19,6 +19,7 @@ mod preview;
 mod reconcile;
 mod rows;
 mod state;
+mod validate;
 
 pub use authority::{Authority, AuthorityError};
 pub use http::document;

@@ -5,8 +5,8 @@ use api::wire::{BlockedPlan, InstancePlan, Plan, ServiceChange, ServicePlan, Sta
 use control::cluster;
 use model::cluster::Cluster;
 use model::id::{HostId, StackName};
-use model::limits::{BALANCER_RULES_MAX, PORTS_MAX, SCALE_MAX, STACK_SERVICES_MAX};
-use model::service::{Kind, Transport};
+use model::limits::STACK_SERVICES_MAX;
+use model::service::Transport;
 use model::stack::StackSpec;
 use model::time::Timestamp;
 use std::collections::BTreeMap;
@@ -16,31 +16,13 @@ use std::collections::BTreeMap;
 /// # Errors
 /// `Kind::Invalid` with the service and the limit.
 pub(crate) fn validate(spec: &StackSpec) -> Result<(), ErrorInfo> {
-    let over = |what: String, limit: usize| {
-        Err(ErrorInfo::invalid(format!("{what} is over the limit of {limit}")))
-    };
-    if spec.services.len() > STACK_SERVICES_MAX {
-        return over(format!("{} services", spec.services.len()), STACK_SERVICES_MAX);
+    let count = spec.services.len();
+    if count > STACK_SERVICES_MAX {
+        let why = format!("there are {count} services; at most {STACK_SERVICES_MAX}");
+        return Err(ErrorInfo::invalid(why));
     }
     for (name, service) in &spec.services {
-        if service.scale.is_some_and(|scale| scale > SCALE_MAX) {
-            return over(format!("service {name}: its scale"), SCALE_MAX as usize);
-        }
-        if service.template.ports.len() > PORTS_MAX {
-            return over(format!("service {name}: the number of its ports"), PORTS_MAX);
-        }
-        match &service.template.kind {
-            Kind::Balancer(balancer) if balancer.rules.len() > BALANCER_RULES_MAX => {
-                return over(
-                    format!("service {name}: the number of its rules"),
-                    BALANCER_RULES_MAX,
-                );
-            }
-            Kind::Container(container) if container.image.is_empty() => {
-                return Err(ErrorInfo::invalid(format!("service {name} has no image")));
-            }
-            Kind::Balancer(_) | Kind::Container(_) | Kind::External(_) | Kind::Alias(_) => {}
-        }
+        crate::validate::service(name, service).map_err(ErrorInfo::invalid)?;
     }
     Ok(())
 }

@@ -229,8 +229,8 @@ pub(crate) fn service_detail(cluster: &Cluster, id: &ServiceId) -> Option<Servic
 }
 
 fn mask(template: &mut Template) {
-    if let Kind::Container(spec) = &mut template.kind {
-        for file in spec.files.iter_mut().filter(|file| file.secret) {
+    for container in template.containers_mut() {
+        for file in container.files.iter_mut().filter(|file| file.secret) {
             file.content_base64.clear();
         }
     }

@@ -26,7 +26,7 @@ pub(super) fn run(global: &Global, args: ConfigArgs) -> Outcome {
     } else if global.output == Format::Json {
         let mut spec = loaded.spec;
         for service in spec.services.values_mut() {
-            if let model::service::Kind::Container(container) = &mut service.template.kind {
+            for container in service.template.containers_mut() {
                 container.files.iter_mut().for_each(|file| file.content_base64.clear());
             }
         }

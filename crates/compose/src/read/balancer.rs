@@ -32,29 +32,14 @@ impl Read<'_> {
 
     /// Keys of a container say nothing to what has none.
     pub(super) fn warn_container_keys(&mut self, kind: &Kind) {
-        const OURS: [&str; 29] = [
+        const EVERY: [&str; 14] = [
             "image",
-            "ports",
-            "expose",
             "labels",
-            "scale",
-            "scale_policy",
-            "autoscale",
             "health_check",
-            "restart",
             "depends_on",
             "links",
             "external_links",
-            "upgrade_strategy",
-            "rollout",
-            "on_loss",
-            "placement",
-            "schedule",
-            "job",
-            "deploy",
             "metadata",
-            "drain_timeout_ms",
-            "stop_grace_period",
             "profiles",
             // Written by Rancher's export, whatever the service is.
             "stdin_open",
@@ -64,17 +49,39 @@ impl Read<'_> {
             "retain_ip",
             "start_on_create",
         ];
+        const BALANCER: [&str; 16] = [
+            "lb_config",
+            "ports",
+            "expose",
+            "scale",
+            "scale_policy",
+            "autoscale",
+            "restart",
+            "upgrade_strategy",
+            "rollout",
+            "on_loss",
+            "placement",
+            "schedule",
+            "job",
+            "deploy",
+            "drain_timeout_ms",
+            "stop_grace_period",
+        ];
         let (own, what): (&[&str], _) = match kind {
             Kind::Container(_) => return,
-            Kind::Balancer(_) => (&["lb_config"], "a balancer"),
-            Kind::External(_) => (&["external_ips", "hostname"], "a service outside of the stack"),
-            Kind::Alias(_) => (&[], "an alias"),
+            Kind::Balancer(_) => (&BALANCER, "a balancer"),
+            Kind::External(_) => {
+                (&["external_ips", "hostname", "schedule", "job"], "a service outside of the stack")
+            }
+            Kind::Alias(_) => (&["schedule", "job"], "an alias"),
         };
         for (key, node) in self.fields.iter() {
             let known = keys::find(Scope::Service, &key.text);
             let done = known.is_some_and(|info| info.status == Status::Done);
             let name = &*key.text;
-            if done && !OURS.contains(&name) && !own.contains(&name) && !node.is_null() {
+            let exported = name == "scale" && node.as_text() == Some("1");
+            let ours = EVERY.contains(&name) || own.contains(&name) || exported;
+            if done && !ours && !node.is_null() {
                 self.warn(key.place, &format!("{name} has no effect on {what}"))
                     .hint(format!("{what} has no container"));
             }

@@ -2,7 +2,7 @@
 
 use super::{BuildSpec, Read, check_image};
 use crate::diagnostic::quoted;
-use model::container_spec::{ContainerSpec, PullPolicy};
+use model::container_spec::{ContainerSpec, NetworkMode, PullPolicy};
 use model::limits;
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ impl Read<'_> {
         };
         let (network, dns) = (self.network_mode(), self.dns());
         self.networks();
-        ContainerSpec {
+        let mut spec = ContainerSpec {
             volumes_from: self.volumes_from(),
             image,
             pull: self.pull(build.is_some()),
@@ -59,6 +59,30 @@ impl Read<'_> {
             shm_size: f.size("shm_size"),
             storage_opt: f.pairs("storage_opt"),
             mac_address: self.mac_address(),
+        };
+        if let NetworkMode::Sibling(_) = spec.network {
+            self.leave_to_the_owner_of_the_network(&mut spec);
+        }
+        spec
+    }
+
+    /// A container in the network of another one has its name, its resolver and its addresses.
+    fn leave_to_the_owner_of_the_network(&mut self, spec: &mut ContainerSpec) {
+        let keys = ["hostname", "dns", "dns_search", "dns_opt", "extra_hosts", "mac_address"];
+        for key in keys {
+            if let Some(place) = self.fields.place(key) {
+                self.warn(
+                    place,
+                    &format!("{key} has no effect in the network of another container"),
+                )
+                .hint("write it at the container whose network it is");
+            }
+        }
+        spec.hostname = None;
+        spec.mac_address = None;
+        for list in [&mut spec.dns, &mut spec.dns_search, &mut spec.dns_opt, &mut spec.extra_hosts]
+        {
+            list.clear();
         }
     }
 

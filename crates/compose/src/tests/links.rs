@@ -95,6 +95,32 @@ fn a_service_outside_has_addresses_or_a_host_name() {
         .warned("command has no effect on a service outside of the stack");
 }
 
+#[test]
+fn a_name_for_something_else_is_not_waited_for_and_has_no_instances() {
+    let loaded = given(
+        "services:\n  web: {image: a, depends_on: [out, all, db]}\n  out: {external_ips: [10.0.0.1], \
+         scale: 1}\n  all: {image: rancher/dns-service, links: [db]}\n  db: {image: b}\n",
+    )
+    .clean();
+    let on: Vec<&str> = service(&loaded, "web").depends_on.keys().map(|n| n.as_str()).collect();
+    assert_eq!(on, ["db"]);
+    for (keys, what) in [
+        ("scale: 2", "scale has no effect on an alias"),
+        ("ports: ['80:80']", "ports has no effect on an alias"),
+        ("rollout: {canary: 1}", "rollout has no effect on an alias"),
+        ("autoscale: {max: 2, cpu: 70}", "autoscale has no effect on an alias"),
+    ] {
+        let text = format!(
+            "services:\n  all: {{image: rancher/dns-service, external_links: [o/p], {keys}}}\n"
+        );
+        let loaded = given(&text).warned(what);
+        let all = service(&loaded, "all");
+        assert_eq!((all.scale, all.scaling), (None, None), "{keys}");
+    }
+    let job = given("services: {all: {image: rancher/dns-service, links: [], job: {}}}").refused();
+    assert!(job.to_string().contains("only containers can be a job"), "{job}");
+}
+
 /// Services, line of the error, message.
 #[rustfmt::skip]
 const BAD: &[(&str, u32, &str)] = &[

@@ -1,6 +1,7 @@
 //! Copies, one a host, runs of a job, and who decides how many.
 
 use super::{given, web};
+use crate::render;
 use model::scaling::{Concurrency, JobSpec, Metric, Mode, Scaling};
 use model::service::RestartPolicy;
 
@@ -59,6 +60,8 @@ fn a_schedule_makes_a_job() {
         "x-remuda-schedule: '30 3 * * 1-5'",
         "deploy: {x-remuda-schedule: '30 3 * * 1-5'}",
     ] {
+        let loaded = web(lines).clean();
+        assert_eq!(given(&render(&loaded)).clean().spec, loaded.spec, "{lines}");
         let job = job(lines);
         assert_eq!(job.schedule.as_ref().map(|s| s.fields()), Some("30 3 * * 1-5"), "{lines}");
         assert_eq!(JobSpec { schedule: None, ..job }, JobSpec::default(), "{lines}");
@@ -133,6 +136,12 @@ fn scaling_follows_what_fits_or_what_is_asked_for() {
     ] {
         assert_eq!(scaling(lines), expected, "{lines}");
     }
+    let balancer = given(
+        "services:\n  web:\n    autoscale: {max: 3, cpu: 70}\n    lb_config: {port_rules: \
+         [{source_port: 80, target_port: 80, service: o/web}]}\n",
+    );
+    let loaded = balancer.warned("a balancer has no container to measure");
+    assert_eq!(super::service(&loaded, "web").scaling, None);
     let policy = "scale_policy: {min: 2, max: 5}";
     let loaded = web(&format!("{policy}\nscale: 3")).warned("scale_policy decides on it");
     assert_eq!(super::service(&loaded, "web").scale, None);

@@ -296,6 +296,41 @@ fn what_cannot_be_a_group_is_refused_at_its_place() {
 }
 
 #[test]
+fn the_owner_of_a_network_has_its_name_and_its_resolver() {
+    for keys in [
+        "hostname: h",
+        "dns: [1.1.1.1]",
+        "dns_search: [a.test]",
+        "dns_opt: ['ndots:1']",
+        "extra_hosts: ['a:1.2.3.4']",
+        "mac_address: '02:42:ac:11:00:02'",
+    ] {
+        let text = format!(
+            "services:\n  web: {{image: a, labels: {{io.rancher.sidekicks: log}}}}\n  \
+             log: {{image: b, network_mode: 'service:web', {keys}}}\n"
+        );
+        let loaded = given(&text).warned("has no effect in the network of another container");
+        let spec = &sidekick(&loaded, "web", "log").container;
+        assert!(spec.hostname.is_none() && spec.mac_address.is_none(), "{keys}");
+        assert!(spec.dns.is_empty() && spec.dns_search.is_empty(), "{keys}");
+        assert!(spec.dns_opt.is_empty() && spec.extra_hosts.is_empty(), "{keys}");
+    }
+}
+
+#[test]
+fn the_stack_of_a_network_plugin_has_its_sidekick() {
+    let loaded = given(
+        "version: '2'\nservices:\n  .catalog: {name: x, questions: []}\n  metadata:\n    \
+         image: meta:1\n    network_mode: bridge\n    labels:\n      io.rancher.sidekicks: dns\n      \
+         io.rancher.scheduler.global: 'true'\n  dns:\n    image: dns:1\n    \
+         network_mode: container:metadata\n    labels: {io.rancher.scheduler.global: 'true'}\n",
+    )
+    .warned(".catalog is not carried out yet");
+    assert_eq!(loaded.spec.services.len(), 1);
+    assert_eq!(service(&loaded, "metadata").template.sidekicks.len(), 1);
+}
+
+#[test]
 fn nothing_completes_inside_an_instance() {
     let text = "services:\n  web: {image: a, labels: {io.rancher.sidekicks: init}, depends_on: \
                 {init: {condition: service_completed_successfully}}}\n  init: {image: b}\n";

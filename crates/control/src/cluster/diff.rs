@@ -181,7 +181,8 @@ fn update(
     let mut details = vec![];
     service.settings = ServiceSettings::of(wanted);
     service.scale = wanted.scale.unwrap_or(known.scale);
-    service.goal = Goal::Run;
+    // What was made to be started later is not started by saying the same again.
+    service.goal = if wanted.create_stopped { known.goal } else { Goal::Run };
     let old = cluster.revision(&id, known.target.revision).map(|r| &r.template);
     let template_differs = old != Some(&wanted.template);
     if template_differs {
@@ -247,6 +248,8 @@ fn shown(path: &str, value: &Value) -> String {
     match value {
         Value::Null => "(none)".into(),
         _ if is_secret(path) => "(hidden)".into(),
+        // A constraint has a key, and that is no secret.
+        other if path.starts_with("placement.") => other.to_string().chars().take(200).collect(),
         Value::String(text) => text.chars().take(120).collect(),
         other => hidden(other).to_string().chars().take(200).collect(),
     }

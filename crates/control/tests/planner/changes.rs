@@ -1,7 +1,11 @@
 //! What a new file changes: told to people, and nothing when nothing changes.
 
-use crate::world::World;
-use control::cluster::ServiceChange;
+use crate::words::parse;
+use crate::world::{World, service};
+use control::cluster::{ServiceChange, diff};
+use model::instance::Goal;
+use model::placement::{Constraint, Subject};
+use model::stack::StackSpec;
 
 #[test]
 fn each_kind_of_edit_is_told() {
@@ -66,4 +70,25 @@ fn a_plan_tells_of_global_services_and_jobs_what_will_be() {
     );
     assert!(told(&world, "web image=once:1 job=-").is_empty(), "a job has nothing until it runs");
     assert_eq!(told(&world, "web image=good:1 fit=2,5,1").len(), 2);
+}
+
+#[test]
+fn what_was_made_to_be_started_later_stays_so_and_a_constraint_is_told_whole() {
+    let mut world = World::new();
+    let stack = service("web").stack;
+    let (name, mut web) = parse("web image=good:1");
+    web.create_stopped = true;
+    let mut spec = StackSpec::default();
+    spec.services.insert(name.parse().unwrap(), web.clone());
+    let first = diff(&world.cluster, &stack, &spec, true, world.now);
+    world.commit(&first.proposal);
+    let again = diff(&world.cluster, &stack, &spec, true, world.now);
+    assert_eq!(again.services[0].change, ServiceChange::Unchanged);
+    assert_eq!(world.cluster.service(&service("web")).unwrap().goal, Goal::Stop);
+    let on = Subject::HostLabel { key: "zone".into(), value: Some("a".into()) };
+    web.template.placement.constraints = vec![Constraint { on, negated: false, soft: false }];
+    spec.services.insert(name.parse().unwrap(), web);
+    let moved = diff(&world.cluster, &stack, &spec, true, world.now);
+    let told = moved.services[0].details.join("; ");
+    assert!(told.contains("zone") && !told.contains("hidden"), "{told}");
 }

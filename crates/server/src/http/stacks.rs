@@ -108,7 +108,8 @@ async fn foreign_ports<S: Store>(
 ) -> BTreeMap<(HostId, Transport, u16), String> {
     let mut wanted: Vec<(Transport, u16, Option<IpAddr>)> = vec![];
     for service in spec.services.values() {
-        for port in &service.template.ports {
+        let sidekicks = service.template.sidekicks.values().flat_map(|s| &s.ports);
+        for port in service.template.ports.iter().chain(sidekicks) {
             wanted.extend(port.host_port.map(|p| (port.protocol, p, port.host_ip)));
         }
         if let ServiceKind::Balancer(balancer) = &service.template.kind {
