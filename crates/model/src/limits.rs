@@ -334,3 +334,5 @@ pub const RECENT_KEYS_MAX: usize = 20_000;
 pub const REBALANCE_PAUSE_MS: u64 = 30_000;
 /// Instances that a host may be starting while another one is moved to it.
 pub const REBALANCE_STARTS_MAX: usize = 4;
+/// How long a replacement without a verdict keeps other slots from being repaired, in milliseconds.
+pub const REPAIR_TURN_MS: u64 = 30_000;

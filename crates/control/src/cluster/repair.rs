@@ -3,10 +3,13 @@
 use super::draft::Draft;
 use model::health::{Health, HealthStrategy};
 use model::instance::{Goal, Phase};
-use model::limits::{RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN, RESTART_BACKOFF_RESET_MS};
+use model::limits::{
+    REPAIR_TURN_MS, RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN, RESTART_BACKOFF_RESET_MS,
+};
 use model::reason::Reason;
 use model::record::{Replacement, Rollout};
 use model::rollout_policy::FailureAction;
+use model::time::Timestamp;
 
 /// Milliseconds that a slot waits after its `count`-th replacement.
 fn backoff_ms(count: u32) -> u64 {
@@ -45,8 +48,9 @@ pub(super) fn replace_unhealthy(draft: &mut Draft<'_>) {
     }
 }
 
-/// Slots whose replacement has no verdict yet.
-fn in_repair(draft: &Draft<'_>) -> usize {
+/// Slots whose replacement has no verdict yet. One that never comes to a verdict has had its turn
+/// after a while, or it would keep the others from theirs.
+fn in_repair(draft: &mut Draft<'_>) -> usize {
     let judged = |n: u32| {
         draft.members.iter().any(|m| {
             m.instance.id.n == n
@@ -55,7 +59,18 @@ fn in_repair(draft: &Draft<'_>) -> usize {
                 && m.seen.health != Health::Initializing
         })
     };
-    draft.status.replacements.keys().filter(|n| !judged(**n)).count()
+    let open: Vec<Timestamp> = draft
+        .status
+        .replacements
+        .iter()
+        .filter(|(n, _)| !judged(**n))
+        .map(|(_, replacement)| replacement.at.plus_ms(REPAIR_TURN_MS))
+        .filter(|due| *due > draft.now)
+        .collect();
+    if let Some(first) = open.iter().min() {
+        draft.wake(*first);
+    }
+    open.len()
 }
 
 /// A slot that has been well for long starts with the first back-off again.
@@ -101,7 +116,11 @@ fn unwell(draft: &mut Draft<'_>, index: usize) -> Option<String> {
     let why = match member.seen.health {
         Health::Unhealthy if !rolling => format!("unhealthy: {}", member.seen.reason),
         Health::Initializing if !rolling => {
-            let limit = check.and_then(|c| c.reinitializing_timeout_ms)?;
+            let again = member.seen.restarts > 0;
+            let limit = match again {
+                true => check.and_then(|c| c.reinitializing_timeout_ms)?,
+                false => check.and_then(|c| c.initializing_timeout_ms)?,
+            };
             let since = member.seen.started_at.unwrap_or(member.seen.changed_at);
             let due = since.plus_ms(limit);
             if draft.now < due {

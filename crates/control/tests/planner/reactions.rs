@@ -112,3 +112,61 @@ fn down_takes_everything_and_leaves_no_record() {
     world.up(&["web image=good:1 scale=1 check"]);
     world.until_done();
 }
+
+#[test]
+fn each_strategy_of_ranchers_reacts_in_its_own_way() {
+    for (react, sick, replaced) in [
+        ("", &[2][..], true),
+        ("react=none", &[2][..], false),
+        // Two healthy ones must remain.
+        ("react=quorum:2", &[2][..], true),
+        ("react=quorum:2", &[2, 3][..], false),
+        ("react=quorum:3", &[2][..], false),
+        ("react=quorum:1", &[2, 3][..], true),
+    ] {
+        let mut world = done(&[&format!("web image=good:1 scale=3 check {react}")]);
+        let before = world.status("web").unwrap().incarnations;
+        world.acts_as = sick.iter().map(|n| (format!("web#{n}"), "sick")).collect();
+        world.run(3_000);
+        let made = world.status("web").unwrap().incarnations > before;
+        assert_eq!(made, replaced, "{react} with {sick:?} sick: {}", world.show());
+    }
+}
+
+#[test]
+fn one_that_does_not_get_healthy_in_its_time_is_replaced() {
+    for (react, restarts, after_ms, replaced) in [
+        ("react=init:5000", 0, 8_000, true),
+        ("react=init:5000", 0, 3_000, false),
+        ("react=init:5000", 1, 60_000, false),
+        ("react=reinit:5000", 1, 8_000, true),
+        ("react=reinit:5000", 0, 60_000, false),
+    ] {
+        let mut world = done(&[&format!("web image=good:1 scale=2 check {react}")]);
+        let before = world.status("web").unwrap().incarnations;
+        world.again("web", 1, restarts);
+        world.acts_as = [("web#1".into(), "mute")].into();
+        world.run(after_ms);
+        let made = world.status("web").unwrap().incarnations > before;
+        assert_eq!(made, replaced, "{react}, restarts {restarts}, {after_ms} ms: {}", world.show());
+    }
+}
+
+#[test]
+fn one_that_flaps_does_not_starve_the_others() {
+    let mut world = done(&["web image=good:1 scale=3 check"]);
+    // The replacement of the first never comes to a verdict.
+    world.acts_as = [("web#1".into(), "sick")].into();
+    world.run(1_000);
+    world.acts_as = [("web#1".into(), "mute")].into();
+    world.run(5_000);
+    let before = world.status("web").unwrap().incarnations;
+    world.acts_as.insert("web#3".into(), "sick");
+    world.run(500);
+    world.acts_as.remove("web#3");
+    world.acts_as.insert("web#2".into(), "sick");
+    world.run(40_000);
+    let status = world.status("web").unwrap();
+    assert!(status.replacements.contains_key(&2), "{}", world.show());
+    assert!(status.incarnations > before, "{}", world.show());
+}

@@ -3,7 +3,7 @@
 use crate::world::service;
 use model::balancer::{BalancerProtocol, BalancerSpec, PortRule};
 use model::container_spec::ContainerSpec;
-use model::health::HealthCheck;
+use model::health::{HealthCheck, HealthStrategy};
 use model::placement::{Constraint, Subject};
 use model::rollout_policy::{FailureAction, Finish, UpdateOrder};
 use model::scaling::{Concurrency, JobSpec, Mode, Scaling};
@@ -26,6 +26,20 @@ pub(crate) fn parse(line: &str) -> (String, ServiceSpec) {
             "image" => container.image = value.to_owned(),
             "scale" => spec.scale = Some(value.parse().unwrap()),
             "check" => template.health_check = Some(HealthCheck::tcp(80)),
+            // `react=none`, `react=quorum:2`, `react=init:5000`, `react=reinit:5000`.
+            "react" => {
+                let check = template.health_check.as_mut().unwrap();
+                let (what, number) = value.split_once(':').unwrap_or((value, "0"));
+                let number: u32 = number.parse().unwrap();
+                match what {
+                    "none" => check.strategy = HealthStrategy::None,
+                    "quorum" => {
+                        check.strategy = HealthStrategy::RecreateOnQuorum { quorum: number }
+                    }
+                    "init" => check.initializing_timeout_ms = Some(number.into()),
+                    _ => check.reinitializing_timeout_ms = Some(number.into()),
+                }
+            }
             "label" => template.placement.constraints.push(Constraint {
                 on: Subject::HostLabel { key: value.into(), value: None },
                 negated: false,

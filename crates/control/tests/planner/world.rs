@@ -158,6 +158,17 @@ impl World {
         Ok(())
     }
 
+    /// An instance has begun anew, its check too, after so many restarts.
+    pub(crate) fn again(&mut self, name: &str, n: u32, restarts: u32) {
+        let all: Vec<Arc<Instance>> = self.cluster.instances_of(&service(name)).cloned().collect();
+        let instance = all.iter().find(|i| i.id.n == n && i.goal == Goal::Run).unwrap();
+        let mut seen = self.seen(instance);
+        seen.restarts = restarts;
+        seen.started_at = Some(self.now);
+        seen.health = Health::Initializing;
+        self.put(Record::InstanceStatus(instance.id.clone(), Arc::new(seen)));
+    }
+
     /// `#n on host` of each instance of `shop/web` that is to run, with `!` when it is leaving.
     pub(crate) fn places(&self) -> String {
         let mut out: Vec<String> = vec![];
