@@ -88,7 +88,7 @@ pub(crate) fn assemble(
         }
     }
     start_order(&mut spec);
-    check_constraints(&spec, whole, report);
+    check_counts(&spec, whole, report);
     let links = LinksOf { stack, links: &links, whole };
     links.check_aliases(&spec, report);
     links.left_out(&mut spec, &gone, report);
@@ -157,7 +157,7 @@ fn start_order(spec: &mut StackSpec) {
     }
 }
 
-fn check_constraints(spec: &StackSpec, whole: &Whole, report: &mut Report) {
+fn check_counts(spec: &StackSpec, whole: &Whole, report: &mut Report) {
     for (name, service) in &spec.services {
         let Some(key) = whole.services.key(name.as_str()) else { continue };
         let counts = [
@@ -168,6 +168,7 @@ fn check_constraints(spec: &StackSpec, whole: &Whole, report: &mut Report) {
             ),
             ("links", service.links.len(), limits::LINKS_MAX),
         ];
+        // By itself each part is within these bounds, or has been refused.
         for (what, count, max) in counts.into_iter().filter(|(_, count, max)| count > max) {
             let message = format!("service {} has {count} {what}", quoted(name.as_str()));
             report.error(key.place, message).expected(format!("at most {max}"));

@@ -8,7 +8,10 @@ use crate::yaml::Map;
 use model::service::PortMapping;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Every circle of what services need, once, by its names: the last needs the first.
+/// Most circles that are looked for: the first ones are enough to mend a file.
+const CIRCLES_MAX: usize = 50;
+
+/// The circles of what services need, each once, by its names: the last needs the first.
 pub(crate) fn circles(services: &Map, needs: impl Fn(&str) -> Vec<String>) -> Vec<Vec<String>> {
     let mut out = vec![];
     let mut done: BTreeSet<String> = BTreeSet::new();
@@ -17,6 +20,9 @@ pub(crate) fn circles(services: &Map, needs: impl Fn(&str) -> Vec<String>) -> Ve
         let mut next = Some(key.text.to_string());
         loop {
             if let Some(name) = next.take() {
+                if out.len() >= CIRCLES_MAX {
+                    return out;
+                }
                 if let Some(at) = path.iter().position(|(n, _)| *n == name) {
                     out.push(path[at..].iter().map(|(n, _)| n.clone()).collect());
                 } else if done.insert(name.clone()) {

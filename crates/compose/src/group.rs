@@ -26,19 +26,26 @@ pub(crate) struct Groups {
     labelled: BTreeSet<String>,
     /// The service that has a `container_name`.
     named: BTreeMap<String, String>,
+    /// Services by their names in lower case.
+    lower: BTreeMap<String, String>,
 }
 
 impl Groups {
     /// Finds the groups of a stack; what cannot be is in the report.
-    pub(crate) fn of(services: &Map, report: &mut Report) -> Self {
+    pub(crate) fn of(
+        services: &Map,
+        inactive: &BTreeMap<String, Vec<String>>,
+        report: &mut Report,
+    ) -> Self {
         let mut groups = Self::default();
         for (key, node) in services.iter() {
+            groups.lower.insert(key.text.to_lowercase(), key.text.to_string());
             let name = node.as_map().and_then(|map| Fields::of(map).text("container_name"));
             if let Some(name) = name.filter(|name| !services.contains(name)) {
                 groups.named.insert(name.to_owned(), key.text.to_string());
             }
         }
-        groups.by_label(services, report);
+        groups.by_label(services, inactive, report);
         let said: BTreeSet<String> = groups.primary.keys().cloned().collect();
         let because = groups.by_reference(services, report);
         groups.check_circles(services, report);
@@ -71,6 +78,11 @@ impl Groups {
         self.primary_of(name).unwrap_or(name)
     }
 
+    /// A service by its name in lower case.
+    pub(crate) fn by_lower_case(&self, name: &str) -> Option<&str> {
+        self.lower.get(name).map(String::as_str)
+    }
+
     /// The service that a text means: by its name, or by its container's.
     pub(crate) fn find<'a>(&'a self, services: &Map, name: &'a str) -> Option<&'a str> {
         match services.contains(name) {
@@ -97,13 +109,20 @@ impl Groups {
         false
     }
 
-    fn by_label(&mut self, services: &Map, report: &mut Report) {
+    fn by_label(
+        &mut self,
+        services: &Map,
+        inactive: &BTreeMap<String, Vec<String>>,
+        report: &mut Report,
+    ) {
         let mut places = BTreeMap::new();
         for (key, node) in services.iter() {
             let Some((place, text)) = node.as_map().and_then(label) else { continue };
             let own = &*key.text;
             let subject = format!("service {}: label {SIDEKICKS}", quoted(own));
-            for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+            // With one too many the group is refused by its size.
+            for name in names.take(limits::SIDEKICKS_MAX + 1) {
                 let mut bad = |what: String| {
                     report
                         .error(place, format!("{subject}: {what}"))
@@ -112,6 +131,8 @@ impl Groups {
                 };
                 if name == own {
                     bad("a service cannot be its own sidekick".into());
+                } else if inactive.contains_key(name) {
+                    bad(format!("service {} is in no active profile", quoted(name)));
                 } else if !services.contains(name) {
                     bad(format!("there is no service {}", quoted(name)));
                 } else if let Some(other) = self.primary.get(name).filter(|other| *other != own) {
@@ -195,7 +216,8 @@ impl Groups {
         };
         let needs = |name: &str| {
             let names = of(name).into_iter().filter_map(|r| self.find(services, r.name));
-            names.map(str::to_owned).collect()
+            let names: BTreeSet<&str> = names.collect();
+            names.into_iter().map(str::to_owned).collect()
         };
         for names in circles(services, needs) {
             let (first, last) = (&names[0], &names[names.len() - 1]);

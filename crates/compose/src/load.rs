@@ -317,7 +317,7 @@ fn read_services(
     inactive: &BTreeMap<String, Vec<String>>,
     loader: &mut Loader<'_>,
 ) -> (StackSpec, BTreeMap<ContainerName, BuildSpec>) {
-    let groups = Groups::of(&whole.services, &mut loader.report);
+    let groups = Groups::of(&whole.services, inactive, &mut loader.report);
     let stack = Stack {
         name,
         groups: &groups,

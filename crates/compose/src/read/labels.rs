@@ -7,7 +7,7 @@ use crate::scalar;
 use crate::source::Place;
 use model::limits;
 use model::selector::{InvalidSelector, Selector};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 impl Read<'_> {
@@ -80,10 +80,16 @@ impl Read<'_> {
     pub(super) fn requested_ips(&mut self) -> Vec<Ipv4Addr> {
         const LABEL: &str = "io.rancher.container.requested_ip";
         let Some((place, text)) = self.label(LABEL) else { return vec![] };
-        let mut out = vec![];
+        let max = limits::SCALE_MAX as usize;
+        let (mut out, mut seen) = (vec![], BTreeSet::new());
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             match part.parse::<Ipv4Addr>() {
-                Ok(address) if out.contains(&address) => {}
+                Ok(address) if !seen.insert(address) => {}
+                Ok(_) if out.len() >= max => {
+                    self.error(place, &format!("label {LABEL} has more than {max} addresses"))
+                        .expected(format!("at most {max}"));
+                    return vec![];
+                }
                 Ok(address) => out.push(address),
                 Err(_) => {
                     let what = format!("label {LABEL}: {} is not an address", quoted(part));
@@ -92,11 +98,6 @@ impl Read<'_> {
                     return vec![];
                 }
             }
-        }
-        let max = limits::SCALE_MAX as usize;
-        if out.len() > max {
-            self.error(place, &format!("label {LABEL} has {} addresses", out.len()))
-                .expected(format!("at most {max}"));
         }
         out
     }

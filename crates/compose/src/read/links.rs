@@ -45,6 +45,7 @@ impl Read<'_> {
         if kept.len() > limits::LINKS_MAX {
             self.error(self.place, &format!("there are {} links", kept.len()))
                 .expected(format!("at most {}", limits::LINKS_MAX));
+            kept.truncate(limits::LINKS_MAX);
         }
         kept
     }

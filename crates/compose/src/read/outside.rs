@@ -5,6 +5,7 @@ use super::Read;
 use crate::diagnostic::quoted;
 use crate::source::Place;
 use model::service::{AliasSpec, ExternalSpec, Link};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 impl Read<'_> {
@@ -18,11 +19,11 @@ impl Read<'_> {
     }
 
     pub(super) fn external(&mut self) -> ExternalSpec {
-        let mut addresses = vec![];
+        let (mut addresses, mut seen) = (vec![], BTreeSet::new());
         for node in self.fields.items("external_ips") {
             let Some(text) = node.as_text() else { continue };
             match text.trim().parse::<IpAddr>() {
-                Ok(address) if addresses.contains(&address) => {}
+                Ok(address) if !seen.insert(address) => {}
                 Ok(address) => addresses.push(address),
                 Err(_) => {
                     let what = format!("external_ips: {} is not an address", quoted(text));

@@ -30,6 +30,18 @@ impl Read<'_> {
         if let Some(fields) = self.fields.object("placement") {
             self.own_placement(fields, &mut out);
         }
+        let max = limits::CONSTRAINTS_MAX;
+        for (what, count) in [
+            ("placement constraints", out.constraints.len()),
+            ("host labels to spread over", out.spread_by.len()),
+        ] {
+            if count > max {
+                self.error(self.place, &format!("there are {count} {what}"))
+                    .expected(format!("at most {max}"));
+            }
+        }
+        out.constraints.truncate(max);
+        out.spread_by.truncate(max);
         out
     }
 
@@ -193,10 +205,7 @@ impl Read<'_> {
             Some(primary) => format!("{primary}/{}", self.name),
             None => self.name.to_owned(),
         };
-        let full_name = |lower: &str| {
-            let mut names = self.stack.services.iter().map(|(key, _)| &*key.text);
-            names.find(|name| name.to_lowercase() == lower).map(|name| self.full_name(name))
-        };
+        let full_name = |lower: &str| groups.by_lower_case(lower).map(|name| self.full_name(name));
         read(&Words { stack: self.stack.name.as_str(), service, full_name: &full_name })
     }
 

@@ -193,3 +193,38 @@ fn a_long_chain_of_dependencies_and_a_wide_circle_are_fast() {
         (0..100).map(|i| format!("  s{i}: {{image: a, depends_on: [{every}]}}\n")).collect();
     refused(&format!("services:\n{full}"), "depends_on goes in a circle");
 }
+
+#[test]
+fn lists_without_measure_of_what_ties_services_together_end_in_errors() {
+    let of = |keys: &str| format!("services:\n  web: {{image: a, {keys}}}\n  db: {{image: b}}\n");
+    let many = |one: &str, count: usize| vec![one; count].join(", ");
+    let numbered = |one: &str, count: usize| -> String {
+        let items: Vec<String> = (0..count).map(|i| one.replace('#', &i.to_string())).collect();
+        items.join(", ")
+    };
+    refused(&of(&format!("volumes_from: [{}]", many("web", 90_000))), "share in a circle");
+    refused(&of(&format!("links: [{}]", numbered("'db:n#'", 90_000))), "at most 500");
+    refused(&of(&format!("external_links: [{}]", numbered("o/s#", 90_000))), "at most 500");
+    refused(&of(&format!("placement: {{anti_affinity: [{}]}}", many("db", 90_000))), "at most 100");
+    refused(&of(&format!("placement: {{spread_by: [{}]}}", numbered("z#", 90_000))), "at most 100");
+    let variables = numbered("'constraint:k#': '==v'", 40_000);
+    refused(&of(&format!("environment: {{{variables}}}")), "at most 100");
+    let addresses: Vec<String> =
+        (0..60_000).map(|i| format!("10.1.{}.{}", i / 256 % 256, i % 256)).collect();
+    let label = |name: &str, value: &str| of(&format!("labels: {{{name}: '{value}'}}"));
+    refused(&label("io.rancher.container.requested_ip", &addresses.join(",")), "at most 10000");
+    refused(&of(&format!("external_ips: [{}]", addresses.join(", "))), "at most 2000");
+    refused(&label("io.rancher.sidekicks", &numbered("s#", 90_000)), "there is no service \"s0\"");
+}
+
+#[test]
+fn services_that_all_need_each_other_end_in_a_few_errors() {
+    let mut text = "services:\n".to_owned();
+    let names: Vec<String> = (0..300).map(|i| format!("s{i}")).collect();
+    for name in &names {
+        let others = names.join(", ");
+        writeln!(text, "  {name}: {{image: a, depends_on: [{others}]}}").unwrap();
+    }
+    refused(&text, "depends_on goes in a circle");
+    refused(&text.replace("depends_on", "volumes_from"), "share in a circle");
+}
