@@ -272,6 +272,19 @@ impl Cluster {
         self.instance_statuses.get(id).map(|kept| &kept.value)
     }
 
+    /// What was seen of the containers of one instance; cost follows the instance.
+    pub fn statuses_of<'a>(
+        &'a self,
+        id: &'a InstanceId,
+    ) -> impl Iterator<Item = &'a Arc<InstanceStatus>> {
+        self.instance_statuses
+            .range(id.instance()..)
+            .take_while(|(of, _)| {
+                of.service == id.service && of.n == id.n && of.incarnation == id.incarnation
+            })
+            .map(|(_, kept)| &kept.value)
+    }
+
     /// All statuses of instances.
     pub fn instance_statuses(&self) -> impl Iterator<Item = (&InstanceId, &Arc<InstanceStatus>)> {
         self.instance_statuses.iter().map(|(id, kept)| (id, &kept.value))

@@ -32,9 +32,8 @@ fn is_leftover(cluster: &Cluster, key: &RecordKey) -> bool {
 fn may_go(cluster: &Cluster, key: &RecordKey) -> bool {
     match key {
         RecordKey::Instance(id) => {
-            let seen = cluster.instance_statuses().filter(|(of, _)| of.instance() == *id);
-            let mut seen = seen.peekable();
-            seen.peek().is_some() && seen.all(|(_, seen)| seen.phase == Phase::Absent)
+            let mut seen = cluster.statuses_of(id).peekable();
+            seen.peek().is_some() && seen.all(|seen| seen.phase == Phase::Absent)
         }
         _ => true,
     }
