@@ -1,5 +1,6 @@
 //! What one host may publish, derived from the cluster: names, callers, upstreams, listeners.
 
+mod links;
 mod routes;
 
 use crate::host::search;
@@ -43,7 +44,9 @@ pub(crate) fn routed_ports(cluster: &Cluster) -> RoutedPorts {
         };
         if let Kind::Balancer(balancer) = &revision.template.kind {
             for rule in &balancer.rules {
-                routed.entry(rule.service.clone()).or_default().insert(rule.target_port);
+                for target in links::behind(cluster, &rule.service) {
+                    routed.entry(target).or_default().insert(rule.target_port);
+                }
             }
         }
     }
@@ -95,6 +98,7 @@ pub fn view(cluster: &Cluster, host: &HostId) -> HostView {
             zones: ZONES.iter().map(|zone| (*zone).to_owned()).collect(),
             ttl_s: DNS_TTL_S,
             names: BTreeMap::new(),
+            cnames: BTreeMap::new(),
         },
         callers: BTreeMap::new(),
         instances: BTreeMap::new(),
@@ -103,6 +107,7 @@ pub fn view(cluster: &Cluster, host: &HostId) -> HostView {
     };
     let routed = routed_ports(cluster);
     add_instances(cluster, &routed, &mut view);
+    links::add_outside(cluster, &mut view);
     add_names(cluster, &mut view);
     add_host_ports(cluster, host, &mut view);
     routes::add_balancers(cluster, host, &mut view);
@@ -111,6 +116,7 @@ pub fn view(cluster: &Cluster, host: &HostId) -> HostView {
 }
 
 fn add_instances(cluster: &Cluster, routed: &RoutedPorts, view: &mut HostView) {
+    let mut aliases: BTreeMap<&ServiceId, BTreeMap<String, String>> = BTreeMap::new();
     for instance in cluster.instances() {
         let service = &instance.id.service;
         let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
@@ -128,7 +134,10 @@ fn add_instances(cluster: &Cluster, routed: &RoutedPorts, view: &mut HostView) {
             let Some(mut listed) = listed(cluster, instance, &part.id, address) else { continue };
             if part.owns_address() {
                 let search = search(&part.id, part.container);
-                view.callers.insert(address, Caller { service: service.clone(), search });
+                let known = || cluster.service(service).map(|s| links::aliases(cluster, s));
+                let aliases =
+                    aliases.entry(service).or_insert_with(|| known().unwrap_or_default()).clone();
+                view.callers.insert(address, Caller { service: service.clone(), search, aliases });
             }
             listed.check = part.health_check.cloned();
             listed.ready_ports = ready_ports(routed, service, &part);
@@ -184,6 +193,10 @@ fn add_names(cluster: &Cluster, view: &mut HostView) {
         }
     }
     for id in ids {
+        if links::is_outside(&id) {
+            services.entry(dns_name(&id.service, None)).or_default().push(id);
+            continue;
+        }
         let container = id.public_name().to_ascii_lowercase();
         let active = view.instances.get(&id).is_some_and(|i| i.admit == Admit::Active);
         // The instance that goes keeps its name until its successor is there.
@@ -192,6 +205,7 @@ fn add_names(cluster: &Cluster, view: &mut HostView) {
         }
         services.entry(dns_name(&id.service, id.sidekick.as_ref())).or_default().push(id);
     }
+    links::add_names(cluster, &mut services, view);
     for (name, ids) in services {
         view.dns.names.insert(name, NameTarget::Service(ids));
     }

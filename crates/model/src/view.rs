@@ -44,6 +44,10 @@ pub struct DnsView {
     pub ttl_s: u32,
     /// Lower-case name relative to any zone (`api.shop`, `shop-api-1`) -> what it answers.
     pub names: BTreeMap<String, NameTarget>,
+    /// Lower-case name relative to any zone -> the host name, without a last dot, that it stands
+    /// for. Such a name has no addresses of its own in `names`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cnames: BTreeMap<String, String>,
 }
 
 /// What a name answers.
@@ -65,6 +69,10 @@ pub struct Caller {
     pub service: ServiceId,
     /// Search list that the server applies itself before any recursion, without a last dot.
     pub search: Vec<String>,
+    /// Further names that it alone knows, lower-case and relative to any zone, with the name of
+    /// `DnsView` that is meant. They go before it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
 }
 
 /// An instance that names or upstreams refer to.

@@ -1,9 +1,9 @@
 //! Balancers: listeners on the hosts that hold one, routes in Rancher's order, upstreams merged.
 
-use super::{CONNECT_TIMEOUT_MS, listener_id};
+use super::{CONNECT_TIMEOUT_MS, links, listener_id};
 use model::balancer::{BalancerProtocol, PortRule};
 use model::cluster::Cluster;
-use model::id::HostId;
+use model::id::{HostId, InstanceId, ServiceId};
 use model::instance::Goal;
 use model::limits::DRAIN_MS_DEFAULT;
 use model::service::{Kind, Transport};
@@ -72,26 +72,32 @@ fn upstream(cluster: &Cluster, rules: &[&PortRule], view: &HostView) -> Upstream
     let mut endpoints: Vec<Endpoint> = vec![];
     let mut drain_ms = 0;
     for rule in rules {
-        for instance in cluster.instances_of(&rule.service) {
-            if !view.instances.contains_key(&instance.id) {
-                continue;
+        for service in links::behind(cluster, &rule.service) {
+            for id in listed(view, &service) {
+                let known =
+                    endpoints.iter().any(|e| e.instance == *id && e.port == rule.target_port);
+                if !known {
+                    endpoints.push(Endpoint {
+                        instance: id.clone(),
+                        port: rule.target_port,
+                        weight: rule.weight,
+                    });
+                }
             }
-            let known =
-                endpoints.iter().any(|e| e.instance == instance.id && e.port == rule.target_port);
-            if !known {
-                endpoints.push(Endpoint {
-                    instance: instance.id.clone(),
-                    port: rule.target_port,
-                    weight: rule.weight,
-                });
-            }
+            let target = cluster
+                .service(&service)
+                .and_then(|service| cluster.revision(&service.id, service.target.revision));
+            drain_ms = drain_ms.max(target.map_or(DRAIN_MS_DEFAULT, |r| r.template.drain_ms));
         }
-        let target = cluster
-            .service(&rule.service)
-            .and_then(|service| cluster.revision(&service.id, service.target.revision));
-        drain_ms = drain_ms.max(target.map_or(DRAIN_MS_DEFAULT, |r| r.template.drain_ms));
     }
     Upstream { endpoints, connect_timeout_ms: CONNECT_TIMEOUT_MS, drain_ms }
+}
+
+/// The primaries of a service that the view lists, or its addresses outside.
+fn listed<'a>(view: &'a HostView, service: &ServiceId) -> impl Iterator<Item = &'a InstanceId> {
+    let from = InstanceId::new(service.clone(), 0, 0);
+    let to = InstanceId::new(service.clone(), u32::MAX, u64::MAX);
+    view.instances.range(from..=to).map(|(id, _)| id).filter(|id| id.sidekick.is_none())
 }
 
 /// Rancher's words for hosts: `*.foo.com` and `*foo` are ends, `foo.*` and `foo*` beginnings.

@@ -4,7 +4,7 @@
 mod tests;
 
 use super::table::{Found, Table};
-use super::wire::{self, Query, Rcode, Refusal, Reply, TYPE_A, TYPE_SOA};
+use super::wire::{self, Name, Query, Rcode, Refusal, Reply, TYPE_A, TYPE_AAAA, TYPE_SOA};
 use model::limits::{DNS_ANSWER_ADDRESSES_MAX, DNS_TCP_BYTES_MAX, DNS_UDP_BYTES_MAX};
 use rand::Rng;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,7 +21,6 @@ pub(crate) enum Transport {
 
 /// What is to be done with a message.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "lives on one stack for one question")]
 pub(crate) enum Step<'a> {
     /// Send what is in the buffer.
     Send,
@@ -29,7 +28,12 @@ pub(crate) enum Step<'a> {
     Drop,
     /// The host's resolvers know.
     Forward(Query<'a>),
+    /// The host's resolvers know what this name, which ours stands for, is.
+    Chase(Query<'a>, Name),
 }
+
+/// Names of ours that stand for others, one after the other, before it is given up.
+const CHAIN_MAX: usize = 10;
 
 /// Longest answer to a query, in bytes.
 pub(crate) fn limit(query: &Query<'_>, transport: Transport) -> usize {
@@ -69,6 +73,7 @@ pub(crate) fn answer<'a>(
     let (found, zone) = table.find(query.name(), caller);
     match found {
         Found::Foreign => return Step::Forward(query),
+        Found::Cname(target) => return chase(query, target, table, rng, out, limit),
         Found::Addresses(addresses) if query.kind == TYPE_A && !addresses.is_empty() => {
             let mut reply = Reply::to(&query, out, limit, Rcode::NoError);
             shuffled(addresses, rng, |address| reply.address(table.ttl, address));
@@ -83,6 +88,38 @@ pub(crate) fn answer<'a>(
             reply.finish();
         }
     }
+    Step::Send
+}
+
+/// Answers a name that stands for another: for one of ours here, else by the host's resolvers.
+fn chase<'a>(
+    query: Query<'a>,
+    target: &Name,
+    table: &Table,
+    rng: &mut impl Rng,
+    out: &mut Vec<u8>,
+    limit: usize,
+) -> Step<'a> {
+    let mut at = target;
+    for _ in 0..CHAIN_MAX {
+        let addresses = match table.find(at.as_wire(), None).0 {
+            Found::Cname(next) => {
+                at = next;
+                continue;
+            }
+            Found::Foreign if matches!(query.kind, TYPE_A | TYPE_AAAA) => {
+                return Step::Chase(query, at.clone());
+            }
+            Found::Addresses(addresses) if query.kind == TYPE_A => addresses,
+            Found::Foreign | Found::Addresses(_) | Found::Apex | Found::Missing => &[],
+        };
+        let mut reply = Reply::to(&query, out, limit, Rcode::NoError);
+        reply.cname(table.ttl, at.as_wire());
+        shuffled(addresses, rng, |address| reply.target_address(table.ttl, &address.octets()));
+        reply.finish();
+        return Step::Send;
+    }
+    Reply::to(&query, out, limit, Rcode::ServFail).finish();
     Step::Send
 }
 

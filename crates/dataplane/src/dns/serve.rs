@@ -5,7 +5,7 @@ use super::Shared;
 use super::answer::{self, Step, Transport, answer};
 use super::forward::kept::{Asker, Key};
 use super::forward::{Ask, ReplyTo};
-use super::wire::{self, Query, Rcode, Reply};
+use super::wire::{self, Name, Query, Rcode, Reply};
 use model::limits::{DNS_TCP_CONNECTIONS_MAX, DNS_TCP_IDLE_MS_MAX};
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
@@ -49,7 +49,16 @@ pub(super) fn udp(socket: &Arc<UdpSocket>, shared: &Shared, asks: &mpsc::Sender<
             Step::Drop => continue,
             Step::Forward(query) => {
                 let to = || ReplyTo::Udp { socket: socket.clone(), to: from };
-                if !forward(&query, from.ip(), Transport::Udp, shared, asks, to, &mut out) {
+                let asking = Asking { query: &query, target: None, transport: Transport::Udp };
+                if !forward(asking, from.ip(), shared, asks, to, &mut out) {
+                    continue;
+                }
+            }
+            Step::Chase(query, target) => {
+                let to = || ReplyTo::Udp { socket: socket.clone(), to: from };
+                let target = Some((target, table.ttl));
+                let asking = Asking { query: &query, target, transport: Transport::Udp };
+                if !forward(asking, from.ip(), shared, asks, to, &mut out) {
                     continue;
                 }
             }
@@ -60,19 +69,31 @@ pub(super) fn udp(socket: &Arc<UdpSocket>, shared: &Shared, asks: &mpsc::Sender<
     }
 }
 
+/// What the host's resolvers are to be asked.
+struct Asking<'a, 'b> {
+    query: &'a Query<'b>,
+    /// The name that is asked instead, for which ours stands, and for how many seconds it does.
+    target: Option<(Name, u32)>,
+    transport: Transport,
+}
+
 /// True when the answer is in `out` already; else it comes by `to`.
 fn forward(
-    query: &Query<'_>,
+    asking: Asking<'_, '_>,
     source: IpAddr,
-    transport: Transport,
     shared: &Shared,
     asks: &mpsc::Sender<Ask>,
     to: impl FnOnce() -> ReplyTo,
     out: &mut Vec<u8>,
 ) -> bool {
-    let key = Key::of(query);
+    let Asking { query, target, transport } = asking;
+    let mut key = Key::of(query);
     let limit = answer::limit(query, transport);
-    let asker = Asker::of(query, limit);
+    let mut asker = Asker::of(query, limit);
+    if let Some((name, ttl)) = target {
+        key.name = name.as_wire().into();
+        asker.stands_for = Some((name.as_wire().into(), ttl));
+    }
     let now = Instant::now();
     if let Some(kept) = shared.cache.with(|cache| cache.get(&key, now)) {
         kept.write(&asker, now, out);
@@ -147,20 +168,20 @@ async fn reply(
 ) -> bool {
     let mut rng = SmallRng::from_os_rng();
     let step = answer(message, source, Transport::Tcp, &shared.table.load(), &mut rng, out);
-    match step {
-        Step::Send => true,
-        Step::Drop => false,
-        Step::Forward(query) => {
-            let (sender, receiver) = oneshot::channel();
-            let to = || ReplyTo::Tcp(sender);
-            if forward(&query, source, Transport::Tcp, shared, asks, to, out) {
-                return true;
-            }
-            match receiver.await {
-                Ok(answer) => *out = answer,
-                Err(_forwarder_ended) => wire::refuse(message, Rcode::ServFail, out),
-            }
-            true
-        }
+    let (query, target) = match step {
+        Step::Send => return true,
+        Step::Drop => return false,
+        Step::Forward(query) => (query, None),
+        Step::Chase(query, target) => (query, Some((target, shared.table.load().ttl))),
+    };
+    let (sender, receiver) = oneshot::channel();
+    let asking = Asking { query: &query, target, transport: Transport::Tcp };
+    if forward(asking, source, shared, asks, || ReplyTo::Tcp(sender), out) {
+        return true;
     }
+    match receiver.await {
+        Ok(answer) => *out = answer,
+        Err(_forwarder_ended) => wire::refuse(message, Rcode::ServFail, out),
+    }
+    true
 }

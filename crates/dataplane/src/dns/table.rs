@@ -13,14 +13,25 @@ pub(crate) struct Table {
     /// Relative to any zone; a name that only has names below it has no addresses.
     names: HashMap<Name, Entry>,
     /// What each caller's search list appends, relative to our zones, in order.
-    callers: HashMap<Ipv4Addr, Vec<Box<[u8]>>>,
+    callers: HashMap<Ipv4Addr, Asking>,
     pub(crate) ttl: u32,
     pub(crate) serial: u32,
+}
+
+/// A container that asks.
+#[derive(Debug, Default)]
+struct Asking {
+    /// What its search list appends.
+    search: Vec<Box<[u8]>>,
+    /// Names that it alone knows, and what they mean.
+    aliases: HashMap<Name, Name>,
 }
 
 #[derive(Debug)]
 enum Entry {
     Addresses(Box<[Ipv4Addr]>),
+    /// It stands for this host name.
+    Cname(Name),
     /// Only names below it.
     Branch,
 }
@@ -30,6 +41,8 @@ enum Entry {
 pub(crate) enum Found<'a> {
     /// Ours, with these addresses (none: it exists).
     Addresses(&'a [Ipv4Addr]),
+    /// Ours: another name for this one.
+    Cname(&'a Name),
     /// The zone itself.
     Apex,
     /// Ours, and it does not exist.
@@ -54,13 +67,23 @@ impl Table {
             }
             names.insert(name, Entry::Addresses(addresses.as_slice().into()));
         }
+        for (text, target) in &view.dns.cnames {
+            if let (Some(name), Some(target)) = (Name::parse(text), Name::parse(target)) {
+                names.insert(name, Entry::Cname(target));
+            }
+        }
         let suffix = |text: &String| {
             let name = Name::parse(text)?;
             zones.iter().find_map(|zone| strip(name.as_wire(), zone.as_wire()).map(Box::from))
         };
         let callers = view.callers.iter();
         let callers = callers
-            .map(|(address, caller)| (*address, caller.search.iter().filter_map(suffix).collect()))
+            .map(|(address, caller)| {
+                let names = caller.aliases.iter();
+                let aliases = names.filter_map(|(a, b)| Some((Name::parse(a)?, Name::parse(b)?)));
+                let search = caller.search.iter().filter_map(suffix).collect();
+                (*address, Asking { search, aliases: aliases.collect() })
+            })
             .collect();
         let serial = u32::try_from(view.index.0 & u64::from(u32::MAX)).unwrap_or(0);
         Self { zones, names, callers, ttl: view.dns.ttl_s, serial }
@@ -69,13 +92,16 @@ impl Table {
     /// Looks a name up as `caller` means it: whole when it ends in a zone of ours, else by its
     /// search list and then below our zones. The second is the zone that has authority.
     pub(crate) fn find(&self, name: &[u8], caller: Option<Ipv4Addr>) -> (Found<'_>, &[u8]) {
+        let asking = caller.and_then(|caller| self.callers.get(&caller));
         for zone in &self.zones {
             let Some(relative) = strip(name, zone.as_wire()) else { continue };
             let found = if relative.is_empty() {
                 Found::Apex
             } else {
-                match self.names.get(relative) {
+                let meant = asking.and_then(|asking| asking.aliases.get(relative));
+                match self.names.get(meant.map_or(relative, Name::as_wire)) {
                     Some(Entry::Addresses(addresses)) => Found::Addresses(addresses),
+                    Some(Entry::Cname(target)) => Found::Cname(target),
                     Some(Entry::Branch) => Found::Addresses(&[]),
                     None => Found::Missing,
                 }
@@ -86,16 +112,29 @@ impl Table {
         if name.is_empty() {
             return (Found::Foreign, zone);
         }
-        let search = caller.and_then(|caller| self.callers.get(&caller));
         let mut buffer = [0u8; 256];
-        let suffixes = search.into_iter().flatten().map(Box::as_ref).chain([&[][..]]);
-        for suffix in suffixes {
-            let length = name.len() + suffix.len();
-            let Some(candidate) = buffer.get_mut(..length) else { continue };
-            candidate[..name.len()].copy_from_slice(name);
-            candidate[name.len()..].copy_from_slice(suffix);
-            if let Some(Entry::Addresses(addresses)) = self.names.get(&*candidate) {
-                return (Found::Addresses(addresses), zone);
+        // What the asker alone knows goes before what everybody knows.
+        let knows_more = asking.is_some_and(|asking| !asking.aliases.is_empty());
+        for own in [true, false].into_iter().skip(usize::from(!knows_more)) {
+            let search = asking.into_iter().flat_map(|asking| asking.search.iter());
+            for suffix in search.map(Box::as_ref).chain([&[][..]]) {
+                let length = name.len() + suffix.len();
+                let Some(candidate) = buffer.get_mut(..length) else { continue };
+                candidate[..name.len()].copy_from_slice(name);
+                candidate[name.len()..].copy_from_slice(suffix);
+                let meant = asking.and_then(|asking| asking.aliases.get(&*candidate));
+                let entry = match (own, meant) {
+                    (true, Some(meant)) => self.names.get(meant.as_wire()),
+                    (true, None) => None,
+                    (false, _) => self.names.get(&*candidate),
+                };
+                match entry {
+                    Some(Entry::Addresses(addresses)) => {
+                        return (Found::Addresses(addresses), zone);
+                    }
+                    Some(Entry::Cname(target)) => return (Found::Cname(target), zone),
+                    Some(Entry::Branch) | None => {}
+                }
             }
         }
         (Found::Foreign, zone)

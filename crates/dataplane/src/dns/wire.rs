@@ -27,6 +27,17 @@ pub(crate) enum Rcode {
     NotImp = 4,
 }
 
+impl Rcode {
+    /// What an asker is told of a resolver's code.
+    pub(crate) fn of(code: u8) -> Self {
+        match code {
+            0 => Self::NoError,
+            3 => Self::NxDomain,
+            _ => Self::ServFail,
+        }
+    }
+}
+
 /// A name on the wire in lower case, without its root label: the empty name is the root.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Name(Box<[u8]>);
@@ -252,6 +263,19 @@ pub(crate) struct Reply<'a> {
     bytes: &'a mut Vec<u8>,
     limit: usize,
     edns: bool,
+    /// Where the name begins that the one of the question stands for.
+    target: u16,
+}
+
+/// What of a query its answer repeats.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    pub(crate) id: u16,
+    pub(crate) recursion_desired: bool,
+    pub(crate) checking_disabled: bool,
+    /// As asked, with type and class.
+    pub(crate) question: &'a [u8],
+    pub(crate) edns: bool,
 }
 
 /// Length of the OPT record that we send.
@@ -265,14 +289,26 @@ impl<'a> Reply<'a> {
         limit: usize,
         rcode: Rcode,
     ) -> Self {
+        let head = Head {
+            id: query.id,
+            recursion_desired: query.recursion_desired,
+            checking_disabled: query.checking_disabled,
+            question: query.question,
+            edns: query.edns.is_some(),
+        };
+        Self::of(&head, bytes, limit, rcode)
+    }
+
+    /// The same for who asked with this head.
+    pub(crate) fn of(head: &Head<'_>, bytes: &'a mut Vec<u8>, limit: usize, rcode: Rcode) -> Self {
         bytes.clear();
-        bytes.extend_from_slice(&query.id.to_be_bytes());
+        bytes.extend_from_slice(&head.id.to_be_bytes());
         // An answer, with authority; recursion is offered.
-        let flags = 0x84 | u8::from(query.recursion_desired);
-        let more = 0x80 | (u8::from(query.checking_disabled) << 4) | rcode as u8;
+        let flags = 0x84 | u8::from(head.recursion_desired);
+        let more = 0x80 | (u8::from(head.checking_disabled) << 4) | rcode as u8;
         bytes.extend_from_slice(&[flags, more, 0, 1, 0, 0, 0, 0, 0, 0]);
-        bytes.extend_from_slice(query.question);
-        Self { bytes, limit, edns: query.edns.is_some() }
+        bytes.extend_from_slice(head.question);
+        Self { bytes, limit, edns: head.edns, target: 0 }
     }
 
     /// An address for the name of the question; false when there is no room, and then the answer
@@ -286,6 +322,37 @@ impl<'a> Reply<'a> {
         let [t0, t1, t2, t3] = ttl.to_be_bytes();
         let [a, b, c, d] = address.octets();
         self.bytes.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, t0, t1, t2, t3, 0, 4, a, b, c, d]);
+        self.count(6);
+        true
+    }
+
+    /// The name that the one of the question stands for, without its root label.
+    pub(crate) fn cname(&mut self, ttl: u32, target: &[u8]) {
+        let length = u16::try_from(target.len() + 1).unwrap_or(0);
+        self.bytes.extend_from_slice(&[0xc0, 12, 0, 5, 0, 1]);
+        self.bytes.extend_from_slice(&ttl.to_be_bytes());
+        self.bytes.extend_from_slice(&length.to_be_bytes());
+        self.target = u16::try_from(self.bytes.len()).unwrap_or(0) | 0xc000;
+        self.bytes.extend_from_slice(target);
+        self.bytes.push(0);
+        self.count(6);
+    }
+
+    /// An address, of 4 or 16 bytes, of the name that was given as `cname`; false when there is no
+    /// room.
+    pub(crate) fn target_address(&mut self, ttl: u32, address: &[u8]) -> bool {
+        let reserve = if self.edns { OPT_LENGTH } else { 0 };
+        if self.bytes.len() + 12 + address.len() + reserve > self.limit {
+            self.bytes[2] |= 0x02;
+            return false;
+        }
+        let kind = if address.len() == 4 { TYPE_A } else { TYPE_AAAA };
+        self.bytes.extend_from_slice(&self.target.to_be_bytes());
+        self.bytes.extend_from_slice(&kind.to_be_bytes());
+        self.bytes.extend_from_slice(&[0, 1]);
+        self.bytes.extend_from_slice(&ttl.to_be_bytes());
+        self.bytes.extend_from_slice(&u16::try_from(address.len()).unwrap_or(0).to_be_bytes());
+        self.bytes.extend_from_slice(address);
         self.count(6);
         true
     }

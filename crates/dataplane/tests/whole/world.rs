@@ -184,7 +184,7 @@ impl World {
                 environment: "default".into(),
                 host: "here".parse().unwrap(),
                 index: Index(index),
-                dns: DnsView { zones, ttl_s: 1, names },
+                dns: DnsView { zones, ttl_s: 1, names, cnames: [].into() },
                 callers: [].into(),
                 instances: [].into(),
                 upstreams: [].into(),

@@ -17,6 +17,18 @@ use std::collections::BTreeSet;
 const CALLER: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 9);
 
 fn table(addresses: &[(&str, &str)]) -> Table {
+    table_with(addresses, &[], &[])
+}
+
+/// With names that stand for others, and names that the caller alone knows.
+fn table_with(
+    addresses: &[(&str, &str)],
+    cnames: &[(&str, &str)],
+    aliases: &[(&str, &str)],
+) -> Table {
+    let pairs = |all: &[(&str, &str)]| {
+        all.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    };
     let names = addresses
         .iter()
         .map(|(name, address)| ((*name).to_owned(), NameTarget::Address(address.parse().unwrap())));
@@ -31,8 +43,13 @@ fn table(addresses: &[(&str, &str)]) -> Table {
             zones: vec!["rancher.internal".into(), "remuda.internal".into()],
             ttl_s: 1,
             names: names.collect(),
+            cnames: pairs(cnames),
         },
-        callers: [(CALLER, Caller { service: "shop/web".parse().unwrap(), search })].into(),
+        callers: [(
+            CALLER,
+            Caller { service: "shop/web".parse().unwrap(), search, aliases: pairs(aliases) },
+        )]
+        .into(),
         instances: [].into(),
         upstreams: [].into(),
         listeners: [].into(),
@@ -64,7 +81,7 @@ fn reply(table: &Table, message: &Message, source: Ipv4Addr, by: Transport) -> O
     let mut rng = SmallRng::seed_from_u64(1);
     match answer(&bytes, source.into(), by, table, &mut rng, &mut out) {
         Step::Send => Some(Message::from_vec(&out).unwrap()),
-        Step::Forward(_) => None,
+        Step::Forward(_) | Step::Chase(..) => None,
         Step::Drop => panic!("dropped"),
     }
 }
@@ -241,4 +258,76 @@ proptest! {
             prop_assert!(Message::from_vec(&out).is_ok() || message[2] & 0x78 != 0, "{:?}", out);
         }
     }
+}
+
+#[test]
+fn a_caller_has_names_of_its_own_that_go_before_those_of_all() {
+    let addresses = [("db.other", "10.42.0.3"), ("api.shop", "10.42.0.2"), ("pg", "10.42.0.7")];
+    let aliases = [("pg", "db.other"), ("pg.other", "db.other"), ("gone", "nobody.shop")];
+    let table = table_with(&addresses, &[], &aliases);
+    let stranger = Ipv4Addr::new(10, 42, 0, 8);
+    for (source, name, expect) in [
+        (CALLER, "pg.", "10.42.0.3"),
+        (CALLER, "PG.rancher.internal.", "10.42.0.3"),
+        (CALLER, "pg.other.", "10.42.0.3"),
+        (CALLER, "pg.other.remuda.internal.", "10.42.0.3"),
+        (CALLER, "pg.shop.rancher.internal.", "nxdomain"),
+        (CALLER, "gone.rancher.internal.", "nxdomain"),
+        (CALLER, "gone.", "forward"),
+        (CALLER, "api.", "10.42.0.2"),
+        (stranger, "pg.", "10.42.0.7"),
+        (stranger, "pg.other.", "forward"),
+    ] {
+        let words = words(&table, source, name, RecordType::A);
+        assert_eq!(words.split(' ').next(), Some(expect), "{name} of {source}");
+    }
+}
+
+#[test]
+fn a_name_may_stand_for_another_one() {
+    let cnames = [
+        ("mail.shop", "smtp.example.com"),
+        ("inner.shop", "api.shop.rancher.internal"),
+        ("outer.shop", "inner.shop.rancher.internal"),
+        ("deep.shop", "mail.shop.rancher.internal"),
+        ("ring.shop", "ring.shop.rancher.internal"),
+        ("lost.shop", "nobody.shop.rancher.internal"),
+    ];
+    let table = table_with(&[("api.shop", "10.42.0.2")], &cnames, &[]);
+    let mut rng = SmallRng::seed_from_u64(1);
+    for (name, kind, chased) in [
+        ("mail.shop.rancher.internal.", RecordType::A, Some("smtp.example.com")),
+        ("mail.", RecordType::AAAA, Some("smtp.example.com")),
+        ("deep.shop.", RecordType::A, Some("smtp.example.com")),
+        ("mail.shop.", RecordType::CNAME, None),
+        ("inner.shop.", RecordType::A, None),
+    ] {
+        let bytes = asked(name, kind).to_vec().unwrap();
+        let mut out = vec![];
+        let step = answer(&bytes, CALLER.into(), Transport::Udp, &table, &mut rng, &mut out);
+        let target = match step {
+            Step::Chase(_, target) => Some(target),
+            Step::Send => None,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(target, chased.map(|name| Name::parse(name).unwrap()), "{name}");
+    }
+    let answers = |name: &str, kind| -> Vec<String> {
+        let reply = reply(&table, &asked(name, kind), CALLER, Transport::Udp).unwrap();
+        let code = format!("{:?}", reply.metadata.response_code);
+        let records = reply.answers.iter().map(|r| format!("{} {}", r.name, r.data));
+        std::iter::once(code).chain(records).collect()
+    };
+    let inner = "api.shop.rancher.internal.";
+    assert_eq!(
+        answers("inner.shop.", RecordType::A),
+        ["NoError".to_owned(), format!("inner.shop. {inner}"), format!("{inner} 10.42.0.2")]
+    );
+    assert_eq!(
+        answers("outer.shop.", RecordType::A),
+        ["NoError".to_owned(), format!("outer.shop. {inner}"), format!("{inner} 10.42.0.2")]
+    );
+    assert_eq!(answers("mail.shop.", RecordType::MX)[1..], ["mail.shop. smtp.example.com."]);
+    assert_eq!(answers("lost.shop.", RecordType::A).len(), 2, "the name alone");
+    assert_eq!(answers("ring.shop.", RecordType::A), ["ServFail"], "a circle is cut");
 }

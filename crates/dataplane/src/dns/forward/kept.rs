@@ -4,7 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use crate::dns::wire::{self, HEADER, Query, Rcode, TYPE_AAAA, TYPE_SOA};
+use crate::dns::wire::{self, HEADER, Head, Query, Rcode, Reply, TYPE_A, TYPE_AAAA, TYPE_SOA};
 use model::limits::{DNS_CACHE_TTL_S_MAX, DNS_FAILURE_MS_MAX};
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,9 @@ pub(crate) struct Asker {
     pub(crate) question: Box<[u8]>,
     /// Longest answer, in bytes.
     pub(crate) limit: usize,
+    /// The name that was asked for instead, for which that of the question stands, and for how
+    /// many seconds it does.
+    pub(crate) stands_for: Option<(Box<[u8]>, u32)>,
 }
 
 impl Asker {
@@ -59,6 +62,7 @@ impl Asker {
             edns: query.edns.is_some(),
             question: query.question.into(),
             limit,
+            stands_for: None,
         }
     }
 }
@@ -174,8 +178,40 @@ impl Kept {
         !matches!(self.message.get(3).map(|flags| flags & 0x0f), Some(0 | 3))
     }
 
+    /// Writes its addresses for a name that stands for the one that was asked.
+    fn write_for(&self, target: &[u8], ttl: u32, asker: &Asker, now: Instant, out: &mut Vec<u8>) {
+        let flags = |at: usize| self.message.get(at).copied().unwrap_or_default();
+        let code = Rcode::of(flags(3) & 0x0f);
+        let head = Head {
+            id: asker.id,
+            recursion_desired: asker.recursion_desired,
+            checking_disabled: false,
+            question: &asker.question,
+            edns: asker.edns,
+        };
+        let mut reply = Reply::of(&head, out, asker.limit, code);
+        reply.cname(ttl, target);
+        let age = now.saturating_duration_since(self.at).as_secs();
+        let age = u32::try_from(age).unwrap_or(u32::MAX);
+        let answers = u16::from_be_bytes([flags(6), flags(7)]);
+        let mut at = wire::skip_name(&self.message, HEADER).map_or(HEADER, |end| end + 4);
+        for _ in 0..answers {
+            let Some(record) = wire::record(&self.message, at) else { break };
+            at = record.end;
+            let data = self.message.get(record.data..record.end).unwrap_or_default();
+            let is_address = matches!((record.kind, data.len()), (TYPE_A, 4) | (TYPE_AAAA, 16));
+            if is_address && !reply.target_address(record.ttl.saturating_sub(age), data) {
+                break;
+            }
+        }
+        reply.finish();
+    }
+
     /// Writes it for an asker, its TTLs less by its age; cut when it is too long.
     pub(crate) fn write(&self, asker: &Asker, now: Instant, out: &mut Vec<u8>) {
+        if let Some((target, ttl)) = &asker.stands_for {
+            return self.write_for(target, *ttl, asker, now, out);
+        }
         out.clear();
         let body = HEADER + asker.question.len();
         let whole = self.message.len() + if asker.edns { 11 } else { 0 } <= asker.limit;

@@ -174,3 +174,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_answer_is_given_for_a_name_that_stands_for_the_one_that_was_asked() {
+    let mut message = answer("smtp.example.com.", RecordType::A, ResponseCode::NoError);
+    let cname = hickory_proto::rr::rdata::CNAME(name("mx7.example.net."));
+    message.add_answer(Record::from_rdata(name("smtp.example.com."), 300, RData::CNAME(cname)));
+    for last in [4, 5] {
+        let address = RData::A(A::new(1, 2, 3, last));
+        message.add_answer(Record::from_rdata(name("mx7.example.net."), 60, address));
+    }
+    let start = Instant::now();
+    let key = key("smtp.example.com", RecordType::A);
+    let kept = Kept::take(&key, 99, &message.to_vec().unwrap(), start).unwrap();
+    let target = wire::Name::parse("smtp.example.com").unwrap();
+    let aliased = |edns| Asker {
+        stands_for: Some((target.as_wire().into(), 1)),
+        ..asker("Mail.Shop.", RecordType::A, edns, 512)
+    };
+    let reply = given(&kept, &aliased(true), start + Duration::from_secs(10));
+    let records: Vec<String> =
+        reply.answers.iter().map(|r| format!("{} {} {}", r.name, r.ttl, r.data)).collect();
+    let expect = [
+        "Mail.Shop. 1 smtp.example.com.",
+        "smtp.example.com. 50 1.2.3.4",
+        "smtp.example.com. 50 1.2.3.5",
+    ];
+    assert_eq!(records, expect);
+    assert!(reply.edns.is_some() && reply.id == 5);
+    let missing = answer("smtp.example.com.", RecordType::A, ResponseCode::NXDomain);
+    let kept = Kept::take(&key, 99, &missing.to_vec().unwrap(), start).unwrap();
+    let reply = given(&kept, &aliased(false), start);
+    assert_eq!((reply.metadata.response_code, reply.answers.len()), (ResponseCode::NXDomain, 1));
+    let reply = given(&Kept::failure(&key, start), &aliased(false), start);
+    assert_eq!(reply.metadata.response_code, ResponseCode::ServFail);
+}
