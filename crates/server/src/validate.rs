@@ -5,7 +5,7 @@ use model::container_spec::{ContainerSpec, NetworkMode};
 use model::id::ServiceName;
 use model::limits;
 use model::scaling::{Mode, Scaling};
-use model::service::{Kind, ServiceSpec, Template};
+use model::service::{Kind, LossPolicy, ServiceSpec, Template};
 use std::collections::BTreeSet;
 
 /// Checks one service.
@@ -16,7 +16,7 @@ pub(crate) fn service(name: &ServiceName, service: &ServiceSpec) -> Result<(), S
     let template = &service.template;
     bounds(service)
         .and_then(|()| kind(service))
-        .and_then(|()| siblings(template))
+        .and_then(|()| siblings(name, template))
         .map_err(|why| format!("service {name}: {why}"))
 }
 
@@ -52,6 +52,13 @@ fn bounds(service: &ServiceSpec) -> Result<(), String> {
         }
         _ => {}
     }
+    if let Some(LossPolicy::Replace { after_ms: after } | LossPolicy::StopAfter { after_ms: after }) =
+        service.on_loss
+        && after < limits::HOST_LOST_MS
+    {
+        let least = limits::HOST_LOST_MS;
+        return Err(format!("a host that is silent for {after} ms is not lost; at least {least}"));
+    }
     match &service.mode {
         Mode::Job(job) if job.history > limits::JOB_HISTORY_MAX => {
             Err(format!("it keeps {} runs; at most {}", job.history, limits::JOB_HISTORY_MAX))
@@ -86,13 +93,13 @@ fn kind(service: &ServiceSpec) -> Result<(), String> {
 }
 
 /// What a container shares is of another container of the same instance, and not in a circle.
-fn siblings(template: &Template) -> Result<(), String> {
-    let mut made: BTreeSet<Option<&ServiceName>> = BTreeSet::new();
+fn siblings(service: &ServiceName, template: &Template) -> Result<(), String> {
+    let is_sidekick = |name: &str| template.sidekicks.keys().any(|known| known.as_str() == name);
+    let mut made: BTreeSet<Option<&str>> = BTreeSet::new();
     let all: Vec<(Option<&ServiceName>, &ContainerSpec)> = template.containers().collect();
     for (name, spec) in &all {
-        for other in shares(spec) {
-            if other.is_some_and(|other| !template.sidekicks.contains_key(other)) {
-                let shown = other.map_or("", ServiceName::as_str);
+        for other in shares(service, spec) {
+            if let Some(shown) = other.filter(|other| !is_sidekick(other)) {
                 return Err(format!(
                     "{} shares with {shown:?}, which is no sidekick",
                     shown_of(*name)
@@ -104,12 +111,13 @@ fn siblings(template: &Template) -> Result<(), String> {
     while made.len() < all.len() {
         let before = made.len();
         for (name, spec) in &all {
-            if shares(spec).all(|other| made.contains(&other)) {
-                made.insert(*name);
+            if shares(service, spec).all(|other| made.contains(&other)) {
+                made.insert(name.map(ServiceName::as_str));
             }
         }
         if made.len() == before {
-            let names = all.iter().map(|(name, _)| *name).filter(|name| !made.contains(name));
+            let left = |name: &Option<&ServiceName>| !made.contains(&name.map(ServiceName::as_str));
+            let names = all.iter().map(|(name, _)| *name).filter(left);
             let names: Vec<String> = names.map(shown_of).collect();
             return Err(format!("these containers share in a circle: {}", names.join(", ")));
         }
@@ -117,13 +125,22 @@ fn siblings(template: &Template) -> Result<(), String> {
     Ok(())
 }
 
-/// The containers whose network or mounts a container has; `None` is the primary.
-fn shares(spec: &ContainerSpec) -> impl Iterator<Item = Option<&ServiceName>> {
+/// The containers whose network, namespaces or mounts a container has; `None` is the primary.
+fn shares<'s>(
+    service: &'s ServiceName,
+    spec: &'s ContainerSpec,
+) -> impl Iterator<Item = Option<&'s str>> {
     let network = match &spec.network {
-        NetworkMode::Sibling(of) => Some(of.as_ref()),
+        NetworkMode::Sibling(of) => Some(of.as_ref().map(ServiceName::as_str)),
         NetworkMode::Managed | NetworkMode::Host | NetworkMode::None => None,
     };
-    network.into_iter().chain(spec.volumes_from.iter().map(|from| from.sidekick.as_ref()))
+    let namespaces = [&spec.ipc, &spec.pid].into_iter().flatten().filter_map(|mode| {
+        let name = mode.strip_prefix("service:")?;
+        Some(Some(name).filter(|name| *name != service.as_str()))
+    });
+    let mounts = spec.volumes_from.iter().map(|from| from.sidekick.as_ref());
+    let mounts = mounts.map(|sidekick| sidekick.map(ServiceName::as_str));
+    network.into_iter().chain(namespaces).chain(mounts)
 }
 
 fn shown_of(name: Option<&ServiceName>) -> String {
@@ -161,6 +178,8 @@ mod tests {
         let mut spec = ServiceSpec::of(Template::of_container(container()));
         let log = sidekick(ContainerSpec {
             network: NetworkMode::Sibling(None),
+            pid: Some("service:web".into()),
+            ipc: Some("container:outside".into()),
             volumes_from: vec![VolumesFrom { sidekick: None, read_only: true }],
             ..container()
         });
@@ -175,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_a_rule_is_refused_with_the_rule() {
+    fn what_is_out_of_bounds_is_refused_with_the_bound() {
         let constraint =
             Constraint { on: Subject::Host { name: "h".into() }, negated: false, soft: false };
         let load = |min, max, target| Scaling::Load {
@@ -186,11 +205,6 @@ mod tests {
             down_after_ms: 1,
             up_after_ms: 1,
         };
-        let job = |history| Mode::Job(Box::new(JobSpec { history, ..JobSpec::default() }));
-        let external = |hostname: &str| {
-            Kind::External(ExternalSpec { addresses: vec![], hostname: hostname.into() })
-        };
-        let shared = |of: Option<&str>| NetworkMode::Sibling(of.map(name));
         let cases: Vec<(&str, Result<(), String>)> = vec![
             ("its scale", with(|s| s.scale = Some(1_000_000_000))),
             ("scales from 3 to 2", with(|s| s.scaling = Some(load(3, 2, 1)))),
@@ -200,7 +214,7 @@ mod tests {
                 "increment 0",
                 with(|s| s.scaling = Some(Scaling::Fit { min: 1, max: 2, increment: 0 })),
             ),
-            ("keeps 101 runs", with(|s| s.mode = job(101))),
+            ("keeps 101 runs", with(|s| s.mode = job_of(101))),
             (
                 "101 placement constraints",
                 with(|s| s.template.placement.constraints = vec![constraint; 101]),
@@ -212,6 +226,18 @@ mod tests {
                     s.template.sidekicks = all.collect();
                 }),
             ),
+        ];
+        refused(cases);
+    }
+
+    #[test]
+    fn what_cannot_be_made_is_refused() {
+        let external = |hostname: &str| {
+            Kind::External(ExternalSpec { addresses: vec![], hostname: hostname.into() })
+        };
+        let shared = |of: Option<&str>| NetworkMode::Sibling(of.map(name));
+        let cases: Vec<(&str, Result<(), String>)> = vec![
+            ("its scale", with(|s| s.scale = Some(1_000_000_000))),
             ("sidekicks and no container", with(|s| s.template.kind = external("x"))),
             (
                 "leads to addresses",
@@ -225,7 +251,7 @@ mod tests {
                 with(|s| {
                     s.template.sidekicks.clear();
                     s.template.kind = external("x");
-                    s.mode = job(1);
+                    s.mode = job_of(1);
                 }),
             ),
             (
@@ -243,6 +269,24 @@ mod tests {
                 }),
             ),
             (
+                "shares with \"gone\"",
+                with(|s| {
+                    let kind = ContainerSpec { pid: Some("service:gone".into()), ..container() };
+                    s.template.kind = Kind::Container(Box::new(kind));
+                }),
+            ),
+            (
+                "circle: the primary, sidekick log",
+                with(|s| {
+                    let kind = ContainerSpec { ipc: Some("service:log".into()), ..container() };
+                    s.template.kind = Kind::Container(Box::new(kind));
+                }),
+            ),
+            (
+                "silent for 9999 ms",
+                with(|s| s.on_loss = Some(LossPolicy::StopAfter { after_ms: 9_999 })),
+            ),
+            (
                 "circle: the primary, sidekick log",
                 with(|s| {
                     let kind = ContainerSpec { network: shared(Some("log")), ..container() };
@@ -250,6 +294,14 @@ mod tests {
                 }),
             ),
         ];
+        refused(cases);
+    }
+
+    fn job_of(history: u32) -> Mode {
+        Mode::Job(Box::new(JobSpec { history, ..JobSpec::default() }))
+    }
+
+    fn refused(cases: Vec<(&str, Result<(), String>)>) {
         for (rule, result) in cases {
             let why = result.expect_err(rule);
             assert!(why.starts_with("service web: ") && why.contains(rule), "{rule}: {why}");
