@@ -16,6 +16,7 @@ mod deploy;
 mod start;
 mod idle;
 mod build;
+mod schedule;
 
 use crate::place::Place;
 use crate::remuda::Remuda;
@@ -28,7 +29,7 @@ use std::process::{Command, ExitCode};
 /// How a part is measured.
 enum Part {
     /// Outside, with nothing but the compiler and the file system.
-    Outside(fn(&Place) -> Result<Row>),
+    Outside(fn(&Place) -> Result<Vec<Row>>),
     /// On the bench's machine, on a ground of its own.
     Alone(fn(&Place) -> Result<Vec<Row>>),
     /// On the bench's machine, with Remuda running.
@@ -38,6 +39,7 @@ enum Part {
 /// In the order in which they run; `idle` ends `remuda dev`, so it is the last.
 const PARTS: &[(&str, Part)] = &[
     ("size", Part::Outside(build::size)),
+    ("schedule", Part::Outside(schedule::run)),
     ("build", Part::Outside(build::cold)),
     ("http", Part::Alone(http::run)),
     ("dns", Part::Alone(dns::run)),
@@ -135,7 +137,7 @@ fn outside(place: &Place, asked: &Asked) -> Result<Vec<Row>> {
     }
     for (name, part) in asked_for() {
         match part {
-            Part::Outside(run) => rows.push(run(place).with_context(|| format!("bench {name}"))?),
+            Part::Outside(run) => rows.extend(run(place).with_context(|| format!("bench {name}"))?),
             Part::Alone(_) | Part::Running(_) => inside.push(*name),
         }
     }
@@ -151,8 +153,7 @@ fn on_the_machine(place: &Place, names: &[&str]) -> Result<()> {
     let mut rows = vec![];
     for (name, part) in PARTS.iter().filter(|(name, _)| names.contains(name)) {
         let found = match (part, &mut running) {
-            (Part::Outside(run), _) => run(place).map(|row| vec![row]),
-            (Part::Alone(run), _) => run(place),
+            (Part::Outside(run) | Part::Alone(run), _) => run(place),
             (Part::Running(run), Some(remuda)) => run(place, remuda),
             (Part::Running(run), none) => run(place, none.insert(Running::start(place)?)),
         };

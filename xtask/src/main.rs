@@ -35,7 +35,7 @@ Tasks:
   tidy            the rules of the house that no compiler checks
   images          the images of examples/storefront
   bench [part]…   the product's numbers beside its peers', on a machine of namespaces of its own:
-                  size, http, dns, deploy, start, idle; with --all also build, a cold release
+                  size, schedule, http, dns, deploy, start, idle; with --all also build, a cold release
                   build. -o json for programs, --write puts the table into docs/benchmarks.md.
                   Exit code 1 when a target is missed
   help            this text

@@ -251,7 +251,11 @@ impl Fleet {
     /// was noted of it before is forgotten.
     pub fn take(&mut self, cluster: &Cluster, instance: &Arc<Instance>) {
         let id = &instance.id;
-        let service = self.services.intern(&id.service);
+        // What comes out of the heap is known already.
+        let last = self.group.as_ref().and_then(|group| group.last());
+        let service = last.map(|(service, _)| service);
+        let service = service.filter(|index| self.services.get(*index).id == id.service);
+        let service = service.unwrap_or_else(|| self.services.intern(&id.service));
         let key = (id.n, id.incarnation);
         if let Some(held) = self.services.get_mut(service).members.get_mut(&key)
             && same(&held.instance, instance)
@@ -259,7 +263,9 @@ impl Fleet {
             held.instance = Arc::clone(instance);
             return;
         }
-        let host = self.hosts.intern(&instance.host);
+        let host = last.map(|(_, host)| host);
+        let host = host.filter(|index| self.hosts.get(*index).id == instance.host);
+        let host = host.unwrap_or_else(|| self.hosts.intern(&instance.host));
         let revision = instance.target.revision;
         let shape = match self.services.get(service).shape(revision) {
             Some(shape) => shape,

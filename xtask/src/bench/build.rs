@@ -15,7 +15,7 @@ const MINUTES: f64 = 12.0;
 const MEGABYTES: f64 = 40.0;
 
 /// From an empty target folder.
-pub(super) fn cold(place: &Place) -> Result<Row> {
+pub(super) fn cold(place: &Place) -> Result<Vec<Row>> {
     let target = place.target.join("bench-cold");
     remove(&target)?;
     let step = Step::loud("a cold release build");
@@ -28,15 +28,21 @@ pub(super) fn cold(place: &Place) -> Result<Row> {
     remove(&target)?;
     built?;
     step.done("built");
-    Ok(row("build", "cold `cargo build --release`, static, two jobs", minutes, MINUTES, " min"))
+    Ok(vec![row(
+        "build",
+        "cold `cargo build --release`, static, two jobs",
+        minutes,
+        MINUTES,
+        " min",
+    )])
 }
 
 /// Of the binary that the other parts measure.
-pub(super) fn size(place: &Place) -> Result<Row> {
+pub(super) fn size(place: &Place) -> Result<Vec<Row>> {
     let remuda = Remuda::of(place, "bench")?;
     let path = remuda.binary();
     let file = path.metadata().with_context(|| format!("looking at {}", path.display()))?;
-    Ok(row("size", "the stripped static binary", file.len() as f64 / 1e6, MEGABYTES, " MB"))
+    Ok(vec![row("size", "the stripped static binary", file.len() as f64 / 1e6, MEGABYTES, " MB")])
 }
 
 fn row(part: &str, what: &str, measured: f64, target: f64, unit: &str) -> Row {

@@ -26,6 +26,7 @@ impl Bits {
         }
     }
 
+    #[inline]
     pub(super) fn has(&self, index: u32) -> bool {
         let (word, bit) = at(index);
         self.words.get(word).is_some_and(|w| w & bit != 0)

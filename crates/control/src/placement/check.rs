@@ -33,6 +33,15 @@ impl Fleet {
         self.check_room(demand, host)
     }
 
+    /// Are cpu, memory and ports there?
+    #[inline]
+    pub(super) fn has_room(&self, demand: &Demand, host: u32) -> bool {
+        let left = self.hosts.left(host);
+        (demand.memory == 0 || demand.memory <= left.memory)
+            && (demand.cpu == 0 || demand.cpu <= left.cpu)
+            && (!demand.suspects.has(host) || self.fixed_ports(demand, host).is_ok())
+    }
+
     /// The part of it that is about resources.
     pub(super) fn check_room(&self, demand: &Demand, host: u32) -> Result<(), Code> {
         if let Some(max) = demand.max_per_host

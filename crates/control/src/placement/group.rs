@@ -22,6 +22,8 @@ pub(super) struct Group {
     version: u64,
     spread: Arc<Spread>,
     heaps: Vec<BinaryHeap<Reverse<(Key, u32)>>>,
+    /// The best host of each heap; the outer `None` is not known.
+    tops: Vec<Option<Option<u32>>>,
     /// How many of the service are under each node of the tree.
     counts: Vec<u32>,
     /// The host that came out last, and whether the instance was noted on it.
@@ -46,25 +48,29 @@ impl Group {
                 spread.count(&mut counts, held.host, true);
             }
         }
-        let mut leaves: Vec<Vec<(Key, u32)>> = vec![vec![]; spread.leaves.len()];
+        // Only so many of a leaf can come out of it: those that are best now.
+        let deep = ask.more as usize + 1;
+        let mut leaves: Vec<BinaryHeap<(Key, u32)>> = vec![BinaryHeap::new(); spread.leaves.len()];
         for host in &survey.hosts {
             let own = if demand.binpack { 0 } else { own[*host as usize] };
-            let key = (own, Rest::of(&demand, fleet.hosts.left(*host)));
-            leaves[spread.leaf_of[*host as usize] as usize].push((key, *host));
-        }
-        let deep = ask.more as usize + 1;
-        let heaps = leaves.into_iter().map(|mut leaf| {
-            if leaf.len() > deep {
-                leaf.select_nth_unstable(deep);
-                leaf.truncate(deep);
+            let entry = ((own, Rest::of(&demand, fleet.hosts.left(*host))), *host);
+            let leaf = &mut leaves[spread.leaf_of[*host as usize] as usize];
+            if leaf.len() < deep {
+                leaf.push(entry);
+            } else if let Some(mut worst) = leaf.peek_mut()
+                && entry < *worst
+            {
+                *worst = entry;
             }
-            leaf.into_iter().map(Reverse).collect()
-        });
+        }
+        let tops = vec![None; leaves.len()];
+        let heaps = leaves.into_iter().map(|leaf| leaf.into_iter().map(Reverse).collect());
         Self {
             dropped: survey.dropped,
             revision: ask.revision,
             version: fleet.version,
             heaps: heaps.collect(),
+            tops,
             counts,
             last: None,
             good_for: ask.more,
@@ -111,23 +117,39 @@ impl Group {
 
     /// The best entry of a leaf; entries that are no longer true go.
     fn top(&mut self, fleet: &Fleet, leaf: usize) -> Option<u32> {
-        loop {
-            let Reverse((key, host)) = *self.heaps[leaf].peek()?;
+        if let Some(known) = self.tops[leaf] {
+            return known;
+        }
+        let mut found = None;
+        while let Some(Reverse((key, host))) = self.heaps[leaf].peek().copied() {
             if key == self.key(fleet, host) && self.fits(fleet, host) {
-                return Some(host);
+                found = Some(host);
+                break;
             }
             self.heaps[leaf].pop();
         }
+        self.tops[leaf] = Some(found);
+        found
+    }
+
+    /// The service and the host of the instance that came out last, where they are noted.
+    pub(super) fn last(&self) -> Option<(u32, u32)> {
+        self.last.map(|(host, _)| (self.demand.service, host))
+    }
+
+    pub(super) fn service(&self) -> u32 {
+        self.demand.service
     }
 
     /// The best host for slot `n`; `None` when no host of the heaps can take one more.
     pub(super) fn next(&mut self, fleet: &Fleet, n: u32) -> Option<u32> {
-        if let Some((host, true)) = self.last.take()
-            && self.fits(fleet, host)
-        {
+        if let Some((host, true)) = self.last.take() {
             let leaf = self.spread.leaf_of[host as usize] as usize;
-            let entry = Reverse((self.key(fleet, host), host));
-            self.heaps[leaf].push(entry);
+            self.tops[leaf] = None;
+            if self.fits(fleet, host) {
+                let entry = Reverse((self.key(fleet, host), host));
+                self.heaps[leaf].push(entry);
+            }
         }
         self.good_for = self.good_for.saturating_sub(1);
         let service = self.demand.service;
@@ -138,6 +160,12 @@ impl Group {
         }
         let mut best: Option<(Score, u32)> = None;
         let mut offer = |group: &Self, host: u32| {
+            if group.demand.spread_asked
+                && let Some((known, _)) = &best
+                && spread.counts(&group.counts, spread.leaf_of[host as usize]) > known.asked
+            {
+                return;
+            }
             let own = fleet.own(service, host, &slot);
             let score = fleet.score(&group.demand, &spread, &group.counts, host, own);
             if best.as_ref().is_none_or(|(known, _)| score < *known) {

@@ -176,6 +176,7 @@ impl Hosts {
         &mut self.all[index as usize]
     }
 
+    #[inline]
     pub(super) fn left(&self, index: u32) -> Left {
         self.left[index as usize]
     }
