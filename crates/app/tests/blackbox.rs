@@ -30,6 +30,8 @@ mod names;
 mod restart;
 #[path = "blackbox/rollout.rs"]
 mod rollout;
+#[path = "blackbox/sidekicks.rs"]
+mod sidekicks;
 #[path = "blackbox/plan.rs"]
 mod plan;
 #[path = "blackbox/tools.rs"]
