@@ -24,6 +24,15 @@ pub const SERVICE_RESTART: &str = "/api/v1/stacks/{stack}/services/{service}/res
 pub const SERVICE_STOP: &str = "/api/v1/stacks/{stack}/services/{service}/stop";
 /// Start again.
 pub const SERVICE_START: &str = "/api/v1/stacks/{stack}/services/{service}/start";
+/// What is to become of a rollout (pause, resume, promote, abort, finish, rollback, and Rancher's
+/// words for them), or one more run of a job (run).
+pub const SERVICE_ACTION: &str = "/api/v1/stacks/{stack}/services/{service}/actions/{verb}";
+/// Revisions that are kept, and how each of them did.
+pub const SERVICE_HISTORY: &str = "/api/v1/stacks/{stack}/services/{service}/history";
+/// What differs between two revisions.
+pub const SERVICE_DIFF: &str = "/api/v1/stacks/{stack}/services/{service}/diff";
+/// Runs of a job.
+pub const SERVICE_RUNS: &str = "/api/v1/stacks/{stack}/services/{service}/runs";
 /// All instances, filtered by `stack` and `service`.
 pub const INSTANCES: &str = "/api/v1/instances";
 /// Logs of instances, filtered by `stack`, `service`, `n`.
@@ -38,6 +47,16 @@ pub const EVENTS: &str = "/api/v1/events";
 pub const HOSTS: &str = "/api/v1/hosts";
 /// Make a join token.
 pub const HOST_TOKENS: &str = "/api/v1/hosts/tokens";
+/// One host: GET, DELETE.
+pub const HOST: &str = "/api/v1/hosts/{host}";
+/// The host gets no new instances.
+pub const HOST_CORDON: &str = "/api/v1/hosts/{host}/cordon";
+/// It gets instances again; a drain ends.
+pub const HOST_UNCORDON: &str = "/api/v1/hosts/{host}/uncordon";
+/// Its instances move to other hosts.
+pub const HOST_DRAIN: &str = "/api/v1/hosts/{host}/drain";
+/// Set labels, or take them away with null.
+pub const HOST_LABELS: &str = "/api/v1/hosts/{host}/labels";
 /// Build an image from a context that is posted as tar.
 pub const BUILD: &str = "/api/v1/images/build";
 /// Pull an image on the hosts.

@@ -1,13 +1,14 @@
 //! Requests and answers of the HTTP API.
 
+mod host;
+mod service;
+
+pub use host::*;
+pub use service::*;
+
 use model::event::Event;
-use model::health::Health;
-use model::host::HostFacts;
-use model::id::StackName;
-use model::record::Rollout;
-use model::service::{PortMapping, ServiceSpec};
 use model::stack::StackSpec;
-use model::time::{Index, Timestamp};
+use model::time::Index;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -29,6 +30,18 @@ pub struct SystemStatus {
     pub roles: Vec<RoleStatus>,
     /// Violations found by the independent audit; always 0 unless there is a defect.
     pub audit_violations: usize,
+    /// Everything that is wanted and cannot be done now.
+    #[serde(default)]
+    pub blocked: Vec<BlockedThing>,
+}
+
+/// Something that is wanted and cannot be done now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BlockedThing {
+    /// `stack/service` or `stack/service#n`.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// One role.
@@ -140,166 +153,6 @@ pub struct BlockedPlan {
     pub reason: String,
     /// Will it go away by itself in this very plan (a dependency that starts first)?
     pub passing: bool,
-}
-
-/// A stack in a list.
-#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct StackRow {
-    /// Its name.
-    #[schema(value_type = String)]
-    pub name: StackName,
-    /// Services.
-    pub services: usize,
-    /// Instances wanted.
-    pub wanted: u32,
-    /// Instances ready.
-    pub ready: u32,
-    /// `healthy`, `updating`, `degraded`, `stopped`, `removing`.
-    pub status: String,
-    /// Why it is not healthy.
-    pub reason: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-/// A stack whole.
-#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct StackDetail {
-    /// Its row.
-    pub stack: StackRow,
-    /// Its services.
-    pub services: Vec<ServiceRow>,
-    /// Its named volumes, by Docker's name.
-    pub volumes: Vec<String>,
-    /// Index of the newest change of the stack: for `check_version`.
-    pub version: Index,
-}
-
-/// A service.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ServiceRow {
-    /// `stack/service`.
-    pub name: String,
-    /// `container` or `balancer`.
-    pub kind: String,
-    /// Image; empty for a balancer.
-    pub image: String,
-    /// Instances wanted.
-    pub scale: u32,
-    /// Instances ready at the wanted version.
-    pub ready: u32,
-    /// Instances at any version that serve now.
-    pub serving: u32,
-    /// Version wanted.
-    pub revision: u32,
-    /// Where the rollout is.
-    pub rollout: Rollout,
-    /// `healthy`, `updating`, `degraded`, `stopped`, `removing`.
-    pub status: String,
-    /// Why it is not healthy: everything that blocks it.
-    pub reasons: Vec<String>,
-    /// Host ports.
-    pub ports: Vec<PortMapping>,
-}
-
-/// A service whole.
-#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct ServiceDetail {
-    /// Its row.
-    pub service: ServiceRow,
-    /// What was asked; contents of secrets are left out.
-    pub spec: ServiceSpec,
-    /// Revisions kept, oldest first.
-    pub revisions: Vec<RevisionRow>,
-    /// Its instances.
-    pub instances: Vec<InstanceRow>,
-}
-
-/// A revision.
-#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct RevisionRow {
-    /// Its number.
-    pub number: u32,
-    /// Image; empty for a balancer.
-    pub image: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-/// An instance: a row of `remuda ps`. A slot that has none because it is blocked is a row too.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct InstanceRow {
-    /// Stack.
-    pub stack: String,
-    /// Service.
-    pub service: String,
-    /// `stack/service#n`.
-    pub name: String,
-    /// Slot.
-    pub n: u32,
-    /// Counts every instance of the service.
-    pub incarnation: u64,
-    /// Host id.
-    pub host: String,
-    /// One word: pending, pulling, starting, running, backoff, draining, stopping, stopped,
-    /// completed, failed, blocked.
-    pub status: String,
-    /// Health.
-    pub health: Health,
-    /// Does it take traffic: running and healthy, not draining?
-    pub ready: bool,
-    /// Address in the managed network; empty when it has none.
-    pub address: String,
-    /// Host ports as `8080->80/tcp`.
-    pub ports: Vec<String>,
-    /// Revision it is made from.
-    pub revision: u32,
-    /// Image; empty for a balancer.
-    pub image: String,
-    /// Docker's name of the container.
-    pub container_name: String,
-    /// Docker's id of the container.
-    pub container_id: String,
-    /// Starts after the first.
-    pub restarts: u32,
-    /// Exit code of its last end.
-    pub exit_code: Option<i64>,
-    /// When its container started.
-    pub started_at: Option<Timestamp>,
-    /// Why it is not ready; empty when it is.
-    pub reason: String,
-}
-
-/// Body of `SERVICE_SCALE`.
-#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ScaleRequest {
-    /// Instances wanted.
-    pub scale: u32,
-}
-
-/// A host.
-#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct HostRow {
-    /// Its id.
-    pub id: String,
-    /// `active` or `disconnected`.
-    pub status: String,
-    /// Why it is not active, or what of it does not work.
-    pub reason: String,
-    /// Instances placed on it.
-    pub instances: usize,
-    /// What its agent says.
-    pub facts: HostFacts,
-}
-
-/// Answer of `HOST_TOKENS`.
-#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct JoinToken {
-    /// Shown once; only a hash is kept.
-    pub token: String,
-    /// When it stops working.
-    pub expires_at: Timestamp,
 }
 
 /// A page of events.

@@ -158,7 +158,7 @@ pub(crate) enum Command {
     /// Show and change services
     #[command(subcommand, after_help = examples::SVC)]
     Svc(service::ServiceCommand),
-    /// Show hosts, make join tokens
+    /// Show and change hosts, make join tokens
     #[command(subcommand, after_help = examples::HOST)]
     Host(host::HostCommand),
     /// Look for what would keep Remuda from working here
@@ -202,6 +202,32 @@ pub(crate) struct Source {
     /// Keys that are unknown or not carried out yet are errors
     #[arg(long)]
     pub strict: bool,
+}
+
+/// How long ago a moment was, or how far away it is: "3 min ago", "in 2 h".
+#[must_use]
+fn ago(at: model::time::Timestamp) -> String {
+    distance(now().0.saturating_sub(at.0))
+}
+
+/// The time.
+#[must_use]
+fn now() -> model::time::Timestamp {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = i64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(i64::MAX);
+    model::time::Timestamp(now)
+}
+
+/// Milliseconds for people; those of the future are below 0.
+fn distance(ms: i64) -> String {
+    let s = ms.unsigned_abs() / 1_000;
+    let text = match s {
+        0..120 => format!("{s} s"),
+        120..7_200 => format!("{} min", s / 60),
+        7_200..172_800 => format!("{} h", s / 3_600),
+        _ => format!("{} d", s / 86_400),
+    };
+    if ms < 0 { format!("in {text}") } else { format!("{text} ago") }
 }
 
 impl Cli {
@@ -252,6 +278,29 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Version => {
             status::version(&global).await;
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_put_together_well() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_distance_in_time_reads_well() {
+        for (ms, text) in [
+            (0, "0 s ago"),
+            (119_999, "119 s ago"),
+            (120_000, "2 min ago"),
+            (-7_200_000, "in 2 h"),
+            (172_800_000, "2 d ago"),
+        ] {
+            assert_eq!(distance(ms), text);
         }
     }
 }

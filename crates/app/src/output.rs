@@ -58,8 +58,8 @@ pub(crate) fn paint(colour: Colour, text: &str) -> String {
 pub(crate) fn status_colour(word: &str) -> Colour {
     match word {
         "running" | "healthy" | "active" | "completed" | "ok" => Colour::Green,
-        "failed" | "unhealthy" | "blocked" | "disconnected" | "degraded" => Colour::Red,
-        "stopped" | "-" | "removing" => Colour::Dim,
+        "failed" | "unhealthy" | "blocked" | "disconnected" | "degraded" | "lost" => Colour::Red,
+        "stopped" | "-" | "removing" | "idle" | "skipped" | "" => Colour::Dim,
         _ => Colour::Yellow,
     }
 }

@@ -38,5 +38,7 @@ mod plan;
 mod tools;
 #[path = "blackbox/traffic.rs"]
 mod traffic;
+#[path = "blackbox/verbs.rs"]
+mod verbs;
 #[path = "blackbox/trouble.rs"]
 mod trouble;

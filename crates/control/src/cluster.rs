@@ -16,7 +16,7 @@ mod scale;
 mod simulate;
 mod slots;
 
-pub use diff::{ServiceChange, ServiceDiff, StackDiff, diff};
+pub use diff::{ServiceChange, ServiceDiff, StackDiff, diff, template_diff};
 pub use planner::Planner;
 pub use simulate::{Outcome, Sign, Step, simulate};
 pub use slots::scale_of;

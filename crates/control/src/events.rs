@@ -5,7 +5,7 @@ use model::health::Health;
 use model::host::{Host, HostLink, Scheduling};
 use model::id::{InstanceId, ServiceId};
 use model::instance::{Goal, Instance, InstanceStatus, Phase};
-use model::record::{Record, Rollout, Service, ServiceStatus, Stack};
+use model::record::{Record, Rollout, Run, RunOutcome, Service, ServiceStatus, Stack};
 use model::time::{Index, Timestamp};
 
 /// Tells what the step from `prev` to `next` means; `None` when people need not hear of it.
@@ -36,6 +36,11 @@ pub fn describe(
             of_instance_status(as_instance_status(prev), id, status)
         }
         (_, Some(Record::Host(host))) => of_host(as_host(prev), host),
+        (Some(Record::Host(host)), None) => {
+            let mut told = Told::info("host.removed", "it has left the cluster".into());
+            told.host = Some(host.id.clone());
+            Some(told)
+        }
         _ => None,
     };
     told.map(|told| told.event(index, at))
@@ -143,6 +148,18 @@ fn of_service(prev: Option<&Service>, next: &Service) -> Option<Told> {
         Some(prev) if prev.target.restart != next.target.restart => {
             ("service.restarting", "every instance is made anew".into())
         }
+        Some(prev) if prev.orders.paused != next.orders.paused => match next.orders.paused {
+            true => ("rollout.paused", "nothing changes its version until it is resumed".into()),
+            false if next.orders.promoted != prev.orders.promoted => promoted(next),
+            false => ("rollout.resumed", "the rollout goes on".into()),
+        },
+        Some(prev) if prev.orders.promoted != next.orders.promoted => promoted(next),
+        Some(prev) if prev.orders.finished != next.orders.finished => {
+            ("rollout.finished", "what was kept of before may go".into())
+        }
+        Some(prev) if prev.orders.runs != next.orders.runs => {
+            ("run.asked", "somebody asked for a run".into())
+        }
         Some(prev) if prev.scale != next.scale => {
             ("service.scaled", format!("scale {} -> {}", prev.scale, next.scale))
         }
@@ -152,6 +169,37 @@ fn of_service(prev: Option<&Service>, next: &Service) -> Option<Told> {
         Some(_) => return None,
     };
     Some(Told::info(action, message).service(&next.id))
+}
+
+fn promoted(next: &Service) -> (&'static str, String) {
+    let revision = next.target.revision;
+    ("rollout.promoted", format!("the canaries of revision {revision} are good: the rest follows"))
+}
+
+/// What became of runs of a job: the worst of what is new.
+fn of_runs(prev: Option<&ServiceStatus>, next: &ServiceStatus) -> Option<Told> {
+    let before = |run: &Run| {
+        let known = prev.and_then(|prev| prev.runs.iter().find(|old| old.number == run.number));
+        known.map(|old| &old.outcome)
+    };
+    let is_new = |run: &&Run| run.outcome.is_over() && before(run) != Some(&run.outcome);
+    let told = next.runs.iter().filter(is_new).map(|run| {
+        let number = run.number;
+        match &run.outcome {
+            RunOutcome::Failed { why } => {
+                let text = format!("run {number} failed: {why}");
+                Told::new(Severity::Error, "run.failed", text)
+            }
+            RunOutcome::Skipped { why } => {
+                let text = format!("run {number} was left out: {why}");
+                Told::new(Severity::Warn, "run.skipped", text)
+            }
+            RunOutcome::Waiting | RunOutcome::Running | RunOutcome::Succeeded => {
+                Told::info("run.succeeded", format!("run {number} succeeded"))
+            }
+        }
+    });
+    told.max_by_key(|told| told.severity)
 }
 
 fn of_status(prev: Option<&ServiceStatus>, next: &ServiceStatus) -> Option<Told> {
@@ -175,6 +223,14 @@ fn of_status(prev: Option<&ServiceStatus>, next: &ServiceStatus) -> Option<Told>
         };
         return Some(told.service(&next.service));
     }
+    if let Some(told) = of_runs(prev, next) {
+        return Some(told.service(&next.service));
+    }
+    let scaled_before = prev.and_then(|p| p.scaled.as_ref()).map(|scaled| scaled.to);
+    if let Some(scaled) = next.scaled.as_ref().filter(|scaled| Some(scaled.to) != scaled_before) {
+        let text = format!("scale {}, by its policy: {}", scaled.to, scaled.why);
+        return Some(Told::info("service.scaled", text).service(&next.service));
+    }
     let blocked_before = prev.map(|p| p.blocked.clone()).unwrap_or_default();
     if blocked_before == next.blocked {
         return None;
@@ -197,6 +253,10 @@ fn of_instance(prev: Option<&Instance>, next: &Instance) -> Option<Told> {
         Some(prev) if prev.target != next.target => {
             ("instance.updated", format!("now at revision {}", next.target.revision))
         }
+        Some(prev) if !prev.leaving && next.leaving => (
+            "instance.leaving",
+            format!("it leaves host {} once another one has its place", next.host),
+        ),
         Some(_) => return None,
     };
     Some(Told::info(action, message).instance(&next.id))
@@ -233,6 +293,15 @@ fn of_instance_status(
     None
 }
 
+/// The labels that people changed; `None` when they changed none.
+fn labels(prev: &Host, next: &Host) -> Option<String> {
+    let (old, new) = (&prev.labels, &next.labels);
+    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| format!("-{key}"));
+    let come = new.iter().filter(|(key, value)| old.get(*key) != Some(*value));
+    let all: Vec<String> = gone.chain(come.map(|(k, v)| format!("{k}={v}"))).collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
 fn of_host(prev: Option<&Host>, next: &Host) -> Option<Told> {
     let problems = |host: &Host| {
         let facts = &host.facts;
@@ -259,6 +328,8 @@ fn of_host(prev: Option<&Host>, next: &Host) -> Option<Told> {
                 Told::info("host.draining", "its instances move to other hosts".into())
             }
         }
+    } else if let Some(changed) = prev.and_then(|prev| labels(prev, next)) {
+        Told::info("host.labels", changed)
     } else {
         let (before, after) = (prev.map(problems).unwrap_or_default(), problems(next));
         if before == after {

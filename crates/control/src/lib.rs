@@ -1,6 +1,6 @@
 //! All of the thinking, as pure functions: what should be where (`cluster`), what one host should
 //! hold and how it gets there (`host`), what the world may see (`publish`), an independent check
-//! (`audit`), and the change log told to people (`events`). No I/O, no clock, no randomness.
+//! (`audit`), the change log told to people (`events`), states in Rancher's words (`rancher`). No I/O, no clock, no randomness.
 
 pub mod cluster;
 pub mod operate;
@@ -8,6 +8,7 @@ pub mod host;
 pub mod publish;
 pub mod audit;
 pub mod events;
+pub mod rancher;
 
 mod readiness;
 mod ledger;

@@ -24,5 +24,7 @@ mod world;
 mod hosts;
 #[path = "planner/jobs.rs"]
 mod jobs;
+#[path = "planner/rancher.rs"]
+mod rancher;
 #[path = "planner/verbs.rs"]
 mod verbs;

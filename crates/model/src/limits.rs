@@ -321,6 +321,8 @@ pub const HEARTBEATS_OPEN_MAX: usize = 64;
 pub const HOST_DISCONNECTED_MS: u64 = 4_000;
 /// A host that has not been heard for so long is called lost, in milliseconds.
 pub const HOST_LOST_MS: u64 = 10_000;
+/// Slots without an instance that are told one by one, for each service.
+pub const BLOCKED_ROWS_MAX: usize = 200;
 /// Labels that people may give one host.
 pub const HOST_LABELS_MAX: usize = 100;
 /// A drain gives up after this time when nothing is said, in milliseconds.

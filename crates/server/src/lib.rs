@@ -10,6 +10,7 @@ mod authority;
 mod boot;
 mod events;
 mod follow;
+mod history;
 mod hosts;
 mod http;
 mod joiner;

@@ -1,209 +1,251 @@
-//! What people see of a cluster: rows of stacks, services and instances. Pure.
+//! What people see of a cluster: rows of stacks, services, instances and hosts. Pure.
 
-use api::wire::{InstanceRow, RevisionRow, ServiceDetail, ServiceRow, StackDetail, StackRow};
+mod host;
+mod instance;
+
+pub(crate) use host::{host_detail, host_row};
+pub(crate) use instance::{image_of, instance_rows};
+
+use api::wire::{
+    BlockedRow, BlockedThing, JobRow, ScaledRow, ServiceDetail, ServiceRow, StackDetail, StackRow,
+};
+use control::{cluster::scale_of, rancher};
 use model::cluster::Cluster;
-use model::health::Health;
 use model::id::{ServiceId, StackName};
-use model::instance::{Goal, Instance, InstanceStatus, Phase};
-use model::record::{RecordKey, Rollout, Service};
-use model::service::{Kind, PortMapping, Template};
-use model::time::Index;
+use model::instance::{Goal, Phase};
+use model::reason::{Blocked, Reason};
+use model::record::{RecordKey, Rollout, RunOutcome, Service, ServiceStatus};
+use model::scaling::Mode;
+use model::service::{Kind, Template};
+use model::time::{Index, Timestamp};
+use std::collections::BTreeSet;
 
-/// May it take traffic: its process runs, it is not known to be unwell, and it is to run?
+/// Where the rollout is. What the planner wrote of an earlier wish is told as a rollout that has
+/// begun: it has not looked at the new one yet.
 #[must_use]
-pub(crate) fn is_ready(instance: &Instance, status: &InstanceStatus) -> bool {
-    instance.goal == Goal::Run && status.phase == Phase::Running && status.health.serves()
-}
-
-fn image_of(template: &Template) -> String {
-    template.container().map(|c| c.image.clone()).unwrap_or_default()
-}
-
-/// One word for goal and phase together.
-fn status_word(instance: &Instance, status: &InstanceStatus) -> String {
-    let word = match (instance.goal, status.phase) {
-        (Goal::Run, phase) => return phase.to_string(),
-        (Goal::Stop, Phase::Stopped | Phase::Absent | Phase::Pending) => "stopped",
-        (Goal::Stop | Goal::Remove, Phase::Failed) => "failed",
-        (Goal::Stop | Goal::Remove, Phase::Draining) => "draining",
-        (Goal::Stop, _) => "stopping",
-        (Goal::Remove, _) => "removing",
-    };
-    word.to_owned()
-}
-
-fn reason_of(instance: &Instance, status: &InstanceStatus) -> String {
-    if is_ready(instance, status) {
-        return String::new();
-    }
-    match (instance.goal, status.reason.is_empty()) {
-        (Goal::Run, _) => status.reason.clone(),
-        (_, true) => instance.reason.clone(),
-        (_, false) if instance.reason.contains(&status.reason) => instance.reason.clone(),
-        (_, false) => format!("{}; {}", instance.reason, status.reason),
-    }
-}
-
-fn port_text(port: &PortMapping) -> String {
-    let host = match (port.host_ip, port.host_port) {
-        (Some(ip), Some(p)) => format!("{ip}:{p}->"),
-        (None, Some(p)) => format!("{p}->"),
-        _ => String::new(),
-    };
-    format!("{host}{}/{}", port.container_port, port.protocol)
-}
-
-/// The row of one instance.
-#[must_use]
-pub(crate) fn instance_row(cluster: &Cluster, instance: &Instance) -> InstanceRow {
-    let status = cluster.instance_status(&instance.id).map(|s| (**s).clone()).unwrap_or_default();
-    let service = &instance.id.service;
-    let revision = cluster.revision(service, instance.target.revision);
-    InstanceRow {
-        stack: service.stack.to_string(),
-        service: service.service.to_string(),
-        name: format!("{service}#{}", instance.id.n),
-        n: instance.id.n,
-        incarnation: instance.id.incarnation,
-        host: instance.host.to_string(),
-        status: status_word(instance, &status),
-        health: status.health,
-        ready: is_ready(instance, &status),
-        address: instance.address.map(|a| a.to_string()).unwrap_or_default(),
-        ports: instance.ports.iter().map(port_text).collect(),
-        revision: instance.target.revision,
-        image: revision.map(|r| image_of(&r.template)).unwrap_or_default(),
-        container_name: instance.container_name.clone(),
-        container_id: status.container_id.clone(),
-        restarts: status.restarts,
-        exit_code: status.exit_code,
-        started_at: status.started_at,
-        reason: reason_of(instance, &status),
-    }
-}
-
-/// The rows of a service: its instances, and the slots that are blocked.
-#[must_use]
-pub(crate) fn instance_rows(cluster: &Cluster, service: &Service) -> Vec<InstanceRow> {
-    let mut rows: Vec<InstanceRow> =
-        cluster.instances_of(&service.id).map(|i| instance_row(cluster, i)).collect();
-    let Some(status) = cluster.service_status(&service.id) else { return rows };
-    if let Rollout::Failed { target, why, .. } = &status.rollout {
-        let silent = rows
-            .iter_mut()
-            .filter(|row| !row.ready && row.reason.is_empty() && row.revision == target.revision);
-        silent.for_each(|row| row.reason = format!("its rollout failed: {why}"));
-    }
-    for blocked in &status.blocked {
-        let n = blocked.n.max(1);
-        let covered = if blocked.n == 0 {
-            !rows.is_empty()
-        } else {
-            rows.iter().any(|row| {
-                row.n == blocked.n && !["removing", "stopped"].contains(&row.status.as_str())
-            })
-        };
-        if covered {
-            continue;
+pub(crate) fn rollout_of(service: &Service, status: Option<&ServiceStatus>) -> Rollout {
+    let wanted = service.target;
+    match status.map(|s| s.rollout.clone()).unwrap_or_default() {
+        Rollout::Failed { target, before, attempt, at, .. }
+            if target != wanted || attempt != service.attempt =>
+        {
+            Rollout::Running { target: wanted, before, since: at }
         }
-        rows.push(InstanceRow {
-            stack: service.id.stack.to_string(),
-            service: service.id.service.to_string(),
-            name: format!("{}#{n}", service.id),
-            n,
-            incarnation: 0,
-            host: String::new(),
-            status: "blocked".into(),
-            health: Health::Unchecked,
-            ready: false,
-            address: String::new(),
-            ports: vec![],
-            revision: service.target.revision,
-            image: cluster
-                .revision(&service.id, service.target.revision)
-                .map(|r| image_of(&r.template))
-                .unwrap_or_default(),
-            container_name: String::new(),
-            container_id: String::new(),
-            restarts: 0,
-            exit_code: None,
-            started_at: None,
-            reason: blocked.reason.to_string(),
-        });
+        Rollout::Finishing { target, since, .. } if target != wanted => {
+            Rollout::Running { target: wanted, before: Some(target), since }
+        }
+        Rollout::Running { target, before, since } if target != wanted => {
+            Rollout::Running { target: wanted, before, since }
+        }
+        rollout => rollout,
     }
-    rows.sort_by_key(|row| (row.n, row.incarnation));
-    rows
+}
+
+/// What blocks it, without waits that somebody has ended though the planner has not looked yet.
+#[must_use]
+pub(crate) fn blocked_of(service: &Service, status: Option<&ServiceStatus>) -> Vec<Blocked> {
+    let target = service.target;
+    let orders = &service.orders;
+    let holds = |blocked: &&Blocked| match &blocked.reason {
+        Reason::Paused => orders.paused,
+        Reason::CanaryWaits { revision, .. } => {
+            *revision == target.revision && orders.promoted != Some(target)
+        }
+        Reason::FinishWaits { revision } => {
+            *revision == target.revision && orders.finished != Some(target)
+        }
+        _ => true,
+    };
+    status.map(|s| s.blocked.iter().filter(holds).cloned().collect()).unwrap_or_default()
+}
+
+/// Everything of all services that is wanted and cannot be done now.
+#[must_use]
+pub(crate) fn blocked_things(cluster: &Cluster) -> Vec<BlockedThing> {
+    let mut all = vec![];
+    for service in cluster.services().filter(|service| service.goal == Goal::Run) {
+        let status = cluster.service_status(&service.id).map(|status| &**status);
+        for blocked in blocked_of(service, status) {
+            let subject = match blocked.n {
+                0 => service.id.to_string(),
+                n => format!("{}#{n}", service.id),
+            };
+            all.push(BlockedThing { subject, reason: blocked.reason.to_string() });
+        }
+    }
+    all
+}
+
+/// Instances that it should have now, those of a global service that found no room with them.
+fn wanted(cluster: &Cluster, service: &Service, template: Option<&Template>) -> u32 {
+    if template.is_some_and(|template| !template.has_instances()) {
+        return 0;
+    }
+    let scale = scale_of(cluster, service);
+    if service.settings.mode != Mode::Global {
+        return scale;
+    }
+    let placed: BTreeSet<u32> =
+        cluster.instances_of(&service.id).filter(|i| i.goal == Goal::Run).map(|i| i.id.n).collect();
+    let blocked = cluster.service_status(&service.id).map(|s| s.blocked.clone());
+    let blocked: BTreeSet<u32> = blocked.unwrap_or_default().iter().map(|b| b.n).collect();
+    let missing = blocked.iter().filter(|n| **n > 0 && !placed.contains(n)).count();
+    scale.saturating_add(u32::try_from(missing).unwrap_or(u32::MAX))
+}
+
+/// When a job runs, and what came of it; `None` for what is no job.
+#[must_use]
+pub(crate) fn job_row(service: &Service, status: Option<&ServiceStatus>) -> Option<JobRow> {
+    let Mode::Job(spec) = &service.settings.mode else { return None };
+    let runs = status.map(|s| s.runs.as_slice()).unwrap_or_default();
+    let count = |outcome: &RunOutcome| runs.iter().filter(|run| run.outcome == *outcome).count();
+    let since = status.map(|s| s.scheduled_to).filter(|at| *at != Timestamp::default());
+    let next = spec.schedule.as_ref().filter(|_| service.goal == Goal::Run);
+    Some(JobRow {
+        schedule: spec.schedule.as_ref().map(|s| s.fields().to_owned()).unwrap_or_default(),
+        zone: spec.schedule.as_ref().map(|s| s.zone().to_owned()).unwrap_or_default(),
+        next: next.and_then(|schedule| schedule.after(since?)),
+        running: count(&RunOutcome::Running),
+        waiting: count(&RunOutcome::Waiting),
+        last: runs.iter().rev().find(|run| run.outcome.is_over()).cloned(),
+    })
+}
+
+fn scaled_row(service: &Service, status: Option<&ServiceStatus>) -> Option<ScaledRow> {
+    let (min, max) = service.settings.scaling?.bounds();
+    let scaled = status.and_then(|s| s.scaled.as_ref());
+    let why = scaled.map(|scaled| scaled.why.clone()).unwrap_or_default();
+    Some(ScaledRow { min, max, why, at: scaled.map(|scaled| scaled.at) })
+}
+
+/// Everything that keeps it from being as wanted.
+fn reasons(rollout: &Rollout, blocked: &[Blocked], job: Option<&JobRow>) -> Vec<String> {
+    let mut reasons: Vec<String> = blocked.iter().map(|b| b.reason.to_string()).collect();
+    if let Rollout::Failed { why, target, .. } = rollout {
+        let text = Reason::RolloutFailed { revision: target.revision, why: why.clone() };
+        reasons.push(text.to_string());
+    }
+    if let Some(last) = job.and_then(|job| job.last.as_ref()) {
+        match &last.outcome {
+            RunOutcome::Failed { why } => {
+                reasons.push(format!("run {} failed: {why}", last.number));
+            }
+            RunOutcome::Skipped { why } => {
+                reasons.push(format!("run {} was left out: {why}", last.number));
+            }
+            RunOutcome::Waiting | RunOutcome::Running | RunOutcome::Succeeded => {}
+        }
+    }
+    let mut told = BTreeSet::new();
+    reasons.retain(|reason| told.insert(reason.clone()));
+    reasons
+}
+
+/// One word for how a service is.
+fn word(
+    service: &Service,
+    is_planned: bool,
+    rollout: &Rollout,
+    blocked: &[Blocked],
+    lacks: bool,
+) -> &'static str {
+    let waits = |wanted: fn(&Reason) -> bool| blocked.iter().any(|b| wanted(&b.reason));
+    match (service.goal, rollout) {
+        (Goal::Remove, _) => "removing",
+        (Goal::Stop, _) => "stopped",
+        (Goal::Run, Rollout::Failed { .. }) => "failed",
+        (Goal::Run, Rollout::Running { .. }) if waits(|r| matches!(r, Reason::Paused)) => "paused",
+        (Goal::Run, Rollout::Running { .. })
+            if waits(|r| matches!(r, Reason::CanaryWaits { .. })) =>
+        {
+            "canary"
+        }
+        (Goal::Run, Rollout::Finishing { target, .. })
+            if service.orders.finished != Some(*target) =>
+        {
+            "upgraded"
+        }
+        (Goal::Run, Rollout::Running { .. } | Rollout::Finishing { .. }) => "updating",
+        (Goal::Run, Rollout::Done) if !is_planned => "updating",
+        (Goal::Run, Rollout::Done) if lacks => "degraded",
+        (Goal::Run, Rollout::Done) => "healthy",
+    }
+}
+
+fn job_word(
+    service: &Service,
+    is_planned: bool,
+    job: &JobRow,
+    blocked: &[Blocked],
+) -> &'static str {
+    let failed =
+        job.last.as_ref().is_some_and(|run| matches!(run.outcome, RunOutcome::Failed { .. }));
+    match service.goal {
+        Goal::Remove => "removing",
+        Goal::Stop => "stopped",
+        Goal::Run if !is_planned => "updating",
+        Goal::Run if failed || !blocked.is_empty() => "degraded",
+        Goal::Run if job.running > 0 => "healthy",
+        Goal::Run => "idle",
+    }
 }
 
 /// The row of a service.
 #[must_use]
 pub(crate) fn service_row(cluster: &Cluster, service: &Service) -> ServiceRow {
-    let status = cluster.service_status(&service.id);
+    let status = cluster.service_status(&service.id).map(|status| &**status);
     let revision = cluster.revision(&service.id, service.target.revision);
+    let template = revision.map(|r| &r.template);
     let (mut ready, mut serving) = (0, 0);
-    for instance in cluster.instances_of(&service.id) {
-        let Some(seen) = cluster.instance_status(&instance.id) else { continue };
-        let done = seen.phase == Phase::Completed && instance.goal == Goal::Run;
-        if is_ready(instance, seen) || done {
+    for one in cluster.instances_of(&service.id) {
+        let Some(seen) = cluster.instance_status(&one.id) else { continue };
+        let done = seen.phase == Phase::Completed && one.goal == Goal::Run;
+        if instance::is_ready(cluster, one) || done {
             serving += 1;
-            if instance.target == service.target {
+            if one.target == service.target {
                 ready += 1;
             }
         }
     }
-    let rollout = match status.map(|s| s.rollout.clone()).unwrap_or_default() {
-        // A failure of an earlier target or try: the planner has not looked at the new one yet.
-        Rollout::Failed { target, before, attempt, at, .. }
-            if target != service.target || attempt != service.attempt =>
-        {
-            Rollout::Running { target: service.target, before, since: at }
-        }
-        rollout => rollout,
+    let scale = wanted(cluster, service, template);
+    let rollout = rollout_of(service, status);
+    let blocked = blocked_of(service, status);
+    let job = job_row(service, status);
+    let planned = status.is_some();
+    let word = match &job {
+        Some(job) => job_word(service, planned, job, &blocked),
+        None => word(service, planned, &rollout, &blocked, ready < scale),
     };
-    let mut reasons: Vec<String> = status
-        .map(|s| s.blocked.iter().map(|b| b.reason.to_string()).collect())
-        .unwrap_or_default();
-    if let Rollout::Failed { why, target, .. } = &rollout {
-        let text =
-            model::reason::Reason::RolloutFailed { revision: target.revision, why: why.clone() };
-        reasons.push(text.to_string());
-    }
-    reasons.dedup();
-    let word = match (service.goal, &rollout) {
-        (Goal::Remove, _) => "removing",
-        (Goal::Stop, _) => "stopped",
-        (Goal::Run, Rollout::Failed { .. }) => "failed",
-        (Goal::Run, Rollout::Running { .. }) => "updating",
-        (Goal::Run, Rollout::Finishing { .. }) => "upgraded",
-        (Goal::Run, Rollout::Done) if status.is_none() => "updating",
-        (Goal::Run, Rollout::Done) if ready < service.scale => "degraded",
-        (Goal::Run, Rollout::Done) => "healthy",
+    let kind = match template.map(|template| &template.kind) {
+        Some(Kind::Container(_)) | None => "container",
+        Some(Kind::Balancer(_)) => "balancer",
+        Some(Kind::External(_)) => "external",
+        Some(Kind::Alias(_)) => "alias",
     };
-    let (kind, image, ports) = match revision.map(|r| &r.template) {
-        Some(template) => (
-            match template.kind {
-                Kind::Container(_) => "container",
-                Kind::Balancer(_) => "balancer",
-                Kind::External(_) => "external",
-                Kind::Alias(_) => "alias",
-            },
-            image_of(template),
-            template.ports.clone(),
-        ),
-        None => ("container", String::new(), vec![]),
+    let mode = match service.settings.mode {
+        Mode::Replicated => "replicated",
+        Mode::Global => "global",
+        Mode::Job(_) => "job",
     };
+    let row = |b: &Blocked| BlockedRow { n: b.n, reason: b.reason.to_string() };
     ServiceRow {
         name: service.id.to_string(),
         kind: kind.into(),
-        image,
-        scale: service.scale,
+        mode: mode.into(),
+        image: template.map(image_of).unwrap_or_default(),
+        scale,
+        scaled: scaled_row(service, status),
         ready,
         serving,
         revision: service.target.revision,
-        rollout,
         status: word.into(),
-        reasons,
-        ports,
+        state: rancher::state(cluster, &service.id).into(),
+        health: rancher::health(cluster, &service.id).into(),
+        reasons: reasons(&rollout, &blocked, job.as_ref()),
+        blocked: blocked.iter().map(row).collect(),
+        rollout,
+        ports: template.map(|template| template.ports.clone()).unwrap_or_default(),
+        job,
     }
 }
 
@@ -216,14 +258,7 @@ pub(crate) fn service_detail(cluster: &Cluster, id: &ServiceId) -> Option<Servic
     Some(ServiceDetail {
         service: service_row(cluster, service),
         spec: service.spec(template),
-        revisions: cluster
-            .revisions_of(id)
-            .map(|r| RevisionRow {
-                number: r.number,
-                image: image_of(&r.template),
-                created_at: r.created_at,
-            })
-            .collect(),
+        revisions: crate::history::rows(cluster, id),
         instances: instance_rows(cluster, service),
     })
 }
@@ -236,13 +271,19 @@ fn mask(template: &mut Template) {
     }
 }
 
+/// The words of services, the worst first: the first that one of them has is the stack's.
+const WORST: [&str; 10] = [
+    "removing", "failed", "degraded", "updating", "paused", "canary", "upgraded", "healthy",
+    "idle", "stopped",
+];
+
 /// The row of a stack.
 #[must_use]
 pub(crate) fn stack_row(cluster: &Cluster, name: &StackName) -> Option<StackRow> {
     let stack = cluster.stack(name)?;
     let rows: Vec<ServiceRow> =
         cluster.services_of(name).map(|service| service_row(cluster, service)).collect();
-    let worst = ["removing", "failed", "updating", "upgraded", "degraded", "healthy", "stopped"]
+    let worst = WORST
         .into_iter()
         .find(|word| rows.iter().any(|row| row.status == *word))
         .unwrap_or("healthy");

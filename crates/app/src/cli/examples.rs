@@ -35,10 +35,51 @@ pub(super) const SVC: &str = "Examples:
   remuda svc show shop/web
   remuda svc scale shop/web 5
   remuda svc restart shop/web
-  remuda svc stop shop/web";
+  remuda svc stop shop/web
+  remuda svc history shop/web         its revisions, and how each of them did
+  remuda svc rollback shop/web        back to what served before
+  remuda svc run shop/report          a job, now";
+pub(super) const SVC_SHOW: &str = "Examples:
+  remuda svc show shop/web
+  remuda svc show shop/web -o json | jq '.service.blocked'";
+pub(super) const SVC_PAUSE: &str = "Examples:
+  remuda up --no-wait && remuda svc pause shop/web
+  remuda svc resume shop/web          it goes on, and this waits for its end
+  remuda svc abort shop/web           or back to what served before";
+pub(super) const SVC_CANARY: &str = "Examples:
+  remuda up                           with `canary: 1` it ends when the canary runs
+  remuda svc promote shop/web         the rest follows
+  remuda svc abort shop/web           or back to what served before";
+pub(super) const SVC_ROLLBACK: &str = "Examples:
+  remuda svc history shop/web
+  remuda svc rollback shop/web        to what served before
+  remuda svc rollback shop/web --to 3
+  remuda svc finish shop/web          what was kept of before may go";
+pub(super) const SVC_DIFF: &str = "Examples:
+  remuda svc diff shop/web            what the last change was
+  remuda svc diff shop/web 3 5";
+pub(super) const SVC_RUN: &str = "Examples:
+  remuda svc run shop/report
+  remuda svc run shop/report --no-wait
+  remuda svc runs shop/report -o json";
 pub(super) const HOST: &str = "Examples:
   remuda host ls
+  remuda host show node-1
+  remuda host drain node-1            its instances move elsewhere, then work on it
+  remuda host uncordon node-1
+  remuda host label node-1 zone=a ssd-
   remuda host token create";
+pub(super) const HOST_DRAIN: &str = "Examples:
+  remuda host drain node-1
+  remuda host drain node-1 --deadline 2m --force
+  remuda host drain node-1 --detach && remuda host show node-1
+
+Exit codes: 0 everything has left, 6 what is left cannot leave (its reasons are told),
+  7 the deadline is over.";
+pub(super) const HOST_LABEL: &str = "Examples:
+  remuda host label node-1 zone=a disk=ssd
+  remuda host label node-1 disk-      takes the label away
+  remuda host label node-1            shows its labels";
 pub(super) const DOCTOR: &str = "Examples:
   sudo remuda doctor
   sudo remuda doctor -o json";

@@ -6,8 +6,9 @@ use super::{Format, Global, watch};
 use crate::exit::Outcome;
 use crate::output::{self, Cell, Colour};
 use api::routes;
-use api::wire::{InstanceRow, StackRow};
+use api::wire::{InstanceRow, ServiceRow, SidekickRow, StackRow};
 use clap::Args;
+use model::record::RunOutcome;
 
 /// Options of `ps`.
 #[derive(Debug, Args)]
@@ -82,10 +83,95 @@ pub(super) async fn instances(global: &Global, args: PsArgs) -> Outcome {
             output::raw_note("\x1b[H\x1b[2J");
         }
         print(global, &rows);
+        if matches!(global.output, Format::Table | Format::Wide) {
+            let shown = |service: &&ServiceRow| {
+                place.n == 0
+                    && (place.service.is_empty()
+                        || service.name == format!("{}/{}", place.stack, place.service))
+            };
+            let services: Vec<&ServiceRow> = page.services.iter().filter(shown).collect();
+            notes(&services, &rows).iter().for_each(|note| output::line(note));
+        }
         if !args.watch {
             return Ok(());
         }
     }
+}
+
+/// Why an instance is not as it should be, with the wishes on its place that were dropped.
+pub(super) fn reason(row: &InstanceRow) -> String {
+    let mut parts = vec![];
+    if !row.reason.is_empty() {
+        parts.push(row.reason.clone());
+    }
+    if row.leaving {
+        parts.push("leaves its host".to_owned());
+    }
+    if !row.dropped.is_empty() {
+        parts.push(format!("without: {}", row.dropped.join(", ")));
+    }
+    parts.join("; ")
+}
+
+/// When a job runs next, and what came of its last run.
+pub(super) fn job(row: &ServiceRow) -> String {
+    let Some(job) = &row.job else { return String::new() };
+    let mut parts = vec![match (job.next, job.schedule.as_str()) {
+        (Some(next), _) => format!("next {}", super::ago(next)),
+        (None, "") => "runs when asked for".to_owned(),
+        (None, schedule) => format!("at {schedule}"),
+    }];
+    if let Some(last) = &job.last {
+        let at = last.ended_at.map_or_else(String::new, |at| format!(" {}", super::ago(at)));
+        let word = match &last.outcome {
+            RunOutcome::Succeeded => "succeeded",
+            RunOutcome::Skipped { .. } => "was left out",
+            RunOutcome::Failed { .. } | RunOutcome::Waiting | RunOutcome::Running => "failed",
+        };
+        parts.push(format!("run {} {word}{at}", last.number));
+    }
+    parts.join(", ")
+}
+
+/// What is of a whole service and so in no row: what blocks it, and when a job runs.
+fn notes(services: &[&ServiceRow], rows: &[&InstanceRow]) -> Vec<String> {
+    let mut notes = vec![];
+    for service in services {
+        let is_told = |reason: &str| {
+            let mut rows = rows.iter().filter(|row| watch::in_service(row, &service.name));
+            rows.any(|row| row.reason.contains(reason))
+        };
+        if service.job.is_some() {
+            notes.push(format!("{}: {}", service.name, output::harmless(&job(service))));
+        }
+        let left = service.reasons.iter().filter(|reason| !is_told(reason));
+        notes.extend(left.map(|r| format!("{}: {}", service.name, output::harmless(r))));
+    }
+    if !notes.is_empty() {
+        notes.insert(0, String::new());
+    }
+    notes
+}
+
+/// The row of a container beside the primary.
+fn sidekick(one: &SidekickRow, wide: bool) -> Vec<Cell> {
+    let mut cells: Vec<Cell> = vec![
+        format!("  + {}", one.name).into(),
+        Cell::status(&one.status),
+        Cell::status(&one.health.to_string()),
+        "".into(),
+        one.address.clone().into(),
+        "".into(),
+        "".into(),
+    ];
+    if wide {
+        cells.push(one.image.clone().into());
+        cells.push("".into());
+        cells.push(one.container_id.chars().take(12).collect::<String>().into());
+        cells.push(one.restarts.to_string().into());
+    }
+    cells.push(Cell::painted(Colour::Dim, one.reason.clone()));
+    cells
 }
 
 fn print(global: &Global, rows: &[&InstanceRow]) {
@@ -97,7 +183,7 @@ fn print(global: &Global, rows: &[&InstanceRow]) {
     let wide = global.output == Format::Wide;
     let cells: Vec<Vec<Cell>> = rows
         .iter()
-        .map(|row| {
+        .flat_map(|row| {
             let mut cells: Vec<Cell> = vec![
                 row.name.clone().into(),
                 Cell::status(&row.status),
@@ -113,8 +199,9 @@ fn print(global: &Global, rows: &[&InstanceRow]) {
                 cells.push(row.container_id.chars().take(12).collect::<String>().into());
                 cells.push(row.restarts.to_string().into());
             }
-            cells.push(Cell::painted(Colour::Dim, row.reason.clone()));
-            cells
+            cells.push(Cell::painted(Colour::Dim, reason(row)));
+            let sidekicks = row.sidekicks.iter().map(|one| sidekick(one, wide));
+            std::iter::once(cells).chain(sidekicks).collect::<Vec<_>>()
         })
         .collect();
     let mut heading = vec!["INSTANCE", "STATUS", "HEALTH", "REV", "ADDRESS", "PORTS", "HOST"];

@@ -106,6 +106,11 @@ pub(super) fn summary(goal: &Goal, page: &InstancePage, took: Duration) -> Strin
     if services.iter().all(|s| s.status == "stopped") {
         return format!("{what} is stopped ({seconds:.1} s)");
     }
+    let waiting: Vec<String> =
+        services.iter().filter_map(|service| super::watch::waits(service)).collect();
+    if !waiting.is_empty() {
+        return waiting.join("\n");
+    }
     let wanted: u32 = services.iter().filter(|s| s.status != "stopped").map(|s| s.scale).sum();
     let ready: u32 = services.iter().map(|s| s.ready.min(s.scale)).sum();
     let mark = output::paint(output::Colour::Green, "healthy");

@@ -1,13 +1,17 @@
-//! `svc`: show, scale, restart, stop, start.
+//! `svc`: show, scale, restart, stop, start; verbs of a rollout; history; runs of a job.
+
+mod history;
+mod job;
+mod show;
 
 use super::client::client;
 use super::place::Place;
-use super::{Format, Global, watch};
+use super::{Format, Global, examples, watch};
 use crate::exit::Outcome;
 use crate::output;
 use api::client::Client;
 use api::routes;
-use api::wire::{Accepted, ScaleRequest, ServiceDetail};
+use api::wire::{Accepted, ActionRequest, ScaleRequest, ServiceDetail};
 use clap::{Args, Subcommand};
 use http::Method;
 use model::limits::SCALE_MAX;
@@ -16,7 +20,13 @@ use std::time::Duration;
 /// Commands of `svc`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServiceCommand {
+    /// List services, with what blocks each of them
+    Ls {
+        /// stack [default: all]
+        stack: Option<Place>,
+    },
     /// Show a service: what is wanted, what is there, and why it differs
+    #[command(after_help = examples::SVC_SHOW)]
     Show {
         /// stack/service
         service: Place,
@@ -56,6 +66,91 @@ pub(crate) enum ServiceCommand {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Hold a rollout where it is
+    #[command(alias = "cancelupgrade", alias = "cancelrollback", after_help = examples::SVC_PAUSE)]
+    Pause {
+        /// stack/service
+        service: Place,
+    },
+    /// Go on with a rollout that was paused or has stopped at a failure
+    #[command(alias = "continueupgrade", after_help = examples::SVC_PAUSE)]
+    Resume {
+        /// stack/service
+        service: Place,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// The canaries are good: let the rest follow
+    #[command(after_help = examples::SVC_CANARY)]
+    Promote {
+        /// stack/service
+        service: Place,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Go back to what served before the rollout began
+    #[command(after_help = examples::SVC_CANARY)]
+    Abort {
+        /// stack/service
+        service: Place,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Let go of what was kept of before the rollout (`finish: manual`)
+    #[command(alias = "finishupgrade", after_help = examples::SVC_ROLLBACK)]
+    Finish {
+        /// stack/service
+        service: Place,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Go back to the revision before, or to any that is kept
+    #[command(alias = "rollbackupgrade", after_help = examples::SVC_ROLLBACK)]
+    Rollback {
+        /// stack/service
+        service: Place,
+        /// Number of the revision, as `svc history` shows it
+        #[arg(long, value_name = "REVISION")]
+        to: Option<u32>,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Show the revisions that are kept: when, what, how it ended and why
+    #[command(after_help = examples::SVC_ROLLBACK)]
+    History {
+        /// stack/service
+        service: Place,
+    },
+    /// Show what differs between two revisions; secrets are hidden
+    #[command(after_help = examples::SVC_DIFF)]
+    Diff {
+        /// stack/service
+        service: Place,
+        /// Older revision [default: what served before]
+        from: Option<u32>,
+        /// Newer revision [default: the one that is wanted]
+        to: Option<u32>,
+    },
+    /// Run a job now, and wait for its end
+    #[command(after_help = examples::SVC_RUN)]
+    Run {
+        /// stack/service
+        service: Place,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Show the runs of a job
+    #[command(after_help = examples::SVC_RUN)]
+    Runs {
+        /// stack/service
+        service: Place,
+    },
 }
 
 /// A number of instances.
@@ -82,7 +177,8 @@ pub(crate) struct Wait {
 pub(super) async fn run(global: &Global, command: ServiceCommand) -> Outcome {
     let client = client(global)?;
     match command {
-        ServiceCommand::Show { service } => show(global, &client, service.service()?).await,
+        ServiceCommand::Ls { stack } => show::list(global, &client, stack).await,
+        ServiceCommand::Show { service } => show::one(global, &client, service.service()?).await,
         ServiceCommand::Scale { service, scale, wait } => {
             let body = ScaleRequest { scale };
             change(global, &client, &service, routes::SERVICE_SCALE, &body, &wait).await
@@ -96,7 +192,77 @@ pub(super) async fn run(global: &Global, command: ServiceCommand) -> Outcome {
         ServiceCommand::Start { service, wait } => {
             change(global, &client, &service, routes::SERVICE_START, &(), &wait).await
         }
+        ServiceCommand::Pause { service } => pause(global, &client, service.service()?).await,
+        ServiceCommand::Resume { service, wait } => {
+            verb(global, &client, &service, "resume", None, &wait).await
+        }
+        ServiceCommand::Promote { service, wait } => {
+            verb(global, &client, &service, "promote", None, &wait).await
+        }
+        ServiceCommand::Abort { service, wait } => {
+            verb(global, &client, &service, "abort", None, &wait).await
+        }
+        ServiceCommand::Finish { service, wait } => {
+            verb(global, &client, &service, "finish", None, &wait).await
+        }
+        ServiceCommand::Rollback { service, to, wait } => {
+            verb(global, &client, &service, "rollback", to, &wait).await
+        }
+        ServiceCommand::History { service } => {
+            history::show(global, &client, service.service()?).await
+        }
+        ServiceCommand::Diff { service, from, to } => {
+            history::diff(global, &client, service.service()?, from, to).await
+        }
+        ServiceCommand::Run { service, wait } => {
+            job::run(global, &client, service.service()?, &wait).await
+        }
+        ServiceCommand::Runs { service } => job::list(global, &client, service.service()?).await,
     }
+}
+
+/// Asks for a verb of a rollout.
+async fn act(client: &Client, place: &Place, verb: &str, to: Option<u32>) -> Outcome<Accepted> {
+    let path = routes::fill(routes::SERVICE_ACTION, &[&place.stack, &place.service, verb]);
+    Ok(client.write(Method::POST, &path, &ActionRequest { to }).await?)
+}
+
+async fn pause(global: &Global, client: &Client, place: &Place) -> Outcome {
+    let accepted = act(client, place, "pause", None).await?;
+    if global.output == Format::Json {
+        output::json(&accepted);
+    } else if !global.quiet {
+        let name = format!("{}/{}", place.stack, place.service);
+        let word = if accepted.changed { "is paused" } else { "was paused already" };
+        output::note(&format!("the rollout of {name} {word}: what serves goes on"));
+        output::note(&format!("  next: remuda svc resume {name}, or remuda svc abort {name}"));
+    }
+    Ok(())
+}
+
+async fn verb(
+    global: &Global,
+    client: &Client,
+    place: &Place,
+    word: &str,
+    to: Option<u32>,
+    wait: &Wait,
+) -> Outcome {
+    let place = place.service()?;
+    let accepted = act(client, place, word, to).await?;
+    if global.output == Format::Json {
+        output::json(&accepted);
+    }
+    if wait.no_wait {
+        return Ok(());
+    }
+    let goal = watch::Goal {
+        stack: place.stack.clone(),
+        services: vec![format!("{}/{}", place.stack, place.service)],
+        timeout: wait.timeout,
+        known: None,
+    };
+    watch::until_healthy(global, client, &goal).await
 }
 
 async fn change<B: serde::Serialize + Sync>(
@@ -126,39 +292,4 @@ async fn change<B: serde::Serialize + Sync>(
         known: Some(before.service.rollout),
     };
     watch::until_healthy(global, client, &goal).await
-}
-
-async fn show(global: &Global, client: &Client, place: &Place) -> Outcome {
-    let path = routes::fill(routes::SERVICE, &[&place.stack, &place.service]);
-    let detail: ServiceDetail = client.get(&path).await?;
-    if global.output == Format::Json {
-        output::json(&detail);
-        return Ok(());
-    }
-    let row = &detail.service;
-    let word = output::paint(output::status_colour(&row.status), &row.status);
-    output::line(&format!("{} ({}): {word}", row.name, row.kind));
-    if !row.image.is_empty() {
-        output::line(&format!("  image     {}", row.image));
-    }
-    output::line(&format!(
-        "  scale     {} wanted, {} ready at revision {}, {} serving",
-        row.scale, row.ready, row.revision, row.serving
-    ));
-    for reason in &row.reasons {
-        output::line(&format!("  reason    {reason}"));
-    }
-    for revision in &detail.revisions {
-        let mark = if revision.number == row.revision { "*" } else { " " };
-        let at = output::utc(revision.created_at);
-        output::line(&format!("  revision {mark}{} {at} {}", revision.number, revision.image));
-    }
-    for instance in &detail.instances {
-        let word = output::paint(output::status_colour(&instance.status), &instance.status);
-        output::line(&format!(
-            "  #{:<3} r{} {word} {} {} {}",
-            instance.n, instance.revision, instance.health, instance.address, instance.reason
-        ));
-    }
-    Ok(())
 }

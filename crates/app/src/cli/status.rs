@@ -61,6 +61,15 @@ fn print(global: &Global, status: &SystemStatus) {
         })
         .collect();
     output::table(&["ROLE", "HOST", "STATUS", "DETAIL"], &cells);
+    if !status.blocked.is_empty() {
+        output::line("");
+        let cells: Vec<Vec<Cell>> = status
+            .blocked
+            .iter()
+            .map(|one| vec![one.subject.clone().into(), one.reason.clone().into()])
+            .collect();
+        output::table(&["BLOCKED", "REASON"], &cells);
+    }
     if status.audit_violations > 0 {
         output::complain(
             &format!("the audit found {} violations", status.audit_violations),

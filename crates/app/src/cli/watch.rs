@@ -7,7 +7,7 @@ use crate::output::{self, Colour};
 use api::client::Client;
 use api::error::{ErrorInfo, Kind};
 use api::routes;
-use api::wire::{InstancePage, InstanceRow, LogLine};
+use api::wire::{InstancePage, InstanceRow, LogLine, ServiceRow};
 use futures_util::StreamExt as _;
 use http::Method;
 use model::record::Rollout;
@@ -34,6 +34,22 @@ enum Verdict {
     Failed(Vec<String>),
 }
 
+/// Words of services that wait for a person.
+const WAITING: [&str; 3] = ["paused", "canary", "upgraded"];
+
+/// Does a service wait for a person, and what may that person type?
+pub(super) fn waits(service: &ServiceRow) -> Option<String> {
+    let name = &service.name;
+    let next = match service.status.as_str() {
+        "paused" => format!("remuda svc resume {name}, or remuda svc abort {name}"),
+        "canary" => format!("remuda svc promote {name}, or remuda svc abort {name}"),
+        "upgraded" => format!("remuda svc finish {name}, or remuda svc rollback {name}"),
+        _ => return None,
+    };
+    let reason = service.reasons.first().map_or("it waits", String::as_str);
+    Some(format!("{name} waits: {reason}\n  next: {next}"))
+}
+
 fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
     let mut failed = vec![];
     let mut done = true;
@@ -42,6 +58,11 @@ fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
             done = false;
             continue;
         };
+        // Runs of a job are not waited for, and nobody but a person ends a pause.
+        if service.mode == "job" || service.status == "paused" {
+            done &= service.status != "updating";
+            continue;
+        }
         let stopped = service.status == "stopped";
         let old_news = match &service.rollout {
             Rollout::Failed { before, .. } => {
@@ -60,8 +81,14 @@ fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
             status if stopped => matches!(status, "failed" | "blocked"),
             _ => row.ready,
         });
-        let healthy = stopped || service.status == "healthy";
-        let counted = stopped || rows.count() == service.scale as usize;
+        let waits = WAITING.contains(&service.status.as_str());
+        let healthy = stopped || waits || service.status == "healthy";
+        // What is kept of before is there as well while it waits for `finish`.
+        let counted = stopped
+            || match waits {
+                true => service.serving >= service.scale,
+                false => rows.count() == service.scale as usize,
+            };
         // After an old failure the version before it is what has to serve.
         let served = old_news && service.serving == service.scale;
         done &= all_settled && ((healthy && counted) || served);
@@ -189,7 +216,8 @@ async fn explain(client: &Client, page: &InstancePage, services: &[String]) {
             last_lines(client, row).await;
         }
         output::note(&format!(
-            "  next: remuda logs {name}, remuda events {name}, then remuda up again"
+            "  next: remuda logs {name}, remuda events {name}, remuda svc history {name}; then remuda \
+             up again, or remuda svc rollback {name}"
         ));
     }
 }
@@ -268,6 +296,12 @@ mod tests {
             (page("failed", 2, &new, &["ready", "ready", "stopped"]), Some(&old), "failed"),
             (page("failed", 0, &first, &["backoff", "backoff"]), Some(&first), "failed"),
             (page("stopped", 0, &old, &["stopped", "stopped"]), Some(&old), "done"),
+            (page("canary", 2, &done, &["ready", "ready"]), None, "done"),
+            (page("canary", 1, &done, &["ready", "starting"]), None, "waiting"),
+            (page("upgraded", 2, &done, &["ready", "ready", "stopped", "stopped"]), None, "done"),
+            (page("upgraded", 2, &done, &["ready", "ready", "draining"]), None, "waiting"),
+            (page("updating", 2, &done, &["ready", "ready"]), None, "waiting"),
+            (page("paused", 2, &done, &["ready", "ready", "starting"]), None, "done"),
         ] {
             let goal = Goal {
                 stack: "shop".into(),

@@ -8,7 +8,7 @@ use model::record::{
     Orders, Record, RecordKey, Revision, Rollout, Service, ServiceSettings, Stack,
 };
 use model::scaling::Mode;
-use model::service::ServiceSpec;
+use model::service::{ServiceSpec, Template};
 use model::stack::StackSpec;
 use model::time::Timestamp;
 use serde_json::{Map, Value};
@@ -192,10 +192,7 @@ fn update(
         service.orders.paused = false;
         service.orders.promoted = None;
         service.orders.finished = None;
-        let json = |value: Option<Value>| value.unwrap_or(Value::Null);
-        let before = json(old.and_then(|t| serde_json::to_value(t).ok()));
-        let after = json(serde_json::to_value(&wanted.template).ok());
-        compare("", &before, &after, &mut details);
+        details = template_diff(old, &wanted.template);
         let revision = Revision {
             service: id.clone(),
             number: newest + 1,
@@ -237,6 +234,18 @@ fn update(
     ServiceDiff { id, change, details }
 }
 
+/// What differs between two templates: `path: old -> new`, secrets hidden.
+#[must_use]
+pub fn template_diff(old: Option<&Template>, new: &Template) -> Vec<String> {
+    let json = |template: Option<&Template>| {
+        template.and_then(|t| serde_json::to_value(t).ok()).unwrap_or(Value::Null)
+    };
+    let mut details = vec![];
+    compare("", &json(old), &json(Some(new)), &mut details);
+    details.truncate(DETAILS_MAX);
+    details
+}
+
 /// Is the value at this path better not shown?
 fn is_secret(path: &str) -> bool {
     let last = path.rsplit('.').next().unwrap_or(path).to_ascii_lowercase();
@@ -250,17 +259,34 @@ fn shown(path: &str, value: &Value) -> String {
         _ if is_secret(path) => "(hidden)".into(),
         // A constraint has a key, and that is no secret.
         other if path.starts_with("placement.") => other.to_string().chars().take(200).collect(),
-        Value::String(text) => text.chars().take(120).collect(),
+        Value::String(text) => without_password(text).chars().take(120).collect(),
         other => hidden(other).to_string().chars().take(200).collect(),
+    }
+}
+
+/// A URL without the password in it: `postgres://shop:(hidden)@db/shop`.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.rsplit_once('@').and_then(|(user, host)| Some((user.split_once(':')?.0, host)))
+    {
+        Some((user, host)) => format!("{scheme}://{user}:(hidden)@{host}{path}"),
+        None => text.to_owned(),
     }
 }
 
 /// The value without what is better not shown, at any depth.
 fn hidden(value: &Value) -> Value {
     match value {
+        Value::String(text) => without_password(text).into(),
         Value::Array(items) => items.iter().map(hidden).collect(),
         Value::Object(map) => {
-            let pair = |(key, value): (&String, &Value)| match is_secret(key) {
+            // What a constraint looks at has a key that is no secret.
+            let is_subject = map.contains_key("type") && map.contains_key("key");
+            let pair = |(key, value): (&String, &Value)| match is_secret(key)
+                && !(is_subject && key == "key")
+            {
                 true => (key.clone(), "(hidden)".into()),
                 false => (key.clone(), hidden(value)),
             };

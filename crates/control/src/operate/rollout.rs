@@ -7,6 +7,7 @@ use model::cluster::Cluster;
 use model::id::ServiceId;
 use model::instance::{Goal, Target};
 use model::record::{Rollout, Service, ServiceStatus, Verdict};
+use model::rollout_policy::Finish;
 
 /// What is to become of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +100,11 @@ pub fn verb(cluster: &Cluster, id: &ServiceId, verb: Verb) -> Result<Proposal, R
                 format!("the rollout of {id} is not at its end"),
                 "wait for it, or `svc abort`",
             )),
-            _ if service.orders.finished == Some(service.target) => Ok(Proposal::default()),
+            _ if service.orders.finished == Some(service.target)
+                && service.settings.update.finish == Finish::Manual =>
+            {
+                Ok(Proposal::default())
+            }
             _ => Err(Refused::new(
                 format!("nothing of {id} waits to be finished"),
                 "see `svc history`",
@@ -154,8 +159,9 @@ fn back_to(cluster: &Cluster, service: &Service, target: Target) -> Result<Propo
         service.target = target;
         service.attempt += 1;
         service.orders.paused = false;
-        // What has served needs no canaries.
+        // What has served needs no canaries, and what is left is not kept: it was not wanted.
         service.orders.promoted = Some(target);
+        service.orders.finished = Some(target);
         if service.goal == Goal::Stop {
             service.goal = Goal::Run;
         }

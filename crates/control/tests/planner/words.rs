@@ -69,8 +69,10 @@ pub(crate) fn parse(line: &str) -> (String, ServiceSpec) {
                 container.resources.memory_reserved = mib * 1024 * 1024;
             }
             "restart" => {
-                assert_eq!(value, "no");
-                template.restart = RestartPolicy::No;
+                template.restart = match value {
+                    "once" => RestartPolicy::Once,
+                    _ => RestartPolicy::No,
+                }
             }
             "lb" => {
                 let (source, to) = value.split_once('>').unwrap();

@@ -1,5 +1,6 @@
 //! Ping, status of the roles, and a copy of the store.
 
+use crate::rows;
 use crate::state::Shared;
 use api::error::ErrorInfo;
 use api::routes;
@@ -65,7 +66,8 @@ pub(super) async fn status<S: Store>(State(shared): State<Shared<S>>) -> Json<Sy
         });
     }
     roles.extend(cluster.hosts().flat_map(|host| host_roles(host)));
-    Json(SystemStatus { roles, audit_violations: control::audit::audit(&cluster).len() })
+    let audit_violations = control::audit::audit(&cluster).len();
+    Json(SystemStatus { roles, audit_violations, blocked: rows::blocked_things(&cluster) })
 }
 
 /// A consistent copy of the store, as one SQLite file.

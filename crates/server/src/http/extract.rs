@@ -53,3 +53,27 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         })
     }
 }
+
+/// A JSON body that may be left out: then every field has its default.
+#[derive(Debug)]
+pub(super) struct OptionalJson<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
+    type Rejection = ErrorInfo;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ErrorInfo> {
+        let bytes = axum::body::Bytes::from_request(request, state).await.map_err(|rejection| {
+            let kind = match rejection.status() {
+                StatusCode::PAYLOAD_TOO_LARGE => Kind::TooLarge,
+                _ => Kind::Invalid,
+            };
+            ErrorInfo::new(kind, rejection.body_text())
+        })?;
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self(T::default()));
+        }
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|e| ErrorInfo::invalid(format!("the body cannot be read: {e}")))
+    }
+}

@@ -32,6 +32,15 @@ pub(super) fn service(cluster: &Cluster, of: &str, wanted: &str) -> ErrorInfo {
     ErrorInfo::not_found(format!("there is no service {of}/{wanted}")).hint(hint)
 }
 
+/// There is no such host.
+pub(super) fn host(cluster: &Cluster, wanted: &str) -> ErrorInfo {
+    let hint = match nearest(wanted, cluster.hosts().map(|host| host.id.to_string())) {
+        Some(name) => format!("did you mean {name}?"),
+        None => "see `remuda host ls`".to_owned(),
+    };
+    ErrorInfo::not_found(format!("there is no host {wanted}")).hint(hint)
+}
+
 /// There is no container of it, and why: no stack, no service, or nothing that has one.
 /// `missing` begins the message about a thing that is there.
 pub(super) fn container(

@@ -33,10 +33,20 @@ const TOKEN: &str = "token";
         super::services::stop,
         super::services::start,
         super::services::remove,
+        super::services::action,
+        super::services::history,
+        super::services::diff,
+        super::services::runs,
         super::instances::list,
         super::events::list,
         super::hosts::list,
         super::hosts::token,
+        super::hosts::show,
+        super::hosts::remove,
+        super::hosts::cordon,
+        super::hosts::uncordon,
+        super::hosts::drain,
+        super::hosts::label,
         super::relay::logs,
         super::relay::exec,
         super::relay::stats,
@@ -106,7 +116,7 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
     if takes_json {
         kinds.push(Kind::TooLarge);
     }
-    if method != "get" {
+    if method != "get" || path == api::routes::SERVICE_RUNS {
         kinds.push(Kind::Conflict);
     }
     for kind in kinds {

@@ -1,14 +1,17 @@
-//! Services: show, scale, restart, stop, start, remove.
+//! Services: show, scale, restart, stop, start, remove; verbs of a rollout; history.
 
 use super::extract::{self, Path};
 use crate::rows;
 use crate::state::Shared;
 use api::error::{ErrorInfo, Kind};
 use api::routes;
-use api::wire::{Accepted, ScaleRequest, ServiceDetail};
+use api::wire::{
+    Accepted, ActionRequest, DiffQuery, History, JobRuns, RevisionDiff, ScaleRequest, ServiceDetail,
+};
 use axum::Json;
 use axum::extract::State;
-use control::operate::Refused;
+use control::operate::rollout::{self, Verb};
+use control::operate::{self, Refused};
 use model::change::Proposal;
 use model::cluster::Cluster;
 use model::id::{ServiceId, ServiceName, StackName};
@@ -44,7 +47,7 @@ async fn operate<S: Store>(
 }
 
 /// What people asked for means nothing now.
-fn refused(refused: Refused) -> ErrorInfo {
+pub(super) fn refused(refused: Refused) -> ErrorInfo {
     ErrorInfo::new(Kind::Conflict, refused.why).hint(refused.hint)
 }
 
@@ -74,7 +77,7 @@ pub(super) async fn scale<S: Store>(
     if scale > SCALE_MAX {
         return Err(ErrorInfo::invalid(format!("scale {scale} is over the limit {SCALE_MAX}")));
     }
-    operate(&shared, &id, |cluster, id| control::operate::scale(cluster, id, scale)).await
+    operate(&shared, &id, |cluster, id| operate::scale(cluster, id, scale)).await
 }
 
 /// Makes every instance anew, a batch at a time, with nothing dropped.
@@ -84,8 +87,7 @@ pub(super) async fn restart<S: Store>(
     State(shared): State<Shared<S>>,
     place: Place,
 ) -> Result<Json<Accepted>, ErrorInfo> {
-    operate(&shared, &service_id(&place)?, |cluster, id| Ok(control::operate::restart(cluster, id)))
-        .await
+    operate(&shared, &service_id(&place)?, |cluster, id| Ok(operate::restart(cluster, id))).await
 }
 
 /// Stops it; its containers are kept.
@@ -95,8 +97,7 @@ pub(super) async fn stop<S: Store>(
     State(shared): State<Shared<S>>,
     place: Place,
 ) -> Result<Json<Accepted>, ErrorInfo> {
-    operate(&shared, &service_id(&place)?, |cluster, id| Ok(control::operate::stop(cluster, id)))
-        .await
+    operate(&shared, &service_id(&place)?, |cluster, id| Ok(operate::stop(cluster, id))).await
 }
 
 /// Starts it again.
@@ -106,8 +107,7 @@ pub(super) async fn start<S: Store>(
     State(shared): State<Shared<S>>,
     place: Place,
 ) -> Result<Json<Accepted>, ErrorInfo> {
-    operate(&shared, &service_id(&place)?, |cluster, id| Ok(control::operate::start(cluster, id)))
-        .await
+    operate(&shared, &service_id(&place)?, |cluster, id| Ok(operate::start(cluster, id))).await
 }
 
 /// Removes it with its containers. Named volumes stay.
@@ -117,8 +117,92 @@ pub(super) async fn remove<S: Store>(
     State(shared): State<Shared<S>>,
     place: Place,
 ) -> Result<Json<Accepted>, ErrorInfo> {
-    operate(&shared, &service_id(&place)?, |cluster, id| {
-        Ok(control::operate::remove_service(cluster, id))
-    })
-    .await
+    operate(&shared, &service_id(&place)?, |cluster, id| Ok(operate::remove_service(cluster, id)))
+        .await
+}
+
+/// The word that is no verb of a rollout.
+const RUN: &str = "run";
+
+/// Says what is to become of its rollout (`pause`, `resume`, `promote`, `abort`, `finish`,
+/// `rollback`, or Rancher's `cancelupgrade`, `continueupgrade`, `finishupgrade`,
+/// `rollbackupgrade`, `cancelrollback`), or asks for one more run of a job (`run`). What means
+/// nothing now is a conflict that says why.
+#[utoipa::path(post, path = routes::SERVICE_ACTION, request_body = ActionRequest,
+    params(("stack" = String, Path), ("service" = String, Path), ("verb" = String, Path)),
+    responses((status = 200, body = Accepted)))]
+pub(super) async fn action<S: Store>(
+    State(shared): State<Shared<S>>,
+    Path((stack, service, word)): Path<(String, String, String)>,
+    extract::OptionalJson(request): extract::OptionalJson<ActionRequest>,
+) -> Result<Json<Accepted>, ErrorInfo> {
+    let id = service_id(&Path((stack, service)))?;
+    let verb = Verb::parse(&word, request.to);
+    if request.to.is_some() && !matches!(verb, Some(Verb::Rollback(_))) {
+        return Err(ErrorInfo::invalid(format!("{word} takes no revision"))
+            .hint("`to` is for rollback alone"));
+    }
+    match verb {
+        Some(verb) => operate(&shared, &id, |cluster, id| rollout::verb(cluster, id, verb)).await,
+        None if word == RUN => operate(&shared, &id, operate::run).await,
+        None => Err(unknown_verb(&word)),
+    }
+}
+
+fn unknown_verb(word: &str) -> ErrorInfo {
+    let known: Vec<&str> =
+        rollout::WORDS.iter().map(|(word, _)| *word).chain(std::iter::once(RUN)).collect();
+    let hint = match word {
+        "upgrade" => "an upgrade is a PUT of the stack with the new spec".to_owned(),
+        _ => format!("there are {}", known.join(", ")),
+    };
+    let shown: String = word.chars().take(60).collect();
+    ErrorInfo::not_found(format!("there is no verb {shown:?}")).hint(hint)
+}
+
+/// Revisions that are kept, how each of them did, and what it changed. Secrets are hidden.
+#[utoipa::path(get, path = routes::SERVICE_HISTORY, responses((status = 200, body = History)),
+    params(("stack" = String, Path), ("service" = String, Path)))]
+pub(super) async fn history<S: Store>(
+    State(shared): State<Shared<S>>,
+    place: Place,
+) -> Result<Json<History>, ErrorInfo> {
+    let id = service_id(&place)?;
+    let cluster = shared.cluster();
+    crate::history::of(&cluster, &id).map(Json).ok_or_else(|| missing(&cluster, &id))
+}
+
+/// What differs between two revisions. Secrets are hidden.
+#[utoipa::path(get, path = routes::SERVICE_DIFF, responses((status = 200, body = RevisionDiff)),
+    params(("stack" = String, Path), ("service" = String, Path), DiffQuery))]
+pub(super) async fn diff<S: Store>(
+    State(shared): State<Shared<S>>,
+    place: Place,
+    extract::Query(query): extract::Query<DiffQuery>,
+) -> Result<Json<RevisionDiff>, ErrorInfo> {
+    let id = service_id(&place)?;
+    let cluster = shared.cluster();
+    cluster.service(&id).ok_or_else(|| missing(&cluster, &id))?;
+    crate::history::diff(&cluster, &id, &query).map(Json)
+}
+
+/// When a job runs, and what came of its runs.
+#[utoipa::path(get, path = routes::SERVICE_RUNS, responses((status = 200, body = JobRuns)),
+    params(("stack" = String, Path), ("service" = String, Path)))]
+pub(super) async fn runs<S: Store>(
+    State(shared): State<Shared<S>>,
+    place: Place,
+) -> Result<Json<JobRuns>, ErrorInfo> {
+    let id = service_id(&place)?;
+    let cluster = shared.cluster();
+    let service = cluster.service(&id).ok_or_else(|| missing(&cluster, &id))?;
+    let status = cluster.service_status(&id);
+    match rows::job_row(service, status.map(|s| &**s)) {
+        Some(job) => {
+            let runs = status.map(|s| s.runs.clone()).unwrap_or_default();
+            Ok(Json(JobRuns { service: id.to_string(), job, runs }))
+        }
+        None => Err(ErrorInfo::new(Kind::Conflict, format!("service {id} is no job"))
+            .hint("give it a `schedule:` to make it one")),
+    }
 }

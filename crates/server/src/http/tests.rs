@@ -79,7 +79,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
 }
 
 fn filled(path: &str) -> String {
-    routes::fill(path, &["shop", "web"])
+    routes::fill(path, &["shop", "web", "pause"])
 }
 
 #[tokio::test]
@@ -186,6 +186,24 @@ async fn whatever_is_wrong_the_error_has_one_shape() {
         ("PUT", "/api/v1/stacks/shop", long.as_str(), Kind::TooLarge),
         ("POST", "/api/v1/stacks/shop/services/web/scale", many.as_str(), Kind::Invalid),
         ("POST", "/api/v1/stacks/shop/services/web/restart", "", Kind::NotFound),
+        ("POST", "/api/v1/stacks/shop/services/web/actions/pause", "", Kind::NotFound),
+        ("POST", "/api/v1/stacks/shop/services/web/actions/dance", "", Kind::NotFound),
+        (
+            "POST",
+            "/api/v1/stacks/shop/services/web/actions/rollback",
+            "{\"to\": -1}",
+            Kind::Invalid,
+        ),
+        ("POST", "/api/v1/stacks/shop/services/web/actions/pause", "{\"to\": 1}", Kind::Invalid),
+        ("GET", "/api/v1/stacks/shop/services/web/history", "", Kind::NotFound),
+        ("GET", "/api/v1/stacks/shop/services/web/diff?from=x", "", Kind::Invalid),
+        ("GET", "/api/v1/stacks/shop/services/web/runs", "", Kind::NotFound),
+        ("GET", "/api/v1/hosts/none", "", Kind::NotFound),
+        ("GET", "/api/v1/hosts/a%20b", "", Kind::Invalid),
+        ("DELETE", "/api/v1/hosts/none?force=true", "", Kind::NotFound),
+        ("POST", "/api/v1/hosts/none/cordon", "", Kind::NotFound),
+        ("POST", "/api/v1/hosts/none/drain", "{\"soon\": 1}", Kind::Invalid),
+        ("POST", "/api/v1/hosts/none/labels", "{\"zone\": 1}", Kind::Invalid),
         ("POST", "/api/v1/images/pull?image=x", "", Kind::Unavailable),
     ] {
         let (status, bytes) = api.call(method, path, body).await;

@@ -1,0 +1,85 @@
+//! Hosts as the API shows them, and what is asked of one.
+
+use super::InstanceRow;
+use model::host::{HostFacts, Scheduling};
+use model::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A host.
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HostRow {
+    /// Its id.
+    pub id: String,
+    /// `active`, `disconnected` or `lost`.
+    pub status: String,
+    /// May it get new instances: active, cordoned or draining?
+    #[serde(default)]
+    pub scheduling: Scheduling,
+    /// Why it is not active, or what of it does not work.
+    pub reason: String,
+    /// Instances placed on it.
+    pub instances: usize,
+    /// All its labels: people's before its agent's.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Cpu reserved on it, in thousandths of a core; it has `facts.cpus` of 1000.
+    #[serde(default)]
+    pub cpu_reserved_milli: u64,
+    /// Memory reserved on it, in bytes; it has `facts.memory`.
+    #[serde(default)]
+    pub memory_reserved: u64,
+    /// What its agent says.
+    pub facts: HostFacts,
+}
+
+/// A host whole.
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct HostDetail {
+    /// Its row.
+    pub host: HostRow,
+    /// What is placed on it.
+    pub instances: Vec<InstanceRow>,
+    /// Of a host that drains: what has not left it yet.
+    pub left: Vec<LeftRow>,
+}
+
+/// An instance that has not left a draining host yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LeftRow {
+    /// `stack/service#n`.
+    pub instance: String,
+    /// It cannot leave now, rather than being on its way.
+    pub blocked: bool,
+    /// How far it is, or why it cannot leave.
+    pub why: String,
+}
+
+/// Body of `HOST_DRAIN`; an empty one is the same as none of its fields.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DrainRequest {
+    /// What has not left after this many milliseconds stays; without it 600,000, and 0 is no
+    /// deadline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+    /// After the deadline what has not left goes all the same.
+    pub force: bool,
+}
+
+/// Query of `DELETE HOST`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(default)]
+pub struct HostRemoveQuery {
+    /// Also when instances are to run there: they are made anew elsewhere.
+    pub force: bool,
+}
+
+/// Answer of `HOST_TOKENS`.
+#[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct JoinToken {
+    /// Shown once; only a hash is kept.
+    pub token: String,
+    /// When it stops working.
+    pub expires_at: Timestamp,
+}
