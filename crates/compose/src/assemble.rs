@@ -9,6 +9,7 @@ use crate::render::Whole;
 use crate::source::Place;
 use model::id::{ServiceId, ServiceName, StackName};
 use model::limits;
+use model::placement::Strategy;
 use model::service::{Kind, Link, ServiceSpec, Sidekick};
 use model::stack::StackSpec;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,13 +127,23 @@ fn join(
     };
     service.template.sidekicks.insert(name, sidekick);
     let placement = &mut service.template.placement;
-    for constraint in template.placement.constraints {
+    let more = template.placement;
+    for constraint in more.constraints {
         if !placement.constraints.contains(&constraint) {
             placement.constraints.push(constraint);
         }
     }
-    let host = template.placement.requested_host;
-    placement.requested_host = placement.requested_host.take().or(host);
+    placement.requested_host = placement.requested_host.take().or(more.requested_host);
+    placement.max_per_host = match (placement.max_per_host, more.max_per_host) {
+        (Some(own), Some(other)) => Some(own.min(other)),
+        (own, other) => own.or(other),
+    };
+    if placement.spread_by.is_empty() {
+        placement.spread_by = more.spread_by;
+    }
+    if more.strategy != Strategy::default() {
+        placement.strategy = more.strategy;
+    }
     for link in of.links {
         if !service.links.contains(&link) {
             service.links.push(link);

@@ -220,9 +220,13 @@ impl<'a> Loader<'a> {
         for name in std::mem::take(unset) {
             if self.unset.insert(name.clone()) {
                 let message = format!("variable {} is not set: it is empty here", quoted(&name));
-                self.report
-                    .warn(place, message)
-                    .hint(format!("set it, or write ${{{name}:-default}}"));
+                let finding = self.report.warn(place, message);
+                match name.as_str() {
+                    "stack_name" | "service_name" | "project_name" => {
+                        finding.hint(format!("what the scheduler fills in is written $${{{name}}}"))
+                    }
+                    _ => finding.hint(format!("set it, or write ${{{name}:-default}}")),
+                };
             }
         }
     }

@@ -11,6 +11,11 @@ pub(crate) fn check_map(map: &Map, scope: Scope, subject: &str, report: &mut Rep
     for (key, node) in map.iter() {
         let name = &*key.text;
         if name.starts_with("x-") {
+            // Those of ours have lost this sign by now.
+            if let Some(rest) = name.strip_prefix("x-remuda-") {
+                let message = format!("{subject}: key {} is not known", quoted(name));
+                report.warn(key.place, message).near_key(scope, rest);
+            }
             continue;
         }
         let Some(info) = keys::find(scope, name) else {

@@ -149,8 +149,9 @@ impl Read<'_> {
         match mode {
             Mode::Replicated => scaling,
             Mode::Global | Mode::Job(_) => {
-                let what = "it scales by itself only as a number of copies: there is no effect";
-                self.warn(place, what).hint("a global service or a job has no scale");
+                let key = if load.is_some() { "autoscale" } else { "scale_policy" };
+                let why = "a global service or a job has no scale";
+                self.warn(place, &format!("{key} has no effect: {why}"));
                 None
             }
         }

@@ -8,7 +8,7 @@ use crate::yaml::Node;
 use model::container_spec::VolumesFrom;
 
 /// Keys that say something of a whole service.
-const OF_SERVICE: [&str; 14] = [
+const OF_SERVICE: [&str; 13] = [
     "scale",
     "scale_policy",
     "autoscale",
@@ -22,8 +22,9 @@ const OF_SERVICE: [&str; 14] = [
     "drain_timeout_ms",
     "metadata",
     "lb_config",
-    "placement",
 ];
+/// Keys of `deploy` that do.
+const OF_SERVICE_IN_DEPLOY: [&str; 3] = ["mode", "replicas", "update_config"];
 /// Labels that do.
 const LABELS_OF_SERVICE: [&str; 3] = [
     "io.rancher.scheduler.global",
@@ -47,6 +48,17 @@ impl Read<'_> {
                 continue;
             }
             self.of_service(node, key, primary);
+        }
+        let deploy = self.fields.object("deploy");
+        for key in OF_SERVICE_IN_DEPLOY {
+            let Some(node) = deploy.and_then(|d| d.node(key)) else { continue };
+            let text = node.as_text();
+            let said = other.and_then(|o| o.object("deploy")).and_then(|d| d.text(key));
+            let plain =
+                matches!((key, text), ("mode", Some("replicated")) | ("replicas", Some("1")));
+            if !plain && (text.is_none() || text != said) {
+                self.of_service(node, &format!("deploy: {key}"), primary);
+            }
         }
         for key in LABELS_OF_SERVICE {
             let node = self.fields.map("labels").and_then(|m| m.get(key));

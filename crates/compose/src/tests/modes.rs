@@ -146,7 +146,10 @@ fn scaling_follows_what_fits_or_what_is_asked_for() {
     let loaded = web(&format!("{policy}\nscale: 3")).warned("scale_policy decides on it");
     assert_eq!(super::service(&loaded, "web").scale, None);
     web(&format!("{policy}\nscale: 2")).clean();
-    web(&format!("{policy}\ndeploy: {{mode: global}}")).warned("a number of copies");
+    web(&format!("{policy}\ndeploy: {{mode: global}}"))
+        .warned("scale_policy has no effect: a global service");
+    web("job: {}\nautoscale: {max: 2, cpu: 70}").warned("autoscale has no effect");
+    web("x-remuda-autoscal: {max: 2}").warned("did you mean \"autoscale\"?");
 }
 
 /// Lines below the service, line of the error counted from there, message, what is expected.

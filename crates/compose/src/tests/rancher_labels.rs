@@ -212,6 +212,10 @@ fn every_form_of_a_scheduling_variable_is_a_constraint() {
             assert_eq!(json.pointer(CONSTRAINT), Some(&expected()), "{environment}: {json:#}");
         }
     }
+    // A macro has two signs, so that it is not a variable of the shell.
+    let label = "'io.rancher.scheduler.affinity:container_label': 'a=${stack_name}'";
+    let loaded = super::web(&format!("labels: {{{label}}}")).loaded();
+    assert!(loaded.warnings[0].to_string().contains("written $${stack_name}"));
     // Others are variables and nothing else.
     let plain = super::web("environment: ['A=affinity:x', 'constraints:x=y']").service();
     assert!(plain.template.placement.constraints.is_empty());

@@ -5,6 +5,7 @@ use crate::render;
 use model::container_spec::{NetworkMode, VolumesFrom};
 use model::health::HealthCheck;
 use model::id::ServiceName;
+use model::placement::Strategy;
 use model::service::{Condition, RestartPolicy, Sidekick};
 
 fn name(text: &str) -> ServiceName {
@@ -179,6 +180,9 @@ fn keys_of_the_whole_service_have_no_effect_on_a_sidekick() {
         "start_on_create: false",
         "drain_timeout_ms: 5",
         "metadata: {a: b}",
+        "deploy: {mode: global}",
+        "deploy: {replicas: 2}",
+        "deploy: {update_config: {order: stop-first}}",
         "labels: {io.rancher.scheduler.global: 'true'}",
         "labels: {io.rancher.container.requested_ip: 10.42.0.9}",
     ] {
@@ -189,6 +193,14 @@ fn keys_of_the_whole_service_have_no_effect_on_a_sidekick() {
         of(lines).clean();
     }
     of("labels: {io.rancher.service.selector.container: a=b}").clean();
+    of("deploy: {replicas: 1, mode: replicated}").clean();
+    // Where a sidekick may go, all of the instance may.
+    let loaded = of("placement: {strategy: binpack, max_per_host: 2, spread_by: [zone], \
+                     constraints: ['node.id==h7']}")
+    .clean();
+    let placement = &service(&loaded, "web").template.placement;
+    assert_eq!((placement.strategy, placement.max_per_host), (Strategy::Binpack, Some(2)));
+    assert_eq!((placement.constraints.len(), placement.spread_by.len()), (1, 1));
 }
 
 /// Services, line of the error, fragment of it.
