@@ -3,7 +3,6 @@
 //! placements`; one line of JSON.
 
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
-#![expect(clippy::disallowed_methods, reason = "it measures time")]
 
 use model::change::{Change, Edit, Proposal};
 use model::container_spec::ContainerSpec;

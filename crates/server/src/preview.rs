@@ -6,6 +6,7 @@ use control::cluster;
 use model::cluster::Cluster;
 use model::id::{HostId, StackName};
 use model::limits::STACK_SERVICES_MAX;
+use model::reason::{Lack, Reason};
 use model::service::Transport;
 use model::stack::StackSpec;
 use model::time::Timestamp;
@@ -25,6 +26,31 @@ pub(crate) fn validate(spec: &StackSpec) -> Result<(), ErrorInfo> {
         crate::validate::service(name, service).map_err(ErrorInfo::invalid)?;
     }
     Ok(())
+}
+
+/// Can it be left to time: is it parked until there is room or somebody decides? What the file
+/// itself clashes with is refused instead.
+fn is_passing(reason: &Reason) -> bool {
+    match reason {
+        Reason::NoFit { lacks, .. } => !lacks
+            .iter()
+            .all(|(lack, _)| matches!(lack, Lack::Port { .. } | Lack::PortAddress { .. })),
+        Reason::NoHost { known } => *known > 0,
+        Reason::Waiting { .. }
+        | Reason::NoAddress { .. }
+        | Reason::Backoff { .. }
+        | Reason::Paused
+        | Reason::CanaryWaits { .. }
+        | Reason::FinishWaits { .. }
+        | Reason::DrainWaits { .. }
+        | Reason::HostAway { .. }
+        | Reason::ScaleHeld { .. } => true,
+        Reason::PortHeld { .. }
+        | Reason::PortTaken { .. }
+        | Reason::DependencyFailed { .. }
+        | Reason::RolloutFailed { .. }
+        | Reason::SchedulerDown { .. } => false,
+    }
 }
 
 /// What a PUT of `request` changes.
@@ -94,7 +120,7 @@ pub(crate) fn plan(
                     n => format!("{service}#{n}"),
                 },
                 reason: blocked.reason.to_string(),
-                passing: matches!(blocked.reason, model::reason::Reason::Waiting { .. }),
+                passing: is_passing(&blocked.reason),
             })
             .collect(),
     })

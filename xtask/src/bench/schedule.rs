@@ -1,5 +1,5 @@
 //! What placing costs: the example `schedule` of the crate `control`, which needs nothing but a
-//! processor.
+//! processor, and the example `placements` of the crate `server`, which needs a disk as well.
 
 use super::report::Row;
 use crate::place::Place;
@@ -19,15 +19,29 @@ struct Told {
     first_plan_ms: f64,
 }
 
+/// What the example of the server says.
+#[derive(Debug, Deserialize)]
+struct Durable {
+    placements: u32,
+    seconds: f64,
+    per_second: f64,
+}
+
+/// Builds and runs an example, and reads its one line of JSON.
+fn example<T: serde::de::DeserializeOwned>(place: &Place, package: &str, name: &str) -> Result<T> {
+    let (mut build, folder) = place.static_build(&place.target)?;
+    shell::run(build.args(["--package", package, "--example", name]))?;
+    let program = folder.join("examples").join(name);
+    let text = shell::read(&mut std::process::Command::new(&program))?;
+    serde_json::from_str(text.trim())
+        .with_context(|| format!("reading what {} said", program.display()))
+}
+
 /// 100,000 instances on 5,000 hosts.
 pub(super) fn run(place: &Place) -> Result<Vec<Row>> {
     let step = Step::loud("placing 100,000 instances on 5,000 hosts");
-    let (mut build, folder) = place.static_build(&place.target)?;
-    shell::run(build.args(["--package", "control", "--example", "schedule"]))?;
-    let program = folder.join("examples").join("schedule");
-    let text = shell::read(&mut std::process::Command::new(&program))?;
-    let told: Told = serde_json::from_str(text.trim())
-        .with_context(|| format!("reading what {} said", program.display()))?;
+    let told: Told = example(place, "control", "schedule")?;
+    let durable: Durable = example(place, "server", "placements")?;
     step.done("placed");
     let per_s = format!("{:.0} placements a second of one core", told.placements_per_s);
     let first = format!("the first plan of everything {:.0} ms", told.first_plan_ms);
@@ -35,6 +49,16 @@ pub(super) fn run(place: &Place) -> Result<Vec<Row>> {
         row("placing one of 100,000, from nothing", 1e6 / told.placements_per_s, 2.0, " µs", per_s),
         row("a host for one more", told.choose_ms, 1.0, " ms", "median of 50".into()),
         row("the plan of a service of 10 scaled by 1", told.plan_ms, 5.0, " ms", first),
+        row(
+            "a placement that is durable in SQLite",
+            1e6 / durable.per_second,
+            100.0,
+            " µs",
+            format!(
+                "{:.0} a second: {} in {:.1} s",
+                durable.per_second, durable.placements, durable.seconds
+            ),
+        ),
         row("a snapshot of that cluster", told.snapshot_ms, 1.0, " ms", "median of 100".into()),
         row(
             "memory of cluster, fleet and planner",

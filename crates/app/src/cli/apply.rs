@@ -113,7 +113,7 @@ fn lines(plan: &Plan, stack: &str) -> Vec<String> {
     }
     for blocked in &plan.blocked {
         let (word, colour) =
-            if blocked.passing { ("then", Colour::Dim) } else { ("blocked", Colour::Red) };
+            if blocked.passing { ("later", Colour::Yellow) } else { ("blocked", Colour::Red) };
         let word = output::paint(colour, word);
         out.push(format!("  {word} {}: {}", blocked.subject, blocked.reason));
     }
