@@ -43,6 +43,8 @@ pub const EXEC: &str = "/api/v1/exec";
 pub const STATS: &str = "/api/v1/stats";
 /// Events: a page, or a stream with `follow=true`.
 pub const EVENTS: &str = "/api/v1/events";
+/// The environment: GET, PUT of what is done when a host joins.
+pub const ENVIRONMENT: &str = "/api/v1/environment";
 /// All hosts.
 pub const HOSTS: &str = "/api/v1/hosts";
 /// Make a join token.

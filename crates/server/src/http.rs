@@ -2,6 +2,7 @@
 
 mod admin;
 mod auth;
+mod environment;
 mod events;
 mod extract;
 mod hosts;
@@ -46,6 +47,7 @@ pub(crate) fn router<S: Store>(shared: Shared<S>) -> Router {
         .route(routes::SERVICE_RUNS, get(services::runs::<S>))
         .route(routes::INSTANCES, get(instances::list::<S>))
         .route(routes::EVENTS, get(events::list::<S>))
+        .route(routes::ENVIRONMENT, get(environment::show::<S>).put(environment::put::<S>))
         .route(routes::HOSTS, get(hosts::list::<S>))
         .route(routes::HOST_TOKENS, post(hosts::token::<S>))
         .route(routes::HOST, get(hosts::show::<S>).delete(hosts::remove::<S>))

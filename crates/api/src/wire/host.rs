@@ -83,3 +83,10 @@ pub struct JoinToken {
     /// When it stops working.
     pub expires_at: Timestamp,
 }
+
+/// What is done when instances could be spread better, e.g. since a host has joined.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RebalanceRequest {
+    /// off, suggest or on.
+    pub rebalance: model::host::Rebalance,
+}

@@ -80,6 +80,9 @@ pub(super) const HOST_LABEL: &str = "Examples:
   remuda host label node-1 zone=a disk=ssd
   remuda host label node-1 disk-      takes the label away
   remuda host label node-1            shows its labels";
+pub(super) const HOST_REBALANCE: &str = "Examples:
+  remuda host rebalance               shows what is set
+  remuda host rebalance on            one instance of a service at a time, none is missed";
 pub(super) const DOCTOR: &str = "Examples:
   sudo remuda doctor
   sudo remuda doctor -o json";

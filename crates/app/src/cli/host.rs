@@ -8,10 +8,10 @@ use crate::exit::{Failure, Outcome};
 use crate::output::{self, Cell, Colour};
 use api::client::Client;
 use api::routes;
-use api::wire::{Accepted, HostDetail, HostRow, JoinToken};
+use api::wire::{Accepted, HostDetail, HostRow, JoinToken, RebalanceRequest};
 use clap::Subcommand;
 use http::Method;
-use model::host::Scheduling;
+use model::host::{Environment, Rebalance, Scheduling};
 use std::collections::BTreeMap;
 
 /// Commands of `host`.
@@ -54,9 +54,26 @@ pub(crate) enum HostCommand {
         #[arg(long)]
         force: bool,
     },
+    /// What is done when a host has joined: nothing, advice in `svc show`, or instances move to it
+    #[command(after_help = examples::HOST_REBALANCE)]
+    Rebalance {
+        /// Left out, it is shown
+        policy: Option<Policy>,
+    },
     /// Tokens to join a host
     #[command(subcommand)]
     Token(TokenCommand),
+}
+
+/// What is done when instances could be spread better.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Policy {
+    /// Nothing
+    Off,
+    /// Each service says which move would help
+    Suggest,
+    /// Instances move, one of a service at a time
+    On,
 }
 
 /// Commands of `host token`.
@@ -103,6 +120,7 @@ pub(super) async fn run(global: &Global, command: HostCommand) -> Outcome {
             let done: Accepted = client.delete(&path).await?;
             tell(global, &done, &format!("{host} has left"));
         }
+        HostCommand::Rebalance { policy } => rebalance(global, &client, policy).await?,
         HostCommand::Token(TokenCommand::Create) => {
             let token: JoinToken = client.write(Method::POST, routes::HOST_TOKENS, &()).await?;
             if global.output == Format::Json {
@@ -114,6 +132,35 @@ pub(super) async fn run(global: &Global, command: HostCommand) -> Outcome {
         }
     }
     Ok(())
+}
+
+async fn rebalance(global: &Global, client: &Client, policy: Option<Policy>) -> Outcome {
+    let Some(policy) = policy else {
+        let environment: Environment = client.get(routes::ENVIRONMENT).await?;
+        if global.output == Format::Json {
+            output::json(&environment);
+        } else {
+            output::line(policy_word(environment.rebalance));
+        }
+        return Ok(());
+    };
+    let rebalance = match policy {
+        Policy::Off => Rebalance::Off,
+        Policy::Suggest => Rebalance::Suggest,
+        Policy::On => Rebalance::On,
+    };
+    let request = RebalanceRequest { rebalance };
+    let done: Accepted = client.write(Method::PUT, routes::ENVIRONMENT, &request).await?;
+    tell(global, &done, &format!("rebalancing is {}", policy_word(rebalance)));
+    Ok(())
+}
+
+fn policy_word(rebalance: Rebalance) -> &'static str {
+    match rebalance {
+        Rebalance::Off => "off",
+        Rebalance::Suggest => "suggest",
+        Rebalance::On => "on",
+    }
 }
 
 async fn post<B: serde::Serialize + Sync>(

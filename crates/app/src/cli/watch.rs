@@ -32,7 +32,12 @@ enum Verdict {
     Waiting,
     Done,
     Failed(Vec<String>),
+    /// All is well but what finds no room, each with its reason.
+    Parked(Vec<String>),
 }
+
+/// Only what finds no room is missing for so long: it is not waited for any more.
+const PARKED: Duration = Duration::from_secs(10);
 
 /// Words of services that wait for a person.
 const WAITING: [&str; 3] = ["paused", "canary", "upgraded"];
@@ -52,6 +57,8 @@ pub(super) fn waits(service: &ServiceRow) -> Option<String> {
 
 fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
     let mut failed = vec![];
+    let mut parked = vec![];
+    let mut moving = false;
     let mut done = true;
     for name in &goal.services {
         let Some(service) = page.services.iter().find(|s| s.name == *name) else {
@@ -75,6 +82,16 @@ fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
             Rollout::Done | Rollout::Running { .. } | Rollout::Finishing { .. } => false,
         };
         let rows = page.instances.iter().filter(|row| in_service(row, name));
+        for row in rows.clone().filter(|row| !stopped && !row.ready) {
+            match row.status.as_str() {
+                "completed" | "stopped" => {}
+                // A dependency on its way is no lack of room.
+                "blocked" if !row.reason.starts_with("waits for") => {
+                    parked.push(format!("{} is parked: {}", row.name, row.reason));
+                }
+                _ => moving = true,
+            }
+        }
         let all_settled = rows.clone().all(|row| match row.status.as_str() {
             "completed" | "stopped" => true,
             // Nothing that is to stop is settled while it runs.
@@ -97,6 +114,8 @@ fn judge(goal: &Goal, page: &InstancePage) -> Verdict {
         Verdict::Failed(failed)
     } else if done {
         Verdict::Done
+    } else if !parked.is_empty() && !moving {
+        Verdict::Parked(parked)
     } else {
         Verdict::Waiting
     }
@@ -133,6 +152,7 @@ pub(super) async fn until_healthy(global: &Global, client: &Client, goal: &Goal)
     let begun = Instant::now();
     let deadline = begun + goal.timeout;
     let mut after = 0;
+    let mut parked_since: Option<Instant> = None;
     loop {
         let step = tokio::select! {
             page = page(client, &goal.stack, after, 1_000) => page,
@@ -149,7 +169,18 @@ pub(super) async fn until_healthy(global: &Global, client: &Client, goal: &Goal)
             Ok(page) => {
                 after = page.index.0;
                 screen.show(goal, &page);
-                match judge(goal, &page) {
+                let verdict = judge(goal, &page);
+                if !matches!(verdict, Verdict::Parked(_)) {
+                    parked_since = None;
+                }
+                match verdict {
+                    Verdict::Parked(reasons) => {
+                        let since = *parked_since.get_or_insert_with(Instant::now);
+                        if since.elapsed() >= PARKED {
+                            screen.finish();
+                            return Err(parked_failure(goal, &reasons));
+                        }
+                    }
                     Verdict::Done => {
                         screen.finish();
                         if !global.quiet {
@@ -183,6 +214,19 @@ pub(super) async fn until_healthy(global: &Global, client: &Client, goal: &Goal)
                 hint: format!("see `remuda ps {}`", goal.stack),
             });
         }
+    }
+}
+
+/// What is parked goes on waiting by itself.
+fn parked_failure(goal: &Goal, reasons: &[String]) -> Failure {
+    let more = match reasons.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    Failure::Message {
+        code: TIMED_OUT,
+        message: format!("{}{more}", reasons.first().map_or("it is parked", String::as_str)),
+        hint: format!("it is placed as soon as there is room; see `remuda ps {}`", goal.stack),
     }
 }
 
@@ -301,6 +345,8 @@ mod tests {
             (page("upgraded", 2, &done, &["ready", "ready", "stopped", "stopped"]), None, "done"),
             (page("upgraded", 2, &done, &["ready", "ready", "draining"]), None, "waiting"),
             (page("updating", 2, &done, &["ready", "ready"]), None, "waiting"),
+            (page("degraded", 1, &done, &["ready", "blocked"]), None, "parked"),
+            (page("degraded", 1, &done, &["starting", "blocked"]), None, "waiting"),
             (page("paused", 2, &done, &["ready", "ready", "starting"]), None, "done"),
         ] {
             let goal = Goal {
@@ -313,6 +359,7 @@ mod tests {
                 Verdict::Done => "done",
                 Verdict::Waiting => "waiting",
                 Verdict::Failed(_) => "failed",
+                Verdict::Parked(_) => "parked",
             };
             assert_eq!(word, expect, "{:?} {known:?}", page.services);
         }

@@ -64,7 +64,7 @@ pub(super) fn consider(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
     if policy == Rebalance::Suggest {
         let to = &place.host;
         draft.status.advice = format!(
-            "#{n} could move from host {from} ({most} of it) to {to} ({there}): `remuda rebalance on`"
+            "#{n} could move from host {from} ({most} of it) to {to} ({there}): `remuda host rebalance on`"
         );
         return;
     }

@@ -208,7 +208,7 @@ fn a_host_that_joins_gets_instances_gradually_if_the_environment_says_so() {
         world.fewest = usize::MAX;
         world.run(20_000);
         let advice = world.status("web").unwrap().advice.clone();
-        let told = advice.contains("to gamma (0): `remuda rebalance on`");
+        let told = advice.contains("to gamma (0): `remuda host rebalance on`");
         assert_eq!(told, policy == Rebalance::Suggest, "{advice}");
         world.run(15_000);
         let begun = world.places().matches("gamma").count();

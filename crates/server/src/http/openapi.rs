@@ -47,6 +47,8 @@ const TOKEN: &str = "token";
         super::hosts::uncordon,
         super::hosts::drain,
         super::hosts::label,
+        super::environment::show,
+        super::environment::put,
         super::relay::logs,
         super::relay::exec,
         super::relay::stats,
