@@ -2,6 +2,7 @@
 //! its state; whatever happens only wakes it.
 
 mod look;
+mod measure;
 
 use crate::act::{self, Done, Effect, Failed};
 use crate::dataplane::{DataplaneState, Local};
@@ -14,6 +15,7 @@ use control::host::{Busy, BusyKind, Memo, Seen, SeenInstance};
 use engine::Engine;
 use engine::seen::{PullProgress, SeenContainer};
 use engine::wish::NetworkWish;
+use measure::{Measured, Meter};
 use model::host::HostFacts;
 use model::host_spec::HostSpec;
 use model::host_status::HostStatus;
@@ -71,6 +73,8 @@ enum Look {
     Network(Result<(), String>),
     /// Facts of the host.
     Facts(Box<HostFacts>),
+    /// What measured containers have used so far.
+    Usage(Vec<Measured>),
 }
 
 /// The loop's state.
@@ -83,6 +87,7 @@ pub(crate) struct Reconciler<E, F> {
     drains: BTreeMap<InstanceId, Drain>,
     statuses: BTreeMap<InstanceId, InstanceStatus>,
     facts: HostFacts,
+    meter: Meter,
     engine_problem: String,
     network_problem: String,
     resync_wanted: bool,
@@ -110,6 +115,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             drains: BTreeMap::new(),
             statuses: BTreeMap::new(),
             facts: HostFacts::default(),
+            meter: Meter::default(),
             engine_problem: "docker has not been asked yet".into(),
             network_problem: "the network has not been set up yet".into(),
             resync_wanted: false,
@@ -247,6 +253,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             true
         });
         self.begin_looks(&publication);
+        self.begin_measuring(&publication.spec);
         if self.containers.is_none() {
             self.report(Some(&publication), &state);
             return RESYNC_RETRY;
@@ -465,7 +472,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             view: state.report.view,
             facts,
             instances: self.statuses.clone(),
-            usage: BTreeMap::new(),
+            usage: self.meter.usage.clone(),
         };
         self.parts.status.send_if_modified(|known| {
             if known.as_deref() == Some(&status) {

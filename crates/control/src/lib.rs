@@ -9,6 +9,7 @@ pub mod publish;
 pub mod audit;
 pub mod events;
 pub mod rancher;
+pub mod autoscale;
 
 mod readiness;
 mod ledger;

@@ -235,6 +235,7 @@ fn same(a: &Publication, b: &Publication) -> bool {
 
 /// Writes what changed of a host's status; only transitions reach the store.
 async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus) {
+    shared.usages.note(&status, shared.now());
     presence::note_facts(shared, &status.host, &status.facts).await;
     let cluster = shared.cluster();
     let edits = transitions(&cluster, &status);

@@ -20,6 +20,7 @@ mod preview;
 mod reconcile;
 mod rows;
 mod state;
+mod usage;
 mod validate;
 
 pub use authority::{Authority, AuthorityError};
@@ -185,6 +186,7 @@ impl<S: Store> Server<S> {
         }
         tasks.spawn(follow::run(shared.clone()));
         tasks.spawn(hosts::accept(shared.clone(), arrivals));
+        tasks.spawn(usage::run(shared.clone()));
         tasks.spawn(reconcile::run(shared));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended

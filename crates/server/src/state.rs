@@ -4,6 +4,7 @@
 use crate::authority::Authority;
 use crate::events::Events;
 use crate::hosts::Hosts;
+use crate::usage::Usages;
 use api::error::{ErrorInfo, Kind};
 use api::wire::Accepted;
 use model::change::Proposal;
@@ -33,6 +34,8 @@ pub(crate) struct Shared<S> {
     pub hosts: Hosts,
     /// The last events.
     pub events: Events,
+    /// What measured instances use.
+    pub usages: Usages,
     /// Epoch of the store when the server started.
     pub epoch: Epoch,
     /// Folder for short-lived files of the server.
@@ -50,6 +53,7 @@ impl<S: Clone> Clone for Shared<S> {
             authority: Arc::clone(&self.authority),
             hosts: self.hosts.clone(),
             events: self.events.clone(),
+            usages: self.usages.clone(),
             epoch: self.epoch,
             scratch: self.scratch.clone(),
             clock: self.clock.clone(),
@@ -87,6 +91,7 @@ impl<S: Store> Shared<S> {
             authority: Arc::new(parts.authority),
             hosts: parts.hosts,
             events: Events::default(),
+            usages: Usages::default(),
             epoch: parts.epoch,
             scratch: parts.scratch,
             clock: parts.clock,

@@ -158,8 +158,10 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                     self.facts.docker_version = docker;
                 }
             }
+            Ok(Look::Usage(measured)) => self.meter.take(measured),
             Err(error) => {
                 tracing::error!(%error, "a look ended badly");
+                self.meter.is_running = false;
                 self.resync_running = false;
                 self.network_running = false;
                 self.resync_wanted = true;
