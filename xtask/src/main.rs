@@ -13,6 +13,7 @@ mod leftovers;
 mod tidy;
 mod suite;
 mod gate;
+mod sim;
 mod demo;
 mod bench;
 
@@ -34,6 +35,10 @@ Tasks:
   fix             format, and mend what clippy can mend
   tidy            the rules of the house that no compiler checks
   images          the images of examples/storefront
+  sim [option]…   whole clusters in virtual time, each drawn from a seed: --seeds N (1000),
+                  --from S, --jobs J; --seed S tells the story of one, with --hosts N and
+                  --steps a,b,c of a part of it. Exit code 1 on a violation, with the command that
+                  replays it and its smallest form found. See docs/testing.md
   bench [part]…   the product's numbers beside its peers', on a machine of namespaces of its own:
                   size, schedule, http, dns, deploy, start, idle; with --all also build, a cold release
                   build. -o json for programs, --write puts the table into docs/benchmarks.md.
@@ -47,6 +52,7 @@ Examples:
   cargo xtask demo
   cargo xtask demo --check
   cargo xtask test
+  cargo xtask sim --seeds 10000
   cargo xtask bench http dns
   cargo xtask fix && cargo xtask ci
 ";
@@ -66,6 +72,7 @@ fn main() -> ExitCode {
         ["ci"] => done(with_place(gate::ci)),
         ["fix"] => done(with_place(gate::fix)),
         ["tidy"] => done(with_place(tidy::check)),
+        ["sim", ref words @ ..] => with_place(|place| sim::run(place, words)),
         ["images"] => done(with_place(make_images)),
         ["bench", ref cases @ ..] => with_place(|place| bench::run(place, cases)),
         _ => {

@@ -7,7 +7,7 @@ use crate::dockerd::Dockerd;
 use crate::place::Place;
 use crate::say::{self, Step};
 use crate::shell;
-use crate::{images, needs, tidy};
+use crate::{images, needs, sim, tidy};
 use anyhow::{Context, Result, bail};
 use counts::{Counts, Runner};
 use skips::{Have, Skip};
@@ -59,6 +59,7 @@ fn run_all(place: &Place) -> Result<(Counts, Vec<Skip>)> {
         libtest(place, &skips)?
     };
     step.done(&counts.to_string());
+    sim::test(place)?;
     let step = Step::loud("the documentation's examples");
     counts += counted(
         Runner::Libtest,

@@ -9,6 +9,7 @@ use model::container_spec::NetworkMode;
 use model::host_spec::{HostSpec, InstanceSpec};
 use model::id::InstanceId;
 use model::instance::Goal;
+use model::mutation::{Mutation, is_in};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -173,7 +174,13 @@ async fn create<E: Engine>(
         stop_grace_ms: wanted.stop_grace_ms,
     };
     let id = engine.create(&request).await?;
-    started(engine, &id).await
+    let done = started(engine, &id).await;
+    if done.is_err() && is_in(Mutation::CreateAgain) {
+        let name = format!("{}-again", request.name);
+        let id = engine.create(&CreateRequest { name, ..request }).await?;
+        return started(engine, &id).await;
+    }
+    done
 }
 
 /// The container's own resolv.conf. Those in the managed network get one, unless Rancher's label

@@ -1,62 +1,130 @@
-//! The last publication, on disk: a host boots alone from it.
+//! The last publication, on disk: a host boots alone from it. And when the server was heard last.
 
 use api::link::Publication;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-/// Where the last publication is kept.
+/// Where the last publication and the lease are kept. Clones are the same place.
 #[derive(Clone, Debug)]
-pub(crate) struct Journal {
-    path: PathBuf,
+pub struct Journal(Place);
+
+#[derive(Clone, Debug)]
+enum Place {
+    /// The publication's file; the lease is beside it.
+    File(PathBuf),
+    /// Held for a copy only.
+    Memory(Arc<Mutex<Kept>>),
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    publication: Option<Arc<Publication>>,
+    lease: Option<i64>,
 }
 
 impl Journal {
     /// In the agent's folder.
     #[must_use]
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self { path: dir.join("publication.json") }
+    pub fn folder(dir: &Path) -> Self {
+        Self(Place::File(dir.join("publication.json")))
+    }
+
+    /// In memory, for the simulation: it outlives the agent as long as a clone is kept.
+    #[must_use]
+    pub fn memory() -> Self {
+        Self(Place::Memory(Arc::default()))
     }
 
     /// The last publication; a file that cannot be read is set aside and said so.
     pub(crate) async fn read(&self) -> Option<Arc<Publication>> {
-        let bytes = match tokio::fs::read(&self.path).await {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "journal cannot be read");
-                return None;
-            }
-        };
-        match serde_json::from_slice(&bytes) {
-            Ok(publication) => Some(Arc::new(publication)),
-            Err(error) => {
-                let aside = self.path.with_extension("unreadable");
-                tracing::warn!(aside = %aside.display(), %error, "journal set aside");
-                if let Err(error) = tokio::fs::rename(&self.path, &aside).await {
-                    tracing::warn!(%error, "journal cannot be set aside");
-                }
-                None
-            }
+        match &self.0 {
+            Place::File(path) => read(path).await,
+            Place::Memory(kept) => lock(kept).publication.clone(),
         }
     }
 
     /// Keeps a publication: whole or not at all; did it? A failure is a warning: the host only
     /// boots less well alone.
-    pub(crate) async fn write(&self, publication: &Publication) -> bool {
-        let result = async {
-            let bytes = serde_json::to_vec(publication)?;
-            let new = self.path.with_extension("new");
-            let mut options = tokio::fs::OpenOptions::new();
-            options.write(true).create(true).truncate(true).mode(0o600);
-            let mut file = options.open(&new).await?;
-            tokio::io::AsyncWriteExt::write_all(&mut file, &bytes).await?;
-            file.sync_data().await?;
-            tokio::fs::rename(&new, &self.path).await
-        };
-        let result = result.await;
-        if let Err(error) = &result {
-            tracing::warn!(path = %self.path.display(), %error, "journal cannot be written");
+    pub(crate) async fn write(&self, publication: &Arc<Publication>) -> bool {
+        match &self.0 {
+            Place::File(path) => write(path, publication).await,
+            Place::Memory(kept) => {
+                lock(kept).publication = Some(Arc::clone(publication));
+                true
+            }
         }
-        result.is_ok()
     }
+
+    /// When the server was heard last, in milliseconds of the host's clock.
+    pub(crate) async fn read_lease(&self) -> Option<i64> {
+        match &self.0 {
+            Place::File(path) => {
+                let text = tokio::fs::read_to_string(path.with_file_name("lease")).await.ok()?;
+                text.trim().parse().ok()
+            }
+            Place::Memory(kept) => lock(kept).lease,
+        }
+    }
+
+    /// Keeps when the server was heard last.
+    ///
+    /// # Errors
+    /// Why the file cannot be written.
+    pub(crate) async fn write_lease(&self, at: i64) -> std::io::Result<()> {
+        match &self.0 {
+            Place::File(path) => {
+                let (new, path) = (path.with_file_name("lease.new"), path.with_file_name("lease"));
+                tokio::fs::write(&new, at.to_string()).await?;
+                tokio::fs::rename(&new, &path).await
+            }
+            Place::Memory(kept) => {
+                lock(kept).lease = Some(at);
+                Ok(())
+            }
+        }
+    }
+}
+
+fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn read(path: &Path) -> Option<Arc<Publication>> {
+    let bytes = match tokio::fs::read(path).await {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "journal cannot be read");
+            return None;
+        }
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(publication) => Some(Arc::new(publication)),
+        Err(error) => {
+            let aside = path.with_extension("unreadable");
+            tracing::warn!(aside = %aside.display(), %error, "journal set aside");
+            if let Err(error) = tokio::fs::rename(path, &aside).await {
+                tracing::warn!(%error, "journal cannot be set aside");
+            }
+            None
+        }
+    }
+}
+
+async fn write(path: &Path, publication: &Publication) -> bool {
+    let result = async {
+        let bytes = serde_json::to_vec(publication)?;
+        let new = path.with_extension("new");
+        let mut options = tokio::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&new).await?;
+        tokio::io::AsyncWriteExt::write_all(&mut file, &bytes).await?;
+        file.sync_data().await?;
+        tokio::fs::rename(&new, path).await
+    };
+    let result = result.await;
+    if let Err(error) = &result {
+        tracing::warn!(path = %path.display(), %error, "journal cannot be written");
+    }
+    result.is_ok()
 }

@@ -2,10 +2,10 @@
 //! most one may run in the cluster lives no longer than that allows. Time is counted by a clock
 //! that never jumps; a file carries it over a restart of the agent.
 
+use crate::journal::Journal;
 use control::host::Lease;
 use model::limits::HEARTBEATS_OPEN_MAX;
 use model::time::Clock;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -20,7 +20,7 @@ pub(crate) struct LeaseClock {
     state: Arc<Mutex<State>>,
     /// Changes when the server is heard after a silence.
     news: watch::Sender<u64>,
-    path: PathBuf,
+    journal: Journal,
     clock: Clock,
 }
 
@@ -33,16 +33,14 @@ struct State {
 }
 
 impl LeaseClock {
-    /// In the agent's folder, with what an earlier run left there.
-    pub(crate) async fn open(dir: &Path, clock: Clock) -> Self {
-        let path = dir.join("lease");
-        let left = tokio::fs::read_to_string(&path).await.ok();
-        let heard = left.and_then(|text| text.trim().parse::<i64>().ok());
+    /// With what an earlier run left in the journal.
+    pub(crate) async fn open(journal: Journal, clock: Clock) -> Self {
+        let heard = journal.read_lease().await;
         // A time that is yet to come says nothing: the clock was set back.
         let age = heard.and_then(|at| u64::try_from(clock.now().0.saturating_sub(at)).ok());
         let before = age.map(|age| (Instant::now(), age));
         let state = Arc::new(Mutex::new(State { heard: None, before }));
-        Self { state, news: watch::Sender::new(0), path, clock }
+        Self { state, news: watch::Sender::new(0), journal, clock }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -76,16 +74,14 @@ impl LeaseClock {
         });
         if kept && let Err(error) = self.write(sent).await {
             // The lease seems older than it is after a restart: that is the safe side.
-            tracing::debug!(path = %self.path.display(), %error, "lease cannot be written");
+            tracing::debug!(%error, "lease cannot be written");
         }
     }
 
     async fn write(&self, sent: Instant) -> std::io::Result<()> {
         let ago = i64::try_from(sent.elapsed().as_millis()).unwrap_or(i64::MAX);
         let at = self.clock.now().0.saturating_sub(ago);
-        let new = self.path.with_extension("new");
-        tokio::fs::write(&new, at.to_string()).await?;
-        tokio::fs::rename(&new, &self.path).await
+        self.journal.write_lease(at).await
     }
 }
 
@@ -139,7 +135,7 @@ mod tests {
     async fn the_lease_counts_from_the_send_time_and_outlives_the_agent() {
         let dir = tempfile::tempdir().unwrap();
         let time = clock(Instant::now());
-        let first = LeaseClock::open(dir.path(), time.clone()).await;
+        let first = LeaseClock::open(Journal::folder(dir.path()), time.clone()).await;
         assert_eq!(first.now(), Lease::default());
         let news = first.news();
         let mut beats = Beats::default();
@@ -152,7 +148,7 @@ mod tests {
         assert!(news.has_changed().unwrap(), "the server is heard after a silence");
         tokio::time::advance(Duration::from_secs(5)).await;
         assert!(beats.silent_ms() >= 5_000);
-        let second = LeaseClock::open(dir.path(), time).await;
+        let second = LeaseClock::open(Journal::folder(dir.path()), time).await;
         tokio::time::advance(Duration::from_secs(1)).await;
         let lease = second.now();
         assert!(!lease.renewed);
@@ -163,7 +159,7 @@ mod tests {
     async fn a_lease_from_the_future_is_none() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("lease"), "99999999999").unwrap();
-        let lease = LeaseClock::open(dir.path(), clock(Instant::now())).await;
+        let lease = LeaseClock::open(Journal::folder(dir.path()), clock(Instant::now())).await;
         assert_eq!(lease.now(), Lease::default());
     }
 }

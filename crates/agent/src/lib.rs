@@ -20,10 +20,10 @@ mod streams;
 mod watcher;
 
 pub use crate::dataplane::{DataplaneCommand, DataplanePort, DataplaneState, Local};
+pub use crate::journal::Journal;
 
 use api::link::AgentLink;
 use engine::Engine;
-use journal::Journal;
 use model::id::HostId;
 use model::time::Clock;
 use network::Fabric;
@@ -54,6 +54,8 @@ pub struct Options<L, E, F> {
     pub fabric: F,
     /// The time.
     pub clock: Clock,
+    /// Where the last publication is kept; `None` is its folder.
+    pub journal: Option<Journal>,
     /// The environment that it is a member of, when it joined one: publications of another one
     /// are refused.
     pub environment: Option<String>,
@@ -96,9 +98,9 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
     pub async fn run(self) {
         let port = self.dataplane_port();
         let Self { options, view, local, state } = self;
-        let journal = Journal::new(&options.dir);
+        let journal = options.journal.unwrap_or_else(|| Journal::folder(&options.dir));
+        let lease = lease::LeaseClock::open(journal.clone(), options.clock.clone()).await;
         let publication = watch::Sender::new(journal.read().await);
-        let lease = lease::LeaseClock::open(&options.dir, options.clock.clone()).await;
         let (containers, seen) = watch::channel(BTreeMap::new());
         let (status, status_rx) = watch::channel(None);
         let (own_pids, own_pids_rx) = watch::channel(vec![]);

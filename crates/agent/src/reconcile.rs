@@ -22,6 +22,7 @@ use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
 use model::instance::{Goal, InstanceStatus};
 use model::limits::STRAYS_TOLD_MAX;
+use model::mutation::{Mutation, is_in};
 use model::time::{Clock, Timestamp};
 use model::view::HostView;
 use network::{Fabric, FabricWish};
@@ -139,20 +140,22 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let mut heard = self.parts.lease.news();
         loop {
             tokio::select! {
+                // What is rare goes first; hints, which may come in a flood, are all taken below.
+                biased;
+                _ = resync.tick() => {
+                    self.resync_wanted = true;
+                    self.look_at_facts();
+                }
                 changed = self.parts.publication.changed() => if changed.is_err() { return },
-                hint = self.parts.hints.recv() => match hint {
-                    Some(hint) => self.hear(hint),
-                    None => return,
-                },
                 Some(done) = self.actions.join_next() => self.finish(done),
                 Some(look) = self.looks.join_next() => self.learn(look),
                 changed = self.parts.dataplane.changed() => if changed.is_err() { return },
                 changed = heard.changed() => if changed.is_err() { return },
                 Some((id, step)) = self.progress_rx.recv() => self.show(&id, &step),
-                _ = resync.tick() => {
-                    self.resync_wanted = true;
-                    self.look_at_facts();
-                }
+                hint = self.parts.hints.recv() => match hint {
+                    Some(hint) => self.hear(hint),
+                    None => return,
+                },
                 () = tokio::time::sleep_until(wake) => {}
             }
             // What came together is worked on together.
@@ -244,7 +247,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             self.report(None, &state);
             return PERIOD;
         };
-        let view = Arc::new(publication.view.clone());
+        let view = Arc::clone(&publication.view);
         self.parts.view.send_if_modified(|known| {
             if known.as_ref() == Some(&view) {
                 return false;
@@ -262,22 +265,24 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let mut wake: Option<Timestamp> = None;
         let seen = self.seen(&publication, &state, now, &mut wake);
         let plan = control::host::plan(&publication.spec, &seen, now);
-        let spec = Arc::new(publication.spec.clone());
         for action in plan.actions {
             let (instance, kind) = act::subject(&action);
             let instance = instance.clone();
             self.busy.insert(instance.clone(), Busy { kind, progress: String::new() });
             if kind == BusyKind::Starting {
-                self.note_company(&spec, &instance);
+                self.note_company(&publication.spec, &instance);
             }
             let resolv = self.parts.dir.join("resolv");
             self.actions.spawn(act::act(
                 self.parts.engine.clone(),
                 action,
-                Arc::clone(&spec),
+                Arc::clone(&publication.spec),
                 resolv,
                 self.progress.clone(),
             ));
+        }
+        if is_in(Mutation::RemoveOnMissing) {
+            self.remove_strays(&publication);
         }
         let mut statuses = plan.statuses;
         for (id, placement) in &publication.spec.balancers {
@@ -422,6 +427,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 drain.note(state.report.view, now);
                 let active = state.report.active.get(id).copied().unwrap_or(0);
                 match drain.judge(active, spec.drain_ms, now) {
+                    _ if is_in(Mutation::ForgetDrain) => drained = true,
                     Drained::Yes => drained = true,
                     Drained::At(at) => *wake = Some(wake.map_or(at, |known| known.min(at))),
                 }
@@ -455,6 +461,26 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             containers.iter().filter(|(id, _)| !publication.spec.instances.contains_key(*id));
         let names = unknown.flat_map(|(_, all)| all.iter().map(|c| c.name.clone()));
         names.take(STRAYS_TOLD_MAX).collect()
+    }
+
+    /// What no agent may do: see `Mutation::RemoveOnMissing`.
+    fn remove_strays(&mut self, publication: &Publication) {
+        let unknown = self.containers.iter().flatten();
+        let unknown = unknown.filter(|(id, _)| !publication.spec.instances.contains_key(*id));
+        for (instance, containers) in unknown {
+            for container in containers {
+                self.actions.spawn(act::act(
+                    self.parts.engine.clone(),
+                    control::host::Action::Remove {
+                        instance: instance.clone(),
+                        container: container.id.clone(),
+                    },
+                    Arc::clone(&publication.spec),
+                    self.parts.dir.join("resolv"),
+                    self.progress.clone(),
+                ));
+            }
+        }
     }
 
     /// Sends the status up when it differs from the last one.

@@ -9,6 +9,7 @@ use engine::Engine;
 use model::host_status::HostStatus;
 use model::id::HostId;
 use model::limits::HOST_DISCONNECTED_MS;
+use model::mutation::{Mutation, is_in};
 use network::Fabric;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,17 @@ impl Said {
     }
 }
 
+/// Half of a pause to all of it, so that a thousand agents do not come back at once: another share
+/// for every host and every try, without chance.
+fn spread(host: &HostId, tries: u64, pause: Duration) -> Duration {
+    let start = 0xcbf2_9ce4_8422_2325_u64;
+    let bytes = host.as_str().bytes().chain(tries.to_le_bytes());
+    let hash =
+        bytes.fold(start, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let share = u32::try_from((hash >> 16) % 512).unwrap_or(0);
+    pause / 2 + pause * share / 1_024
+}
+
 /// Is a publication newer than what is known? Within an epoch generations only grow.
 fn is_newer(known: Option<&Publication>, new: &Publication) -> bool {
     known.is_none_or(|known| {
@@ -71,6 +83,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
     /// Keeps a session for ever.
     pub(crate) async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
+        let mut tries = 0_u64;
         let mut said = Said::default();
         loop {
             let hello =
@@ -94,8 +107,8 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     }
                 }
             }
-            // Full jitter, so that a thousand agents do not come back at once.
-            tokio::time::sleep(backoff.mul_f64(rand::random_range(0.5..1.0))).await;
+            tries += 1;
+            tokio::time::sleep(spread(&self.host, tries, backoff)).await;
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
     }
@@ -106,9 +119,34 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut again = tokio::time::interval(STATUS_PERIOD);
         // A new server knows nothing of what the last one was told.
-        self.status.mark_changed();
+        if !is_in(Mutation::LoseStatus) {
+            self.status.mark_changed();
+        }
         loop {
             tokio::select! {
+                // What is rare goes first: a status that changes all the time starves nothing.
+                biased;
+                _ = heartbeat.tick() => {
+                    if beats.silent_ms() > HOST_DISCONNECTED_MS {
+                        tracing::warn!(host = %self.host, "the server answers no heartbeat");
+                        return;
+                    }
+                    let number = beats.next();
+                    if session.up.send(Up::Beat { number }).await.is_err() {
+                        return;
+                    }
+                }
+                _ = again.tick() => {
+                    if !is_in(Mutation::LoseStatus) {
+                        self.status.mark_changed();
+                    }
+                    self.write_again().await;
+                }
+                Some(ended) = tasks.join_next() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "stream task ended badly");
+                    }
+                }
                 down = session.down.recv() => match down {
                     Some(Down::Publish(publication)) => self.accept(publication).await,
                     Some(Down::Open { stream, request }) => {
@@ -135,23 +173,6 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                         }
                         tokio::time::sleep(STATUS_WINDOW).await;
                     }
-                }
-                _ = again.tick() => {
-                    self.status.mark_changed();
-                    self.write_again().await;
-                }
-                _ = heartbeat.tick() => {
-                    if beats.silent_ms() > HOST_DISCONNECTED_MS {
-                        tracing::warn!(host = %self.host, "the server answers no heartbeat");
-                        return;
-                    }
-                    let number = beats.next();
-                    if session.up.send(Up::Beat { number }).await.is_err() {
-                        return;
-                    }
-                }
-                Some(ended) = tasks.join_next() => if let Err(error) = ended {
-                    tracing::error!(%error, "stream task ended badly");
                 }
             }
         }
@@ -191,7 +212,8 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
             tracing::error!(%member, %found, "publication of another environment refused");
             return;
         }
-        if !is_newer(known.as_deref(), &publication) {
+        let newer = is_newer(known.as_deref(), &publication);
+        if !newer && !is_in(Mutation::OlderGeneration) {
             tracing::warn!(
                 generation = publication.spec.generation.0,
                 "publication of an older generation refused"
@@ -200,5 +222,25 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
         }
         self.unwritten = !self.journal.write(&publication).await;
         self.publication.send_replace(Some(publication));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_that_lost_their_server_together_come_back_apart() {
+        let pause = Duration::from_secs(4);
+        let of = |n: u64| spread(&HostId::parse(&format!("host-{n}")).unwrap(), 3, pause);
+        let mut all: Vec<Duration> = (0..1_000).map(of).collect();
+        assert!(all.iter().all(|one| (pause / 2..=pause).contains(one)));
+        all.sort_unstable();
+        for (tenth, bounds) in all.chunks(100).enumerate() {
+            let expected = pause / 2 + pause / 2 * u32::try_from(tenth).unwrap() / 10;
+            assert!(bounds[0].abs_diff(expected) < pause / 10, "{tenth}: {:?}", bounds[0]);
+        }
+        let host = HostId::parse("one").unwrap();
+        assert_ne!(spread(&host, 1, pause), spread(&host, 2, pause), "a try is not like the last");
     }
 }

@@ -35,6 +35,7 @@ async fn ask<E: Engine>(engine: E, hints: mpsc::Sender<Hint>) {
     let mut hangs = false;
     loop {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(Duration::from_millis(ENGINE_PING_PERIOD_MS)) => {}
             () = hints.closed() => return,
         }

@@ -18,9 +18,9 @@ pub struct Publication {
     /// Changes whenever history may have been lost (restore); generations count within it.
     pub epoch: String,
     /// What it should hold.
-    pub spec: HostSpec,
+    pub spec: Arc<HostSpec>,
     /// What it may publish.
-    pub view: HostView,
+    pub view: Arc<HostView>,
 }
 
 /// The first thing an agent says.
@@ -232,6 +232,7 @@ impl Switchboard {
         tokio::task::spawn(async move {
             loop {
                 let frame = tokio::select! {
+                    biased;
                     changed = latest.changed() => match changed {
                         Ok(()) => latest.borrow_and_update().clone().map(Down::Publish),
                         Err(_sender_gone) => return,

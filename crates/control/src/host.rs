@@ -13,4 +13,4 @@ pub use plan::{
     Action, Busy, BusyKind, HostPlan, Joined, Lease, Probe, Seen, SeenContainer, SeenInstance, plan,
 };
 pub(crate) use spec::search;
-pub use spec::spec;
+pub use spec::{spec, spec_of};

@@ -26,11 +26,11 @@ pub(crate) fn ready(template: &Template, seen: &InstanceStatus, now: Timestamp) 
         Phase::Completed => Ready::Yes,
         Phase::Running if matches!(template.kind, Kind::Balancer(_)) => Ready::Yes,
         Phase::Running if seen.health == Health::Healthy => Ready::Yes,
-        Phase::Running if seen.health == Health::Unchecked => match seen.started_at {
-            Some(start) if now.since_ms(start) >= SETTLE_MS_DEFAULT => Ready::Yes,
-            Some(start) => Ready::At(start.plus_ms(SETTLE_MS_DEFAULT)),
-            None => Ready::Yes,
-        },
+        // Since when, by the server's clock: `started_at` is of the host's, which may be wrong.
+        Phase::Running if seen.health == Health::Unchecked => {
+            let settled = seen.changed_at.plus_ms(SETTLE_MS_DEFAULT);
+            if now >= settled { Ready::Yes } else { Ready::At(settled) }
+        }
         _ => Ready::No,
     }
 }
@@ -91,7 +91,7 @@ pub(crate) fn start(
         }
         Phase::Running => {
             let limit = ready_within_ms(template);
-            let since = seen.started_at.unwrap_or(instance.placed_at);
+            let since = seen.changed_at.max(instance.placed_at);
             if seen.health == Health::Unhealthy {
                 Start::Failed(format!("unhealthy: {}", reason()))
             } else if now.since_ms(since) >= limit {

@@ -198,7 +198,7 @@ mod tests {
         ] {
             let mut parts = sidekick(sidekicks);
             if young {
-                parts[0].1.started_at = Some(Timestamp(NOW.0 - 10));
+                parts[0].1.changed_at = Timestamp(NOW.0 - 10);
             }
             let got = of_instance(&template, &seen(primary), &parts, NOW);
             assert_eq!(got, ready, "{primary} {sidekicks}");

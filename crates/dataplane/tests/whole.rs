@@ -23,7 +23,8 @@ async fn what_the_agent_publishes_is_named_probed_balanced_and_reported() {
     let mut world = World::new(7);
     world.add(1, &one, Some(HealthCheck { interval_ms: 20, ..HealthCheck::tcp(one.port()) }));
     world.add(2, &two, None);
-    world.view.instances.get_mut(&world::id(2)).unwrap().ready_ports = vec![two.port()];
+    Arc::make_mut(&mut world.view.instances).get_mut(&world::id(2)).unwrap().ready_ports =
+        vec![two.port()];
     let port = world.listen();
     client.publish(Arc::new(world.view.clone()));
     client.local(Arc::new([(world::id(1), running(5)), (world::id(2), running(6))].into()));
@@ -60,7 +61,9 @@ async fn what_the_agent_publishes_is_named_probed_balanced_and_reported() {
     assert_eq!(ask(place.dns(), "api.shop.").await, [one.ip(), two.ip()]);
 
     // The check fails: the reason is told, and the name of the container stays.
-    world.view.dns.names.insert("shop-api-1".into(), NameTarget::Instance(world::id(1)));
+    Arc::make_mut(&mut world.view.dns)
+        .names
+        .insert("shop-api-1".into(), NameTarget::Instance(world::id(1)));
     world.view.index = Index(8);
     client.publish(Arc::new(world.view.clone()));
     let (ip, port_of_one) = (one.ip(), one.port());
@@ -91,7 +94,8 @@ async fn an_instance_that_drains_takes_nothing_new_and_its_last_request_is_repor
     let slow = tokio::spawn(async move { get(port).await });
     held.taken().await;
     world.add(2, &two, None);
-    world.view.instances.get_mut(&world::id(1)).unwrap().admit = Admit::Draining;
+    Arc::make_mut(&mut world.view.instances).get_mut(&world::id(1)).unwrap().admit =
+        Admit::Draining;
     world.view.index = Index(2);
     client.publish(Arc::new(world.view.clone()));
     let report = until(&mut client, |report| report.view == Index(2)).await;

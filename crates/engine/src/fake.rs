@@ -1,5 +1,5 @@
 //! `Fake`: an engine in memory, for `sim` and for tests. Deterministic: ids are counted, and time
-//! moves only by `advance`. It lies on command: see `Fault` and `Link`.
+//! moves only by `advance`, or with a clock and `drive`. It lies on command: see `Fault` and `Link`.
 
 mod engine;
 mod fault;
@@ -11,14 +11,15 @@ pub use program::Program;
 
 use crate::error::{Error, ImageWhy, Result};
 use crate::fit::SeenNetwork;
-use crate::seen::{ImageInfo, SeenContainer};
+use crate::seen::{EngineEvent, ImageInfo, SeenContainer};
 use ipnet::Ipv4Net;
 use model::health::Health;
 use model::limits::ENGINE_CALL_MS_MAX;
-use model::time::Timestamp;
+use model::time::{Clock, Timestamp};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use std::time::Duration;
+use tokio::sync::Notify;
 use world::{Image, Remote, World, after, image_key};
 
 /// The fake engine. Clones are the same engine. Its methods, other than those of `Engine`, are the
@@ -31,8 +32,20 @@ pub struct Fake {
 struct Shared {
     /// Guards the world; never held across an await.
     world: Mutex<World>,
-    /// Counts changes of the world, so that waiting calls look again.
-    changes: watch::Sender<u64>,
+    /// The world changed so that waiting calls must look again, in the order of their waits.
+    changed: Notify,
+    /// Something is due earlier than it was.
+    earlier: Notify,
+    clock: Option<Clock>,
+}
+
+/// What is seen of the fake as it happens.
+#[derive(Debug)]
+pub enum Tap<'a> {
+    /// A call came in; with the container that it is about, when there is one.
+    Call(Op, &'a str, Option<&'a SeenContainer>),
+    /// Something happened to a container.
+    Event(&'a EngineEvent),
 }
 
 impl std::fmt::Debug for Fake {
@@ -48,8 +61,45 @@ impl Fake {
         let mut world = World::default();
         world.now = now.0;
         world.deadline_ms = ENGINE_CALL_MS_MAX;
-        let changes = watch::Sender::new(0);
-        Self { shared: Arc::new(Shared { world: Mutex::new(world), changes }) }
+        Self::of(world, None)
+    }
+
+    /// An empty engine whose time is that of a clock, as long as `drive` runs.
+    #[must_use]
+    pub fn with_clock(clock: Clock) -> Self {
+        let mut world = World::default();
+        world.now = clock.now().0;
+        world.deadline_ms = ENGINE_CALL_MS_MAX;
+        Self::of(world, Some(clock))
+    }
+
+    fn of(world: World, clock: Option<Clock>) -> Self {
+        let (changed, earlier) = (Notify::new(), Notify::new());
+        Self { shared: Arc::new(Shared { world: Mutex::new(world), changed, earlier, clock }) }
+    }
+
+    /// Lets everything happen that is due by the clock, for ever.
+    pub async fn drive(self) {
+        let Some(clock) = self.shared.clock.clone() else { return };
+        loop {
+            // Every change takes in the time; what is next is known after it.
+            self.change(|_| ());
+            let due = self.next_due();
+            let wait = due.map_or(Duration::from_secs(3_600), |at| {
+                Duration::from_millis(at.since_ms(clock.now()).max(1))
+            });
+            tokio::select! {
+                biased;
+                () = self.shared.earlier.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Calls `tap` for everything that happens from now on, instead of keeping `calls`. It must not
+    /// call the fake.
+    pub fn tap(&self, tap: impl Fn(&Tap<'_>) + Send + 'static) {
+        self.world().tap = Some(Box::new(tap));
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -58,23 +108,35 @@ impl Fake {
 
     /// Changes the world and lets waiting calls look again.
     fn change<T>(&self, work: impl FnOnce(&mut World) -> T) -> T {
-        let done = work(&mut self.world());
-        self.shared.changes.send_modify(|count| *count = count.wrapping_add(1));
+        let (done, look, earlier) = {
+            let mut world = self.world();
+            let before = world.mark();
+            if let Some(clock) = &self.shared.clock {
+                let now = clock.now().0;
+                world.advance_to(now);
+            }
+            let done = work(&mut world);
+            let look = world.mark() != before || world.has_due_waits();
+            (done, look, world.arm())
+        };
+        if look {
+            self.shared.changed.notify_waiters();
+        }
+        if earlier {
+            self.shared.earlier.notify_one();
+        }
         done
     }
 
     /// Waits until `look` finds something.
     async fn until<T>(&self, mut look: impl FnMut(&mut World) -> Option<T>) -> T {
-        let mut changes = self.shared.changes.subscribe();
         loop {
-            changes.borrow_and_update();
+            let mut changed = std::pin::pin!(self.shared.changed.notified());
+            changed.as_mut().enable();
             if let Some(found) = look(&mut self.world()) {
                 return found;
             }
-            if changes.changed().await.is_err() {
-                // Cannot be: the sender lives as long as `self`.
-                std::future::pending::<()>().await;
-            }
+            changed.await;
         }
     }
 

@@ -101,6 +101,18 @@ pub struct HostFacts {
     pub dataplane_problem: String,
 }
 
+impl HostFacts {
+    /// When the engine has not answered, what it said before holds: a host that cannot be asked is
+    /// as large as it was.
+    pub fn keep_what_the_engine_said(&mut self, before: &Self) {
+        if self.docker_version.is_empty() {
+            self.docker_version.clone_from(&before.docker_version);
+            self.cpus = before.cpus;
+            self.memory = before.memory;
+        }
+    }
+}
+
 /// Is the agent connected?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]

@@ -26,6 +26,7 @@ pub mod record;
 pub mod change;
 pub mod cluster;
 pub mod event;
+pub mod mutation;
 
 pub mod host_spec;
 pub mod host_status;

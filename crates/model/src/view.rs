@@ -8,6 +8,7 @@ use crate::time::Index;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Version of this format; a dataplane reads its own and the one before.
 pub const VIEW_FORMAT: u32 = 1;
@@ -23,12 +24,12 @@ pub struct HostView {
     pub host: HostId,
     /// Made from the cluster at this index.
     pub index: Index,
-    /// Names.
-    pub dns: DnsView,
+    /// Names. Like callers and instances they are the same for every host, and shared.
+    pub dns: Arc<DnsView>,
     /// Who asks, by source address.
-    pub callers: BTreeMap<Ipv4Addr, Caller>,
+    pub callers: Arc<BTreeMap<Ipv4Addr, Caller>>,
     /// Everything that an endpoint or a name refers to.
-    pub instances: BTreeMap<InstanceId, ViewInstance>,
+    pub instances: Arc<BTreeMap<InstanceId, ViewInstance>>,
     /// Sets of endpoints by id.
     pub upstreams: BTreeMap<String, Upstream>,
     /// Ports of the host by id, e.g. `0.0.0.0:8080/tcp`.

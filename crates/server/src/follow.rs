@@ -30,7 +30,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
                 match codec::cluster(&shared.store).await {
                     Ok((cluster, _)) => {
                         tracing::warn!(index = %cluster.index(), "watch was late, state loaded anew");
-                        shared.advance(cluster);
+                        shared.advance(cluster, true);
                     }
                     Err(error) => {
                         tracing::error!(
@@ -60,7 +60,10 @@ async fn follow<S: Store>(shared: &Shared<S>, mut watch: Watch) -> WatchEnd {
                 let mut cluster = (*shared.cluster()).clone();
                 cluster.apply(decoded.index, &decoded.change());
                 tell(shared, &decoded.edits, decoded.index, shared.now());
-                shared.advance(cluster);
+                let mut edits = decoded.edits.iter();
+                let relevant =
+                    edits.any(|(before, edit)| control::publish::concerns(before.as_ref(), edit));
+                shared.advance(cluster, relevant);
             }
             // A record that cannot be read would be skipped at a start as well; say so and go on.
             Err(error) => {

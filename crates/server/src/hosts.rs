@@ -1,4 +1,4 @@
-//! Sessions of agents: publications go down, what is seen comes up, streams are opened.
+//! Sessions of agents: what is seen comes up, streams are opened. What goes down is in `publish`.
 
 use crate::presence;
 use crate::state::Shared;
@@ -11,6 +11,7 @@ use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
 use model::instance::InstanceStatus;
 use model::limits::{HOST_DISCONNECTED_MS, TXN_OPS_MAX};
+use model::mutation::{Mutation, is_in};
 use model::record::Record;
 use model::time::Timestamp;
 use serde::de::DeserializeOwned;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::Store;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// An agent that does not take up a stream or answer a question in this time is given up.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,25 +29,35 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Hosts {
     switchboard: Switchboard,
-    /// Guards the map; held for map operations only.
-    sessions: Arc<Mutex<BTreeMap<HostId, SessionHandle>>>,
+    /// Guards the map; held for map operations and for a round of publications.
+    sessions: Arc<Mutex<BTreeMap<HostId, Session>>>,
+    arrival: Arc<Notify>,
 }
 
+/// The session of one host.
 #[derive(Clone, Debug)]
-struct SessionHandle {
+pub(crate) struct Session {
     number: u64,
     open: mpsc::Sender<Down>,
+    /// Latest-wins slot of its publication.
+    pub(crate) publish: Arc<watch::Sender<Option<Arc<Publication>>>>,
 }
 
 impl Hosts {
     /// Over a switchboard.
     #[must_use]
     pub(crate) fn new(switchboard: Switchboard) -> Self {
-        Self { switchboard, sessions: Arc::default() }
+        Self { switchboard, sessions: Arc::default(), arrival: Arc::default() }
     }
 
-    fn sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<HostId, SessionHandle>> {
+    /// All sessions.
+    pub(crate) fn sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<HostId, Session>> {
         self.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Waits for the next session that begins after this call.
+    pub(crate) fn arrived(&self) -> tokio::sync::futures::OwnedNotified {
+        Arc::clone(&self.arrival).notified_owned()
     }
 
     /// Has this host a session?
@@ -118,6 +129,7 @@ pub(crate) async fn accept<S: Store>(shared: Shared<S>, mut arrivals: mpsc::Rece
     tasks.spawn(presence::run(shared.clone()));
     loop {
         tokio::select! {
+            biased;
             arrival = arrivals.recv() => {
                 let Some(arrival) = arrival else { return };
                 number += 1;
@@ -137,8 +149,10 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
     let host = hello.host;
     tracing::info!(%host, version = hello.version, "agent connected");
     let answers = open.clone();
-    shared.hosts.sessions().insert(host.clone(), SessionHandle { number, open });
-    let publisher = publish_changes(shared.clone(), host.clone(), publish);
+    let publish = Arc::new(publish);
+    let handle = Session { number, open, publish: Arc::clone(&publish) };
+    shared.hosts.sessions().insert(host.clone(), handle);
+    shared.hosts.arrival.notify_waiters();
     // Guards nothing but itself.
     let heard = AtomicI64::new(shared.now().0);
     let ingester = async {
@@ -154,7 +168,9 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
             };
             heard.store(shared.now().0, Relaxed);
             match message {
-                Up::Status(status) if status.host == host => ingest(&shared, *status).await,
+                Up::Status(status) if status.host == host || is_in(Mutation::StatusOfOthers) => {
+                    ingest(&shared, *status).await;
+                }
                 Up::Status(status) => {
                     tracing::warn!(%host, other = %status.host, "status of another host refused");
                 }
@@ -169,8 +185,9 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
         }
     };
     tokio::select! {
+        biased;
         () = ingester => {}
-        () = publisher => {}
+        () = publish.closed() => {}
     }
     tracing::info!(%host, "agent disconnected");
     {
@@ -189,56 +206,12 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
     }
 }
 
-/// Keeps the publication of a host equal to the cluster; unchanged ones are not sent.
-async fn publish_changes<S: Store>(
-    shared: Shared<S>,
-    host: HostId,
-    publish: watch::Sender<Option<Arc<Publication>>>,
-) {
-    let mut clusters = shared.subscribe();
-    loop {
-        let cluster = Arc::clone(&clusters.borrow_and_update());
-        if cluster.environment().is_some() {
-            let next = Publication {
-                epoch: shared.epoch.to_string(),
-                spec: control::host::spec(&cluster, &host),
-                view: control::publish::view(&cluster, &host),
-            };
-            publish.send_if_modified(|last| {
-                if last.as_ref().is_some_and(|last| same(last, &next)) {
-                    return false;
-                }
-                *last = Some(Arc::new(next));
-                true
-            });
-        }
-        if clusters.changed().await.is_err() || publish.is_closed() {
-            return;
-        }
-    }
-}
-
-/// Equal but for the marks of when it was made?
-fn same(a: &Publication, b: &Publication) -> bool {
-    a.epoch == b.epoch
-        && a.spec.environment == b.spec.environment
-        && a.spec.instances == b.spec.instances
-        && a.spec.balancers == b.spec.balancers
-        && a.spec.volumes == b.spec.volumes
-        && a.spec.images_kept == b.spec.images_kept
-        && a.view.dns == b.view.dns
-        && a.view.callers == b.view.callers
-        && a.view.instances == b.view.instances
-        && a.view.upstreams == b.view.upstreams
-        && a.view.listeners == b.view.listeners
-}
-
 /// Writes what changed of a host's status; only transitions reach the store.
 async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus) {
     shared.usages.note(&status, shared.now());
     presence::note_facts(shared, &status.host, &status.facts).await;
     let cluster = shared.cluster();
-    let edits = transitions(&cluster, &status);
+    let edits = transitions(&cluster, &status, shared.now());
     for part in edits.chunks(TXN_OPS_MAX / 2) {
         let change = Change { edits: part.to_vec() };
         if let Err(error) = shared.commit(Proposal { reads: vec![], change }).await {
@@ -250,16 +223,58 @@ async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus) {
 }
 
 /// The status records that differ from what is known, of instances that are known on that host.
-fn transitions(cluster: &Cluster, status: &HostStatus) -> Vec<Edit> {
-    let known =
-        |id: &InstanceId| cluster.instance(&id.instance()).is_some_and(|i| i.host == status.host);
-    let differs = |id: &InstanceId, new: &InstanceStatus| {
-        cluster.instance_status(id).is_none_or(|old| **old != *new)
+fn transitions(cluster: &Cluster, status: &HostStatus, now: Timestamp) -> Vec<Edit> {
+    let known = |id: &InstanceId| {
+        let ours = |host| host == status.host || is_in(Mutation::StatusOfOthers);
+        cluster.instance(&id.instance()).is_some_and(|i| ours(i.host.clone()))
     };
-    status
-        .instances
-        .iter()
-        .filter(|(id, new)| known(id) && differs(id, new))
-        .map(|(id, new)| Edit::Put(Record::InstanceStatus(id.clone(), Arc::new(new.clone()))))
-        .collect()
+    let mut edits = vec![];
+    for (id, new) in status.instances.iter().filter(|(id, _)| known(id)) {
+        let old = cluster.instance_status(id).map(|old| &**old);
+        let new = stamped(old, new.clone(), now);
+        if old != Some(&new) {
+            edits.push(Edit::Put(Record::InstanceStatus(id.clone(), Arc::new(new))));
+        }
+    }
+    edits
+}
+
+/// What a host sees, with the time of the change by this server's clock: what is decided by time
+/// must not hang on how right the clock of a host is.
+fn stamped(
+    old: Option<&InstanceStatus>,
+    mut new: InstanceStatus,
+    now: Timestamp,
+) -> InstanceStatus {
+    let same = |old: &&InstanceStatus| {
+        (old.phase, old.health, old.started_at) == (new.phase, new.health, new.started_at)
+            && old.container_id == new.container_id
+    };
+    new.changed_at = old.filter(same).map_or(now, |old| old.changed_at);
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::instance::Phase;
+
+    #[test]
+    fn a_change_has_the_time_of_the_server_whatever_the_host_s_clock_says() {
+        let of = |phase, started: i64, changed: i64| InstanceStatus {
+            phase,
+            started_at: Some(Timestamp(started)),
+            changed_at: Timestamp(changed),
+            ..InstanceStatus::default()
+        };
+        let hour = 3_600_000;
+        let first = stamped(None, of(Phase::Running, hour, hour), Timestamp(10));
+        assert_eq!(first.changed_at, Timestamp(10));
+        let same = stamped(Some(&first), of(Phase::Running, hour, hour + 500), Timestamp(900));
+        assert_eq!(same, first, "nothing changed");
+        let again = stamped(Some(&first), of(Phase::Running, hour + 700, 0), Timestamp(900));
+        assert_eq!(again.changed_at, Timestamp(900), "it was started once more");
+        let other = stamped(Some(&first), of(Phase::Backoff, hour, hour), Timestamp(950));
+        assert_eq!(other.changed_at, Timestamp(950));
+    }
 }

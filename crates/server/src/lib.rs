@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!            http ──Proposal──▶ store ──watch──▶ follow ──▶ Cluster ─┬─▶ reconcile ──Proposal──▶ store
-//!  agents ──status──▶ hosts ──────▲                                  └─▶ hosts ──Publication──▶ agents
+//!  agents ──status──▶ hosts ──────▲                                  └─▶ publish ──Publication──▶ agents
 //! ```
 
 mod authority;
@@ -14,9 +14,11 @@ mod history;
 mod hosts;
 mod http;
 mod joiner;
+mod latest;
 mod listen;
 mod presence;
 mod preview;
+mod publish;
 mod reconcile;
 mod rows;
 mod state;
@@ -187,6 +189,7 @@ impl<S: Store> Server<S> {
         tasks.spawn(follow::run(shared.clone()));
         tasks.spawn(hosts::accept(shared.clone(), arrivals));
         tasks.spawn(usage::run(shared.clone()));
+        tasks.spawn(publish::run(shared.clone()));
         tasks.spawn(reconcile::run(shared));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended

@@ -1,6 +1,7 @@
 //! Which hosts are there: written down when an agent comes, when it has been silent for a while
 //! (disconnected), and when it has been so for long (lost). What follows from it is the planner's.
 
+use crate::latest::Interest;
 use crate::state::Shared;
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
@@ -22,13 +23,18 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// An agent has said what its host is.
 pub(crate) async fn note_facts<S: Store>(shared: &Shared<S>, id: &HostId, facts: &HostFacts) {
     write(shared, id, |old, now| {
+        // An agent that has just started and whose engine is away does not know them.
+        let mut facts = facts.clone();
+        if let Some(old) = old {
+            facts.keep_what_the_engine_said(&old.facts);
+        }
         let known = old.filter(|old| old.status == HostLink::Active);
-        if known.is_some_and(|old| old.facts == *facts) {
+        if known.is_some_and(|old| old.facts == facts) {
             return None;
         }
         Some(Host {
             id: id.clone(),
-            facts: facts.clone(),
+            facts,
             status: HostLink::Active,
             changed_at: known.map_or(now, |old| old.changed_at),
             unheard_since: known.map_or(now, |old| old.unheard_since),
@@ -72,9 +78,9 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
     for id in hosts.iter().filter(|id| !connected.contains(id)) {
         note_silence(&shared, id, start).await;
     }
-    let mut clusters = shared.subscribe();
+    let mut clusters = shared.follow(Interest::Every);
     loop {
-        let cluster = Arc::clone(&clusters.borrow_and_update());
+        let cluster = clusters.take();
         let now = shared.now();
         let (lost, next) = overdue(&cluster, now);
         for id in &lost {
@@ -91,7 +97,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
         });
         tokio::select! {
             biased;
-            changed = clusters.changed() => if changed.is_err() { return },
+            () = clusters.changed() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

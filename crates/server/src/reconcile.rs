@@ -1,5 +1,6 @@
 //! The only place that commits decisions: newest state -> plan -> commit, again and again.
 
+use crate::latest::Interest;
 use crate::state::Shared;
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
@@ -22,11 +23,11 @@ const HISTORY: u64 = 20_000;
 
 /// Plans and commits for ever.
 pub(crate) async fn run<S: Store>(shared: Shared<S>) {
-    let mut clusters = shared.subscribe();
+    let mut clusters = shared.follow(Interest::Every);
     let mut compacted = Index(0);
     let mut planner = control::cluster::Planner::default();
     loop {
-        let cluster = Arc::clone(&clusters.borrow_and_update());
+        let cluster = clusters.take();
         let now = shared.now();
         let plan = planner.plan(&cluster, now);
         if plan.proposals.is_empty() {
@@ -40,13 +41,22 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
                 wait = wait.min(PROBE);
             }
             tokio::select! {
-                changed = clusters.changed() => if changed.is_err() { return },
+                biased;
+                () = clusters.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
             continue;
         }
-        if !commit_all(&shared, plan.proposals).await {
-            tokio::time::sleep(PAUSE).await;
+        match commit_all(&shared, plan.proposals).await {
+            Committed::All => {}
+            // What it conflicts with is newer than this state: a plan of the same state would fail
+            // the same way.
+            Committed::Late => {
+                if tokio::time::timeout(PAUSE, clusters.changed()).await.is_err() {
+                    tracing::warn!(index = %cluster.index(), "no newer state after a conflict");
+                }
+            }
+            Committed::Trouble => tokio::time::sleep(PAUSE).await,
         }
     }
 }
@@ -56,22 +66,36 @@ fn until(at: Timestamp, now: Timestamp) -> Duration {
     Duration::from_millis(at.since_ms(now).max(5))
 }
 
-/// Commits the proposals together; false when the store is in trouble.
-async fn commit_all<S: Store>(shared: &Shared<S>, proposals: Vec<Proposal>) -> bool {
+/// What came of a plan's proposals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Committed {
+    /// All are in the state in memory.
+    All,
+    /// Some records were changed by somebody else meanwhile.
+    Late,
+    /// The store is in trouble.
+    Trouble,
+}
+
+/// Commits the proposals together.
+async fn commit_all<S: Store>(shared: &Shared<S>, proposals: Vec<Proposal>) -> Committed {
     let commits = proposals.into_iter().map(|proposal| shared.commit(proposal));
-    let mut well = true;
+    let mut worst = Committed::All;
     for result in futures_util::future::join_all(commits).await {
         match result {
             Ok(_) => {}
             // Somebody changed a record meanwhile: the next plan rests on the newer state.
-            Err(store::Error::Conflict { key }) => tracing::debug!(%key, "plan was late"),
+            Err(store::Error::Conflict { key }) => {
+                tracing::debug!(%key, "plan was late");
+                worst = worst.max(Committed::Late);
+            }
             Err(error) => {
                 tracing::error!(error = api::error::chain(&error), "decision not stored");
-                well = false;
+                worst = Committed::Trouble;
             }
         }
     }
-    well
+    worst
 }
 
 /// Writes a record again as it is: nothing else would tell that the store is well again.

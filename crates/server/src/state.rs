@@ -4,6 +4,7 @@
 use crate::authority::Authority;
 use crate::events::Events;
 use crate::hosts::Hosts;
+use crate::latest::{Follower, Interest, Latest};
 use crate::usage::Usages;
 use api::error::{ErrorInfo, Kind};
 use api::wire::Accepted;
@@ -14,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::{Epoch, Store, codec};
-use tokio::sync::watch;
 
 /// Beginning of the names of copies on their way to a client.
 const BACKUP: &str = "backup-";
@@ -41,7 +41,7 @@ pub(crate) struct Shared<S> {
     /// Folder for short-lived files of the server.
     pub scratch: PathBuf,
     clock: Clock,
-    cluster: watch::Sender<Arc<Cluster>>,
+    latest: Latest,
     /// Last trouble with the store, for `remuda status`; empty when it is well. Held for a copy only.
     problem: Arc<Mutex<String>>,
 }
@@ -57,7 +57,7 @@ impl<S: Clone> Clone for Shared<S> {
             epoch: self.epoch,
             scratch: self.scratch.clone(),
             clock: self.clock.clone(),
-            cluster: self.cluster.clone(),
+            latest: self.latest.clone(),
             problem: Arc::clone(&self.problem),
         }
     }
@@ -95,7 +95,7 @@ impl<S: Store> Shared<S> {
             epoch: parts.epoch,
             scratch: parts.scratch,
             clock: parts.clock,
-            cluster: watch::Sender::new(Arc::new(parts.cluster)),
+            latest: Latest::new(parts.cluster),
             problem: Arc::default(),
         }
     }
@@ -109,18 +109,18 @@ impl<S: Store> Shared<S> {
     /// The newest state.
     #[must_use]
     pub(crate) fn cluster(&self) -> Arc<Cluster> {
-        Arc::clone(&self.cluster.borrow())
+        self.latest.get()
     }
 
-    /// Every newer state; states in between may be skipped.
+    /// Newer states; states in between may be skipped.
     #[must_use]
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Cluster>> {
-        self.cluster.subscribe()
+    pub(crate) fn follow(&self, interest: Interest) -> Follower {
+        self.latest.follow(interest)
     }
 
-    /// Sets the newest state. Only `follow` calls it.
-    pub(crate) fn advance(&self, cluster: Cluster) {
-        self.cluster.send_replace(Arc::new(cluster));
+    /// Sets the newest state; may it change what hosts hold or publish? Only `follow` calls it.
+    pub(crate) fn advance(&self, cluster: Cluster, relevant: bool) {
+        self.latest.set(cluster, relevant);
     }
 
     /// Last trouble with the store; empty when it is well.
@@ -135,12 +135,10 @@ impl<S: Store> Shared<S> {
 
     /// The state once it is newer than `index`, or as it is when `wait` is over.
     pub(crate) async fn newer_than(&self, index: Index, wait: Duration) -> Arc<Cluster> {
-        let mut clusters = self.subscribe();
-        let newer = clusters.wait_for(|cluster| cluster.index() > index);
-        match tokio::time::timeout(wait, newer).await {
-            Ok(Ok(cluster)) => Arc::clone(&cluster),
-            _ => self.cluster(),
-        }
+        let newer = self.latest.until(Index(index.0.saturating_add(1)));
+        // At the end of the wait it is as it is.
+        tokio::time::timeout(wait, newer).await.ok();
+        self.cluster()
     }
 
     /// Commits a proposal and waits until it has come back through the watch.
@@ -155,9 +153,7 @@ impl<S: Store> Shared<S> {
             Err(error) => self.set_problem(api::error::chain(error)),
         }
         let index = result?.index;
-        let mut clusters = self.subscribe();
-        let echoed = clusters.wait_for(|cluster| cluster.index() >= index);
-        if tokio::time::timeout(ECHO_TIMEOUT, echoed).await.is_err() {
+        if tokio::time::timeout(ECHO_TIMEOUT, self.latest.until(index)).await.is_err() {
             tracing::warn!(%index, "own change has not come back from the store yet");
         }
         Ok(index)

@@ -1,82 +1,241 @@
-//! What must hold, whatever happened.
+//! What must hold, whatever happened: at every change of the store, at every call of an engine,
+//! and at rest.
 
-use engine::seen::SeenContainer;
+mod rest;
+
+use engine::fake::Op;
+use engine::seen::{EngineEvent, EventAction, SeenContainer};
+use model::change::Edit;
 use model::cluster::Cluster;
-use model::instance::{Goal, Phase};
-use model::record::Rollout;
-use model::time::Timestamp;
-use std::collections::BTreeMap;
+use model::host::HostLink;
+use model::id::{InstanceId, ServiceId};
+use model::instance::{Goal, Instance, Phase};
+use model::limits::DNS_LAME_DUCK_MS;
+use model::record::{Record, RecordKey};
+use model::rollout_policy::UpdateOrder;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use store::codec::Decoded;
+use tokio::time::Instant;
+
+/// Changes between two whole audits.
+const WHOLE_AUDIT_EVERY: u64 = 100;
+/// Flaws kept of one run; the first ones say most.
+const FLAWS_MAX: usize = 50;
 
 /// Something that must never be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flaw {
     /// The independent audit found something.
     Audit(String),
-    /// A container of ours that no instance stands for.
+    /// An incarnation was given twice.
+    GivenTwice(String),
+    /// Two containers of one instance run at the same time.
+    TwoAtOnce(String),
+    /// A container was stopped or removed though no change had ordered it.
+    GoneUnasked(String),
+    /// A container was stopped before those who knew its address could have heard of it.
+    Undrained(String),
+    /// The record of an instance is gone and its container runs.
+    ForgottenAlive(String),
+    /// A service was taken below its promised minimum by our own doing.
+    BelowMinimum(String),
+    /// A container of ours that no instance stands for, and nobody told of it.
     Orphan(String),
     /// Two containers of one instance.
     Twice(String),
     /// An instance that should run has no running container.
     NotRunning(String),
-    /// The planner still wants something.
+    /// Something goes on that should have come to its end.
     NotQuiet(String),
-    /// A container went though nobody had decided so.
-    GoneUnasked(String),
+    /// A service is not as wanted and nothing says why.
+    NoReason(String),
+    /// A loop that should go on for ever has ended: it panicked.
+    Ended(String),
+    /// The simulation itself is broken.
+    Broken(String),
 }
 
-/// Holds at every moment.
-pub(crate) fn always(cluster: &Cluster) -> Vec<Flaw> {
-    control::audit::audit(cluster).iter().map(|v| Flaw::Audit(format!("{v:?}"))).collect()
+impl Flaw {
+    /// Which kind it is: a shrunk run must fail in the same way.
+    #[must_use]
+    pub fn kind(&self) -> std::mem::Discriminant<Self> {
+        std::mem::discriminant(self)
+    }
 }
 
-/// Is this service meant to be steady: not failed, not stopped?
-fn is_steady(cluster: &Cluster, service: &model::id::ServiceId) -> bool {
-    let status = cluster.service_status(service);
-    let done = status.is_some_and(|s| s.rollout == Rollout::Done && s.blocked.is_empty());
-    done && cluster.service(service).is_some_and(|s| s.goal == Goal::Run)
+/// The books of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    cluster: Cluster,
+    pub(crate) flaws: Vec<Flaw>,
+    changes: u64,
+    /// Every instance that there ever was.
+    given: BTreeSet<InstanceId>,
+    /// Those that some change ordered to stop or go, with the virtual time of the last order.
+    ordered: BTreeMap<InstanceId, Instant>,
+    /// Hosts whose clocks were set: what they time may come too early.
+    clocks_set: BTreeSet<usize>,
+    /// Containers that run, by instance.
+    running: BTreeMap<String, BTreeSet<(usize, String)>>,
 }
 
-/// Holds once everything had its time: converged, no orphan, no duplicate.
-pub(crate) fn at_rest(
-    cluster: &Cluster,
-    containers: &[SeenContainer],
-    now: Timestamp,
-) -> Vec<Flaw> {
-    let mut flaws = always(cluster);
-    let mut by_instance: BTreeMap<String, usize> = BTreeMap::new();
-    for container in containers {
-        let Some(instance) = container.instance.clone() else { continue };
-        let known = instance.parse().ok().and_then(|id| cluster.instance(&id));
-        if known.is_none() {
-            flaws.push(Flaw::Orphan(container.name.clone()));
-        }
-        *by_instance.entry(instance).or_default() += 1;
+impl Oracle {
+    /// The state as the store has told it.
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
-    flaws
-        .extend(by_instance.iter().filter(|(_, n)| **n > 1).map(|(id, _)| Flaw::Twice(id.clone())));
-    for instance in cluster.instances() {
-        let id = &instance.id;
-        if instance.goal == Goal::Remove {
-            let seen = cluster.instance_status(id).map(|s| format!("{s:?}")).unwrap_or_default();
-            flaws.push(Flaw::NotQuiet(format!("{id} is still being removed: {seen}")));
-        }
-        if instance.goal != Goal::Run || !is_steady(cluster, &id.service) {
-            continue;
-        }
-        let text = id.to_string();
-        let runs =
-            containers.iter().any(|c| c.instance.as_deref() == Some(text.as_str()) && c.running());
-        // A crash loop or a job that is over is told with its reason: that is at rest.
-        let seen = cluster.instance_status(id);
-        let told = seen
-            .is_some_and(|s| matches!(s.phase, Phase::Backoff | Phase::Failed | Phase::Completed));
-        if !runs && !told {
-            let seen = seen.map(|s| format!("{s:?}")).unwrap_or_default();
-            flaws.push(Flaw::NotRunning(format!("{text} {seen}")));
+
+    /// The clock of a host was set.
+    pub(crate) fn note_clock(&mut self, host: usize) {
+        self.clocks_set.insert(host);
+    }
+
+    pub(crate) fn flaw(&mut self, flaw: Flaw) {
+        if self.flaws.len() < FLAWS_MAX && !self.flaws.contains(&flaw) {
+            self.flaws.push(flaw);
         }
     }
-    for proposal in control::cluster::plan(cluster, now).proposals {
-        flaws.push(Flaw::NotQuiet(format!("{:?}", proposal.change.edits.first())));
+
+    /// The simulation itself is broken.
+    pub(crate) fn note(&mut self, what: String) {
+        self.flaw(Flaw::Broken(what));
     }
-    flaws
+
+    /// A change of the store.
+    pub(crate) fn commit(&mut self, decoded: &Decoded) {
+        let before = self.cluster.clone();
+        self.cluster.apply(decoded.index, &decoded.change());
+        self.changes += 1;
+        let mut let_go: BTreeSet<ServiceId> = BTreeSet::new();
+        for (prev, edit) in &decoded.edits {
+            if let Edit::Delete(RecordKey::Instance(id)) = edit {
+                self.check_forgotten(id, prev.as_ref());
+            }
+            let Edit::Put(Record::Instance(new)) = edit else { continue };
+            let old = match prev {
+                Some(Record::Instance(old)) => Some(old),
+                _ => None,
+            };
+            if old.is_none() && !self.given.insert(new.id.clone()) {
+                self.flaw(Flaw::GivenTwice(new.id.to_string()));
+            }
+            if new.goal != Goal::Run {
+                if old.is_none_or(|old| old.goal == Goal::Run) {
+                    self.ordered.insert(new.id.clone(), Instant::now());
+                }
+                if old.is_some_and(|old| old.goal == Goal::Run) {
+                    let_go.insert(new.id.service.clone());
+                }
+            }
+        }
+        for service in let_go {
+            self.check_minimum(&before, &service);
+        }
+        if self.changes.is_multiple_of(WHOLE_AUDIT_EVERY) {
+            self.audit_whole();
+        }
+    }
+
+    fn audit_whole(&mut self) {
+        for violation in control::audit::audit(&self.cluster) {
+            self.flaw(Flaw::Audit(format!("{violation:?}")));
+        }
+    }
+
+    /// Instances of a running service were let go: enough others are ready, unless others than we
+    /// had taken them away.
+    fn check_minimum(&mut self, before: &Cluster, id: &ServiceId) {
+        let Some(service) = self.cluster.service(id) else { return };
+        if service.goal != Goal::Run {
+            return;
+        }
+        let scale = service.scale;
+        let unavailable = match service.settings.update.order {
+            Some(UpdateOrder::StopFirst) => {
+                let batch = service.settings.update.batch_size.unwrap_or(scale / 4).max(1);
+                service.settings.update.max_unavailable.unwrap_or(batch)
+            }
+            Some(UpdateOrder::StartFirst) | None => 0,
+        };
+        let promised = scale.saturating_sub(unavailable) as usize;
+        let was = ready_slots(before, id, scale).len();
+        let is = ready_slots(&self.cluster, id, scale).len();
+        if is < promised.min(was) {
+            let text = format!("{id}: {is} of {scale} ready, {was} before, {promised} promised");
+            self.flaw(Flaw::BelowMinimum(text));
+        }
+    }
+
+    /// A call of an engine.
+    pub(crate) fn call(&mut self, host: usize, op: Op, container: Option<&SeenContainer>) {
+        if !matches!(op, Op::Stop | Op::Remove | Op::Kill) {
+            return;
+        }
+        let Some(container) = container else { return };
+        let Some(instance) = container.instance.as_deref() else { return };
+        let text = || format!("{op:?} of {} ({instance}) on h{host}", container.name);
+        let primary = instance.parse().ok().map(|id: InstanceId| id.container(None));
+        let Some(ordered) = primary.and_then(|id| self.ordered.get(&id)).copied() else {
+            return self.flaw(Flaw::GoneUnasked(text()));
+        };
+        let waited = ordered.elapsed();
+        let lame_duck = Duration::from_millis(DNS_LAME_DUCK_MS * 9 / 10);
+        let timed = !self.clocks_set.contains(&host) && container.running();
+        if timed && waited < lame_duck {
+            self.flaw(Flaw::Undrained(format!("{} {waited:?} after its order", text())));
+        }
+    }
+
+    /// The record of an instance goes: so has its container, unless its host is not to be reached.
+    fn check_forgotten(&mut self, id: &InstanceId, before: Option<&Record>) {
+        let Some(Record::Instance(old)) = before else { return };
+        let host = self.cluster.host(&old.host);
+        let reached = host.is_some_and(|host| host.status == HostLink::Active);
+        let runs = self.running.get(&id.to_string()).is_some_and(|running| !running.is_empty());
+        if reached && runs {
+            self.flaw(Flaw::ForgottenAlive(id.to_string()));
+        }
+    }
+
+    /// Something happened to a container.
+    pub(crate) fn event(&mut self, host: usize, event: &EngineEvent) {
+        let Some(instance) = &event.instance else { return };
+        let key = (host, event.id.clone());
+        match event.action {
+            EventAction::Start => {
+                let running = self.running.entry(instance.clone()).or_default();
+                running.insert(key);
+                if running.len() > 1 {
+                    let text = format!("{instance}: {running:?}");
+                    self.flaw(Flaw::TwoAtOnce(text));
+                }
+            }
+            EventAction::Die { .. } | EventAction::Destroy => {
+                if let Some(running) = self.running.get_mut(instance) {
+                    running.remove(&key);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Is it ready, as far as the store knows?
+fn is_ready(cluster: &Cluster, instance: &Instance) -> bool {
+    instance.goal == Goal::Run
+        && cluster.instance_status(&instance.id).is_some_and(|seen| match seen.phase {
+            Phase::Running => seen.health.serves(),
+            Phase::Completed => true,
+            _ => false,
+        })
+}
+
+/// Slots of a service, up to its scale, with a ready instance.
+fn ready_slots(cluster: &Cluster, id: &ServiceId, scale: u32) -> BTreeSet<u32> {
+    cluster
+        .instances_of(id)
+        .filter(|instance| instance.id.n <= scale && is_ready(cluster, instance))
+        .map(|instance| instance.id.n)
+        .collect()
 }

@@ -1,293 +1,285 @@
-//! One server, one host, in virtual time: started, disturbed, left alone, and looked at.
+//! One run: the world of a scenario is built, disturbed, left alone, and looked at.
 
+mod trouble;
+
+use crate::clock::SimClock;
 use crate::dice::Dice;
-use crate::operator::{self, IMAGES};
-use crate::oracle::{self, Flaw};
-use agent::{Agent, DataplanePort, DataplaneState, Options as AgentOptions};
-use api::link::MemoryLink;
-use engine::fake::{Fault, FaultKind, Link, Op, Program};
-use model::cluster::Cluster;
-use model::health::Health;
-use model::id::HostId;
-use model::time::{Clock, Timestamp};
-use server::{Options as ServerOptions, Server};
-use std::path::Path;
+use crate::host::SimHost;
+use crate::judge::Judge;
+use crate::oracle::Flaw;
+use crate::scenario::{Scenario, Step};
+use crate::trace::Trace;
+use api::token;
+use model::change::{Change, Edit, Proposal};
+use model::host::{Environment, Rebalance};
+use model::record::{Record, Token, TokenRole};
+use server::{Options, Server};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use store::{Memory, Store as _, codec};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Virtual milliseconds between two looks of the fakes at the clock.
-const TICK_MS: u64 = 20;
-/// Disturbances of one run.
-const STEPS: u64 = 40;
-/// Virtual time that everything has to come to rest.
-const REST: Duration = Duration::from_secs(120);
-/// The epoch of virtual time, in milliseconds.
-const START_MS: i64 = 1_800_000_000_000;
+/// Once the faults have stopped, everything has so long to come to rest.
+const REST: Duration = Duration::from_secs(60);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_secs(1);
+/// Looks in a row that must find everything at rest.
+const QUIET_LOOKS: u32 = 2;
 
 /// What a run came to.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// What happened, in order.
-    pub story: Vec<String>,
+    /// Digest of the trace.
+    pub digest: u64,
+    /// Lines of the trace.
+    pub lines: u64,
+    /// The trace itself, when it was asked for.
+    pub trace: Vec<String>,
     /// What must never be.
     pub flaws: Vec<Flaw>,
+    /// Virtual milliseconds from the last fault until everything was at rest.
+    pub rest_ms: u64,
 }
 
 struct World {
-    dice: Dice,
-    dir: std::path::PathBuf,
-    clock: Clock,
+    dir: PathBuf,
+    /// Of the server, and of the people.
+    clock: SimClock,
     store: Memory,
-    engine: engine::Fake,
-    fabric: network::Fake,
+    judge: Judge,
+    hosts: Vec<SimHost>,
     server: Option<JoinHandle<()>>,
-    agent: Option<JoinHandle<()>>,
-    dataplane: Option<JoinHandle<()>>,
-    switchboard: Option<api::link::Switchboard>,
-    outcome: Outcome,
+    /// Servers that should be gone and still work.
+    zombies: Vec<JoinHandle<()>>,
+    /// Troubles that end by themselves: hosts, and when.
+    pending: Vec<(Instant, Ending)>,
 }
 
-/// Runs one world from its seed.
+/// What ends by itself.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// The server comes back.
+    Server,
+    /// The old server is really gone.
+    Zombies,
+    /// The agent of a host comes back.
+    Agent(usize),
+    /// A host comes back.
+    Power(usize),
+    /// An engine answers again.
+    Engine(usize),
+    /// A wire is whole again.
+    Wire(usize),
+}
+
+/// Runs a scenario in a folder of its own; `keep` keeps the whole trace.
 ///
 /// # Panics
-/// When the folder of the run cannot be made, or a fake refuses its set-up: defects of the test.
+/// When the runtime cannot be made, or a fake refuses its set-up: defects of the test.
 #[must_use]
-pub fn run(seed: u64) -> Outcome {
-    let dir = tempfile::tempdir().expect("a folder for the run");
+pub fn run(scenario: &Scenario, dir: &Path, keep: bool) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
+        .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime of one thread");
-    runtime.block_on(live(seed, dir.path()))
+    runtime.block_on(live(scenario, dir, keep))
 }
 
-async fn live(seed: u64, dir: &Path) -> Outcome {
-    let begin = Instant::now();
-    let clock = Clock::new(move || {
-        let ms = i64::try_from(begin.elapsed().as_millis()).unwrap_or(i64::MAX);
-        Timestamp(START_MS.saturating_add(ms))
-    });
-    let engine = engine::Fake::new(clock.now());
-    for image in &IMAGES[..2] {
-        engine.add_image(image, Some(Program::forever())).expect("a fixed valid image");
-    }
-    engine.add_remote(IMAGES[2], Some(Program::forever()), 3_000).expect("a fixed valid image");
-    engine.add_image(IMAGES[3], Some(Program::exits(300, 1))).expect("a fixed valid image");
-    let fabric = network::Fake::new();
-    fabric.with(|world| {
-        world.make_bridge(agent::BRIDGE, std::net::Ipv4Addr::new(10, 42, 0, 1), 16);
-    });
+async fn live(scenario: &Scenario, dir: &Path, keep: bool) -> Outcome {
+    let trace = Trace::new(keep);
+    let judge = Judge::new(trace.clone());
+    let store = Memory::default();
+    let clock = SimClock::new(Instant::now(), 0, 0);
+    let watching = tokio::task::spawn(judge.clone().watch(store.clone()));
+    found(&store, scenario.seed, dir, &clock).await;
+    let hosts = (0..scenario.hosts)
+        .map(|n| SimHost::new(scenario.seed, n, dir.to_owned(), &judge))
+        .collect();
     let mut world = World {
-        dice: Dice::new(seed),
         dir: dir.to_owned(),
-        clock: clock.clone(),
-        store: Memory::default(),
-        engine: engine.clone(),
-        fabric,
+        clock,
+        store,
+        judge: judge.clone(),
+        hosts,
         server: None,
-        agent: None,
-        dataplane: None,
-        switchboard: None,
-        outcome: Outcome::default(),
+        zombies: vec![],
+        pending: vec![],
     };
-    let pump = tokio::task::spawn(async move {
-        loop {
-            engine.advance_to(clock.now());
-            tokio::time::sleep(Duration::from_millis(TICK_MS)).await;
-        }
-    });
     world.start_server().await;
-    world.start_agent();
-    for _ in 0..STEPS {
-        world.disturb().await;
-        let pause = world.dice.below(4_000);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
-        let flaws = oracle::always(&world.cluster().await);
-        world.outcome.flaws.extend(flaws);
+    for host in &mut world.hosts {
+        host.start_agent();
     }
-    world.rest().await;
+    // Time to come up: what is asked before there is a host is only blocked.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for step in &scenario.steps {
+        world.step(step).await;
+        world.pass(Duration::from_millis(step.pause_ms)).await;
+    }
+    let (rest_ms, at_rest) = world.rest().await;
     world.stop();
-    pump.abort();
-    world.outcome
+    watching.abort();
+    let (digest, lines, trace) = trace.end();
+    let mut flaws = judge.flaws();
+    flaws.extend(at_rest);
+    Outcome { digest, lines, trace, flaws, rest_ms }
+}
+
+/// Founds the environment from the seed: a server would draw it.
+async fn found(store: &Memory, seed: u64, dir: &Path, clock: &SimClock) {
+    let mut dice = Dice::of(seed, 2);
+    let subnet = "10.42.0.0/16".parse().expect("a fixed valid range");
+    let mut environment =
+        Environment::new(format!("{:010x}", dice.next() >> 24), "default", subnet);
+    let rebalance = [Rebalance::Off, Rebalance::Suggest, Rebalance::On];
+    environment.rebalance = dice.pick(&rebalance).copied().unwrap_or_default();
+    let (text, parts) = token::format(token::API_PREFIX, [7; 6], [9; 32], "");
+    std::fs::write(dir.join("admin.token"), text).expect("the run's folder takes a file");
+    let record = Token {
+        id: parts.id.clone(),
+        hash: token::hash(&environment, &parts.secret),
+        role: TokenRole::Admin,
+        expires_at: None,
+        created_at: clock.clock().now(),
+    };
+    let edits = vec![
+        Edit::Put(Record::Environment(Arc::new(environment))),
+        Edit::Put(Record::Token(Arc::new(record))),
+    ];
+    let proposal = Proposal { reads: vec![], change: Change { edits } };
+    let txn = codec::encode(&proposal).expect("two small records have a form");
+    store.txn(txn).await.expect("a new store in memory takes a transaction");
 }
 
 impl World {
-    fn tell(&mut self, text: impl Into<String>) {
-        let at = self.clock.now().0 - START_MS;
-        self.outcome.story.push(format!("{at:>7} ms  {}", text.into()));
-    }
-
-    async fn cluster(&self) -> Cluster {
-        codec::cluster(&self.store).await.expect("the store in memory answers").0
+    fn tell(&self, text: &str) {
+        self.judge.trace.line(format_args!("* {text}"));
     }
 
     async fn start_server(&mut self) {
-        let options = ServerOptions {
+        let options = Options {
             dir: self.dir.clone(),
             subnet: "10.42.0.0/16".parse().expect("a fixed valid range"),
             names: vec![],
             environment: None,
-            clock: self.clock.clone(),
+            clock: self.clock.clock(),
         };
-        let server = Server::open(self.store.clone(), options).await.expect("a server opens");
-        self.switchboard = Some(server.switchboard());
+        let server = match Server::open(self.store.clone(), options).await {
+            Ok(server) => server,
+            Err(error) => {
+                self.tell(&format!("server not started: {error}"));
+                self.pending.push((Instant::now() + LOOK, Ending::Server));
+                return;
+            }
+        };
+        let board = server.switchboard();
+        for host in &self.hosts {
+            host.wire.lead_to(Some(board.clone()));
+        }
         self.server = Some(tokio::task::spawn(async move {
             server.run(None).await.expect("a server without a socket runs");
         }));
-    }
-
-    fn start_agent(&mut self) {
-        let Some(switchboard) = self.switchboard.clone() else { return };
-        let host = HostId::parse("one").expect("a fixed valid name");
-        let agent = Agent::new(AgentOptions {
-            host: host.clone(),
-            dir: self.dir.clone(),
-            link: MemoryLink::new(switchboard, host),
-            engine: self.engine.clone(),
-            fabric: self.fabric.clone(),
-            clock: self.clock.clone(),
-            dataplane: None,
-            environment: None,
-        });
-        self.dataplane = Some(tokio::task::spawn(agree(agent.dataplane_port())));
-        self.agent = Some(tokio::task::spawn(agent.run()));
-    }
-
-    fn kill_agent(&mut self) {
-        for task in [self.agent.take(), self.dataplane.take()].into_iter().flatten() {
-            task.abort();
-        }
     }
 
     fn kill_server(&mut self) {
         if let Some(task) = self.server.take() {
             task.abort();
         }
+        for host in &self.hosts {
+            host.wire.lead_to(None);
+        }
     }
 
-    /// One thing happens: somebody asks for something, or something breaks.
-    async fn disturb(&mut self) {
-        match self.dice.below(12) {
-            0 => {
-                self.tell("server and agent killed and started");
-                // In one process they die together: the link is in memory.
-                self.kill_agent();
-                self.kill_server();
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                self.start_server().await;
-                self.start_agent();
-            }
-            1 => {
-                self.tell("agent killed and started");
-                self.kill_agent();
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                self.start_agent();
-            }
-            2 => {
-                let ops = [Op::Create, Op::Start, Op::Stop, Op::Remove, Op::List, Op::Inspect];
-                let kinds = [
-                    FaultKind::ErrorBefore,
-                    FaultKind::ErrorAfter,
-                    FaultKind::LostRequest,
-                    FaultKind::LostReply,
-                    FaultKind::Slow { ms: 700 },
-                ];
-                let op = self.dice.pick(&ops).copied().unwrap_or(Op::Create);
-                let kind = self.dice.pick(&kinds).copied().unwrap_or(FaultKind::LostReply);
-                self.tell(format!("fault {op:?} {kind:?}"));
-                self.engine.fault(Fault::once(op, kind));
-            }
-            3 => {
-                let link = if self.dice.below(2) == 0 { Link::Down } else { Link::Hung };
-                self.tell(format!("engine {link:?} for a while"));
-                self.engine.set_link(link);
-                tokio::time::sleep(Duration::from_millis(1_500)).await;
-                self.engine.set_link(Link::Up);
-            }
-            4 => {
-                let running: Vec<_> =
-                    self.engine.containers().into_iter().filter(|c| c.running()).collect();
-                if let Some(container) = self.dice.pick(&running) {
-                    self.engine.exit(&container.id, 137);
-                    let name = container.name.clone();
-                    self.tell(format!("container {name} killed"));
+    /// Loops never end by themselves: one that did has met a defect.
+    fn check_alive(&self) {
+        let ended = |task: &JoinHandle<()>| task.is_finished();
+        if self.server.as_ref().is_some_and(ended) {
+            self.judge.with(|oracle| oracle.flaw(Flaw::Ended("the server".into())));
+        }
+        for host in self.hosts.iter().filter(|host| host.has_ended()) {
+            let flaw = Flaw::Ended(format!("the agent of {}", host.id));
+            self.judge.with(|oracle| oracle.flaw(flaw));
+        }
+    }
+
+    async fn step(&mut self, step: &Step) {
+        self.check_alive();
+        let mut dice = Dice::new(step.dice);
+        let what = trouble::begin(self, step.trouble, &mut dice).await;
+        self.tell(&format!("#{} {}", step.number, what));
+    }
+
+    /// Time passes; what is due in it ends.
+    async fn pass(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        loop {
+            let next = self.pending.iter().map(|(at, _)| *at).min();
+            let Some(next) = next.filter(|next| *next <= until) else { break };
+            tokio::time::sleep_until(next).await;
+            self.end_due().await;
+        }
+        tokio::time::sleep_until(until).await;
+    }
+
+    async fn end_due(&mut self) {
+        let now = Instant::now();
+        let (due, later) = std::mem::take(&mut self.pending).into_iter().partition(|p| p.0 <= now);
+        self.pending = later;
+        let due: Vec<(Instant, Ending)> = due;
+        for (_, ending) in due {
+            self.tell(&format!("over: {ending:?}"));
+            match ending {
+                Ending::Server if self.server.is_none() => self.start_server().await,
+                Ending::Server => {}
+                Ending::Zombies => self.zombies.drain(..).for_each(|zombie| zombie.abort()),
+                Ending::Agent(n) => self.hosts[n].start_agent(),
+                Ending::Power(n) => self.hosts[n].power_on(),
+                Ending::Engine(n) if self.hosts[n].powered => {
+                    self.hosts[n].engine.set_link(engine::fake::Link::Up);
                 }
-            }
-            5 => {
-                let all = self.engine.containers();
-                if let Some(container) = self.dice.pick(&all) {
-                    self.engine.remove_behind(&container.id);
-                    let name = container.name.clone();
-                    self.tell(format!("container {name} removed by somebody"));
-                }
-            }
-            _ => {
-                let cluster = self.cluster().await;
-                let (what, proposal) = operator::next(&mut self.dice, &cluster, self.clock.now());
-                let result = match codec::encode(&proposal) {
-                    _ if proposal.is_empty() => "nothing to change".to_owned(),
-                    Ok(txn) => match self.store.txn(txn).await {
-                        Ok(done) => format!("at {}", done.index),
-                        Err(error) => error.to_string(),
-                    },
-                    Err(error) => error.to_string(),
-                };
-                self.tell(format!("{what}: {result}"));
+                Ending::Engine(_) => {}
+                Ending::Wire(n) if self.hosts[n].powered => self.hosts[n].wire.heal(),
+                Ending::Wire(_) => {}
             }
         }
     }
 
-    /// The faults end; everything gets its time, then it is looked at.
-    async fn rest(&mut self) {
-        self.engine.heal();
-        self.engine.set_link(Link::Up);
+    /// The faults end; everything gets its time, and is looked at until it is at rest.
+    async fn rest(&mut self) -> (u64, Vec<Flaw>) {
+        self.pending.clear();
+        self.zombies.drain(..).for_each(|zombie| zombie.abort());
+        for host in &mut self.hosts {
+            host.heal();
+        }
+        if self.server.is_none() {
+            self.start_server().await;
+        }
         self.tell("left alone");
-        tokio::time::sleep(REST).await;
-        let cluster = self.cluster().await;
-        // Failed rollouts and crash loops are at rest when nothing but their back-off goes on.
-        let flaws = oracle::at_rest(&cluster, &self.engine.containers(), self.clock.now());
-        self.outcome.flaws.extend(flaws);
-        self.tell(format!("at rest at index {}", cluster.index()));
+        let begin = Instant::now();
+        let mut quiet = 0;
+        loop {
+            self.pass(LOOK).await;
+            let containers: Vec<_> =
+                self.hosts.iter().flat_map(|host| host.engine.containers()).collect();
+            let now = self.clock.clock().now();
+            let flaws = self.judge.with(|oracle| oracle.at_rest(&containers, now));
+            quiet = if flaws.is_empty() { quiet + 1 } else { 0 };
+            self.check_alive();
+            let over = begin.elapsed() >= REST;
+            if over || quiet >= QUIET_LOOKS {
+                let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+                self.tell(&format!("at rest at index {}", self.judge.cluster().index()));
+                return (ms, flaws);
+            }
+        }
     }
 
     fn stop(&mut self) {
-        self.kill_agent();
         self.kill_server();
-    }
-}
-
-/// A dataplane that puts every view in force at once and finds every running container healthy.
-async fn agree(mut port: DataplanePort) {
-    loop {
-        let view = port.view.borrow_and_update().clone();
-        let local = port.local.borrow_and_update().clone();
-        let mut state = DataplaneState { pid: 1, ..DataplaneState::default() };
-        if let Some(view) = &view {
-            state.report.view = view.index;
-            let ok = dataplane::ListenerStatus { ok: true, error: String::new() };
-            state.report.listeners =
-                view.listeners.keys().map(|id| (id.clone(), ok.clone())).collect();
-        }
-        for (id, one) in local.iter().flat_map(|local| local.iter()) {
-            if let Some(run) = &one.run {
-                let verdict = dataplane::ProbeVerdict {
-                    health: Health::Healthy,
-                    detail: String::new(),
-                    run_started_at: run.started_at,
-                };
-                state.report.probes.insert(id.clone(), verdict);
-            }
-        }
-        port.state.send_replace(state);
-        let alive = tokio::select! {
-            changed = port.view.changed() => changed.is_ok(),
-            changed = port.local.changed() => changed.is_ok(),
-        };
-        if !alive {
-            return;
+        for host in &mut self.hosts {
+            host.stop();
         }
     }
 }

@@ -152,11 +152,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 }
             }
             Ok(Look::Facts(facts)) => {
-                let docker = std::mem::take(&mut self.facts.docker_version);
-                self.facts = *facts;
-                if self.facts.docker_version.is_empty() {
-                    self.facts.docker_version = docker;
-                }
+                let before = std::mem::replace(&mut self.facts, *facts);
+                self.facts.keep_what_the_engine_said(&before);
             }
             Ok(Look::Usage(measured)) => self.meter.take(measured),
             Err(error) => {

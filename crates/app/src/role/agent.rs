@@ -108,6 +108,7 @@ pub(super) fn prepare<L: AgentLink>(
         engine,
         fabric,
         clock: clock(),
+        journal: None,
         environment,
         dataplane: Some(command),
     }))

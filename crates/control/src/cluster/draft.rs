@@ -9,6 +9,7 @@ use model::cluster::Cluster;
 use model::id::{HostId, InstanceId, ServiceName};
 use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
 use model::limits::{DECISIONS_PER_PLAN_MAX, INCARNATIONS_BEHIND_MAX};
+use model::mutation::{Mutation, is_in};
 use model::reason::{Blocked, Reason, within_limit};
 use model::record::{Record, RecordKey, Service, ServiceStatus};
 use model::service::Template;
@@ -188,6 +189,7 @@ impl<'a> Draft<'a> {
         let cluster = self.cluster;
         let gone = |member: &Member| {
             member.instance.goal == Goal::Remove
+                && !is_in(Mutation::ForgetGone)
                 && (member.seen.phase == Phase::Absent
                     || cluster.host(&member.instance.host).is_none())
         };
@@ -301,7 +303,8 @@ impl<'a> Draft<'a> {
         }
         let index = self.cluster.index().0;
         let ahead = index.saturating_sub(self.status.incarnations);
-        if self.status.incarnations == 0 || ahead > INCARNATIONS_BEHIND_MAX {
+        let anew = self.status.incarnations == 0 || ahead > INCARNATIONS_BEHIND_MAX;
+        if anew && !is_in(Mutation::ReuseIncarnation) {
             // A service that comes back under its old name must not give its old ids again, nor
             // one whose state was put back from a copy: what was made since may still run.
             self.status.incarnations = index;
@@ -337,7 +340,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn block(&mut self, n: u32, reason: Reason) {
         let blocked = Blocked { n, reason };
-        if !self.status.blocked.contains(&blocked) {
+        if !self.status.blocked.contains(&blocked) && !is_in(Mutation::LoseReason) {
             self.status.blocked.push(blocked);
         }
     }
@@ -361,6 +364,9 @@ impl<'a> Draft<'a> {
             }
         }
         let change = Change { edits: self.edits };
+        if is_in(Mutation::DropFence) {
+            self.reads.clear();
+        }
         (Proposal { reads: self.reads.into_iter().collect(), change }, self.wake_at)
     }
 }

@@ -78,8 +78,9 @@ fn settle(draft: &mut Draft<'_>, job: &JobSpec, run: usize) {
         draft.set_goal(index, Goal::Remove, &why);
         return end(draft, run, RunOutcome::Failed { why });
     }
-    let (Some(timeout), Some(start)) = (job.timeout_ms, seen.started_at) else { return };
-    let due = start.plus_ms(timeout);
+    let (Some(timeout), Some(_)) = (job.timeout_ms, seen.started_at) else { return };
+    // By the server's clock; that of the host may be wrong.
+    let due = seen.changed_at.plus_ms(timeout);
     if draft.now < due {
         draft.wake(due);
         return;

@@ -121,8 +121,7 @@ fn unwell(draft: &mut Draft<'_>, index: usize) -> Option<String> {
                 true => check.and_then(|c| c.reinitializing_timeout_ms)?,
                 false => check.and_then(|c| c.initializing_timeout_ms)?,
             };
-            let since = member.seen.started_at.unwrap_or(member.seen.changed_at);
-            let due = since.plus_ms(limit);
+            let due = member.seen.changed_at.plus_ms(limit);
             if draft.now < due {
                 draft.wake(due);
                 return None;

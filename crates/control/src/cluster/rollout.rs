@@ -7,6 +7,7 @@ use crate::ledger::{self, Ledger};
 use crate::readiness::{self, Start};
 use model::instance::{Goal, Target};
 use model::limits::ROLLOUT_FAILURES_MAX;
+use model::mutation::{Mutation, is_in};
 use model::reason::Reason;
 use model::record::{Rollout, Verdict};
 use model::rollout_policy::FailureAction;
@@ -59,7 +60,8 @@ fn end_surplus(draft: &mut Draft<'_>) {
         if instance.goal == Goal::Remove || !draft.has_room() {
             continue;
         }
-        if draft.slots.binary_search(&instance.id.n).is_err() {
+        let surplus = draft.slots.binary_search(&instance.id.n).is_err();
+        if surplus && !is_in(Mutation::KeepSurplus) {
             let why = match draft.service.settings.mode {
                 model::scaling::Mode::Global => "its host takes none of this service any more",
                 _ => "scaled down",

@@ -26,6 +26,19 @@ const NETWORK: &str = "remuda";
 /// Never: a cluster without an environment gives an empty spec.
 #[must_use]
 pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
+    let placed: Vec<&Arc<Instance>> = cluster.instances_on(host).collect();
+    spec_of(cluster, host, &publish::routed_ports(cluster), &placed)
+}
+
+/// The same for many hosts of one cluster: `placed` are the instances of the host in the order of
+/// their ids.
+#[must_use]
+pub fn spec_of(
+    cluster: &Cluster,
+    host: &HostId,
+    routed: &publish::RoutedPorts,
+    placed: &[&Arc<Instance>],
+) -> HostSpec {
     let environment = cluster.environment().map_or_else(publish::no_environment, |e| (**e).clone());
     let mut spec = HostSpec {
         generation: Generation(cluster.index().0),
@@ -36,9 +49,8 @@ pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
         volumes: BTreeMap::new(),
         images_kept: BTreeSet::new(),
     };
-    let routed = publish::routed_ports(cluster);
     let mut services: BTreeSet<&ServiceId> = BTreeSet::new();
-    for instance in cluster.instances().filter(|instance| instance.host == *host) {
+    for instance in placed {
         let service = &instance.id.service;
         services.insert(service);
         let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
@@ -52,7 +64,7 @@ pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
         }
         let made = Made { cluster, instance, revision, service: cluster.service(service) };
         for part in parts(instance, &revision.template) {
-            let one = made.container(&part, &routed);
+            let one = made.container(&part, routed);
             made.volumes(&part, &mut spec);
             spec.instances.insert(part.id, one);
         }

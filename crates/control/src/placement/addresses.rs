@@ -3,6 +3,7 @@
 
 use ipnet::Ipv4Net;
 use model::host;
+use model::mutation::{Mutation, is_in};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -30,6 +31,9 @@ fn ours(subnet: Ipv4Net) -> Option<(u32, u32)> {
 
 impl Addresses {
     pub(super) fn hold(&mut self, address: Ipv4Addr) {
+        if is_in(Mutation::AddressTwice) {
+            return;
+        }
         let number = u32::from(address);
         let word = self.held.entry(number >> 6).or_default();
         let bit = 1 << (number & 63);
@@ -40,6 +44,9 @@ impl Addresses {
     }
 
     pub(super) fn release(&mut self, address: Ipv4Addr) {
+        if is_in(Mutation::AddressTwice) {
+            return;
+        }
         let number = u32::from(address);
         if let Some(more) = self.again.get_mut(&number) {
             *more -= 1;
@@ -87,6 +94,7 @@ impl Addresses {
 
     /// A free address that nobody keeps, the first from the turn on; none of `taken`.
     pub(super) fn free(&self, subnet: Ipv4Net, turn: u64, taken: &[Ipv4Addr]) -> Option<Ipv4Addr> {
+        let turn = if is_in(Mutation::AddressTwice) { 0 } else { turn };
         let (first, last) = ours(subnet)?;
         let size = u64::from(last - first) + 1;
         let far = turn.wrapping_mul(STRIDE);

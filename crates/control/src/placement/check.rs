@@ -3,6 +3,7 @@
 use super::Fleet;
 use super::ports::Wish;
 use super::request::Demand;
+use model::mutation::{Mutation, is_in};
 use model::service::{PortMapping, Transport};
 use std::net::IpAddr;
 
@@ -50,13 +51,14 @@ impl Fleet {
             return Err(Code::MaxPerHost);
         }
         let left = self.hosts.left(host);
-        if demand.memory > 0 && demand.memory > left.memory {
+        let counted = !is_in(Mutation::LoseReservation);
+        if counted && demand.memory > 0 && demand.memory > left.memory {
             return Err(Code::Memory);
         }
-        if demand.cpu > 0 && demand.cpu > left.cpu {
+        if counted && demand.cpu > 0 && demand.cpu > left.cpu {
             return Err(Code::Cpu);
         }
-        if demand.suspects.has(host) {
+        if demand.suspects.has(host) && !is_in(Mutation::PortTwice) {
             self.fixed_ports(demand, host)?;
         }
         Ok(())

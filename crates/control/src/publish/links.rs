@@ -1,13 +1,13 @@
 //! Services that are names for others: aliases and what is outside; and the further names by which
 //! the containers of one service know other services.
 
-use super::dns_name;
+use super::catalog::{Draft, dns_name};
 use model::cluster::Cluster;
 use model::health::Health;
 use model::id::{HostId, InstanceId, ServiceId};
 use model::record::Service;
 use model::service::{Kind, Template};
-use model::view::{Admit, HostView, ViewInstance};
+use model::view::{Admit, ViewInstance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ fn template<'a>(cluster: &'a Cluster, service: &Service) -> Option<&'a Template>
 }
 
 /// Lists the addresses of services outside as if each were an instance that always runs.
-pub(super) fn add_outside(cluster: &Cluster, view: &mut HostView) {
+pub(super) fn add_outside(cluster: &Cluster, catalog: &mut Draft) {
     let Ok(host) = HostId::parse(OUTSIDE) else { return };
     for service in cluster.services() {
         let Some(Kind::External(outside)) = template(cluster, service).map(|t| &t.kind) else {
@@ -36,7 +36,7 @@ pub(super) fn add_outside(cluster: &Cluster, view: &mut HostView) {
                 running: true,
                 health: Health::Unchecked,
             };
-            view.instances.insert(InstanceId::new(service.id.clone(), n, 0), listed);
+            catalog.instances.insert(InstanceId::new(service.id.clone(), n, 0), listed);
         }
     }
 }
@@ -68,7 +68,7 @@ pub(super) fn behind(cluster: &Cluster, service: &ServiceId) -> Vec<ServiceId> {
 pub(super) fn add_names(
     cluster: &Cluster,
     services: &mut BTreeMap<String, Vec<InstanceId>>,
-    view: &mut HostView,
+    catalog: &mut Draft,
 ) {
     let mut hostnames: BTreeMap<&ServiceId, &str> = BTreeMap::new();
     let mut aliases: Vec<&ServiceId> = vec![];
@@ -93,14 +93,14 @@ pub(super) fn add_names(
         if ids.is_empty()
             && let Some(hostname) = targets.iter().find_map(|id| hostnames.get(id))
         {
-            view.dns.cnames.insert(dns_name(alias, None), host_name(hostname));
+            catalog.dns.cnames.insert(dns_name(alias, None), host_name(hostname));
         }
         services.insert(dns_name(alias, None), ids);
     }
     for (service, hostname) in hostnames {
         let name = dns_name(service, None);
         if services.get(&name).is_none_or(Vec::is_empty) {
-            view.dns.cnames.insert(name, host_name(hostname));
+            catalog.dns.cnames.insert(name, host_name(hostname));
         }
     }
 }

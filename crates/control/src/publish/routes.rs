@@ -3,16 +3,17 @@
 use super::{CONNECT_TIMEOUT_MS, links, listener_id};
 use model::balancer::{BalancerProtocol, PortRule};
 use model::cluster::Cluster;
-use model::id::{HostId, InstanceId, ServiceId};
-use model::instance::Goal;
+use model::id::{InstanceId, ServiceId};
+use model::instance::{Goal, Instance};
 use model::limits::DRAIN_MS_DEFAULT;
 use model::service::{Kind, Transport};
 use model::view::{Endpoint, HostMatch, HostView, Listener, ListenerMode, Route, Upstream};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Adds listeners, routes and upstreams of the balancers on this host.
-pub(super) fn add_balancers(cluster: &Cluster, host: &HostId, view: &mut HostView) {
-    for instance in cluster.instances().filter(|i| i.host == *host && i.goal == Goal::Run) {
+pub(super) fn add_balancers(cluster: &Cluster, placed: &[&Arc<Instance>], view: &mut HostView) {
+    for instance in placed.iter().filter(|i| i.goal == Goal::Run) {
         let service = &instance.id.service;
         let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
         let Kind::Balancer(balancer) = &revision.template.kind else { continue };

@@ -165,6 +165,7 @@ impl World {
         let mut seen = self.seen(instance);
         seen.restarts = restarts;
         seen.started_at = Some(self.now);
+        seen.changed_at = self.now;
         seen.health = Health::Initializing;
         self.put(Record::InstanceStatus(instance.id.clone(), Arc::new(seen)));
     }
@@ -253,7 +254,9 @@ impl World {
             }
             let before = self.seen(&instance);
             let mut after = self.next(&instance, &before);
-            if after.phase != before.phase || after.health != before.health {
+            // As the server notes it.
+            let key = |seen: &InstanceStatus| (seen.phase, seen.health, seen.started_at);
+            if key(&after) != key(&before) {
                 after.changed_at = self.now;
             }
             if after != before {

@@ -4,8 +4,9 @@ use super::*;
 use crate::protocol::{LocalInstance, Run};
 use model::health::HealthCheck;
 use model::time::Index;
-use model::view::{DnsView, Endpoint, Upstream, VIEW_FORMAT};
+use model::view::{Endpoint, Upstream, VIEW_FORMAT};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn id(n: u32) -> InstanceId {
     format!("shop/api#{n}@{n}").parse().unwrap()
@@ -24,9 +25,9 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
         environment: "default".into(),
         host: "here".parse().unwrap(),
         index: Index(1),
-        dns: DnsView::default(),
-        callers: BTreeMap::new(),
-        instances: BTreeMap::new(),
+        dns: Arc::default(),
+        callers: Arc::default(),
+        instances: Arc::default(),
         upstreams: BTreeMap::new(),
         listeners: BTreeMap::new(),
     };
@@ -85,17 +86,17 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
         if let Some(told) = told {
             local.insert(id(n), told);
         }
-        view.instances.insert(id(n), instance);
+        Arc::make_mut(&mut view.instances).insert(id(n), instance);
     }
     let all: Vec<InstanceId> = view.instances.keys().cloned().collect();
     let endpoints = all.iter().map(|i| Endpoint { instance: i.clone(), port: 80, weight: 1 });
     let upstream =
         Upstream { endpoints: endpoints.collect(), connect_timeout_ms: 250, drain_ms: 1_000 };
     view.upstreams.insert("api".into(), upstream);
-    view.dns.names.insert("api.shop".into(), NameTarget::Service(all));
-    view.dns.names.insert("shop-api-1".into(), NameTarget::Instance(id(1)));
+    Arc::make_mut(&mut view.dns).names.insert("api.shop".into(), NameTarget::Service(all));
+    Arc::make_mut(&mut view.dns).names.insert("shop-api-1".into(), NameTarget::Instance(id(1)));
     let metadata = NameTarget::Address(Ipv4Addr::new(169, 254, 169, 250));
-    view.dns.names.insert("rancher-metadata".into(), metadata);
+    Arc::make_mut(&mut view.dns).names.insert("rancher-metadata".into(), metadata);
     (view, local, probes)
 }
 
@@ -137,7 +138,7 @@ fn local_knowledge_takes_out_brings_back_and_gives_the_next_start() {
 #[test]
 fn an_instance_that_the_view_does_not_list_is_not_served() {
     let (mut view, local, probes) = world(&["run=7", "run=7"]);
-    view.instances.remove(&id(2));
+    Arc::make_mut(&mut view.instances).remove(&id(2));
     let served = effective(&view, &local, &probes);
     assert_eq!(served.names["api.shop"], [address(1)]);
     assert_eq!(served.upstreams["api"].len(), 1);
@@ -198,7 +199,7 @@ fn names_of_containers_and_addresses_are_never_filtered() {
 #[test]
 fn an_address_shared_by_two_instances_is_named_once() {
     let (mut view, local, probes) = world(&["", ""]);
-    view.instances.get_mut(&id(2)).unwrap().address = address(1);
+    Arc::make_mut(&mut view.instances).get_mut(&id(2)).unwrap().address = address(1);
     assert_eq!(effective(&view, &local, &probes).names["api.shop"], [address(1)]);
 }
 

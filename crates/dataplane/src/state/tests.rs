@@ -4,7 +4,6 @@ use super::*;
 use crate::protocol::{LocalInstance, ProbeVerdict, Run};
 use model::health::Health;
 use model::time::{Index, Timestamp};
-use model::view::DnsView;
 use std::collections::BTreeMap;
 
 fn remembered(index: u64) -> Remembered {
@@ -21,9 +20,9 @@ fn remembered(index: u64) -> Remembered {
         environment: "default".into(),
         host: "here".parse().unwrap(),
         index: Index(index),
-        dns: DnsView::default(),
-        callers: BTreeMap::new(),
-        instances: BTreeMap::new(),
+        dns: Arc::default(),
+        callers: Arc::default(),
+        instances: Arc::default(),
         upstreams: BTreeMap::new(),
         listeners: BTreeMap::new(),
     };

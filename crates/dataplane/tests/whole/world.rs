@@ -184,9 +184,9 @@ impl World {
                 environment: "default".into(),
                 host: "here".parse().unwrap(),
                 index: Index(index),
-                dns: DnsView { zones, ttl_s: 1, names, cnames: [].into() },
-                callers: [].into(),
-                instances: [].into(),
+                dns: Arc::new(DnsView { zones, ttl_s: 1, names, cnames: [].into() }),
+                callers: Arc::default(),
+                instances: Arc::default(),
                 upstreams: [].into(),
                 listeners: [].into(),
             },
@@ -203,8 +203,10 @@ impl World {
             running: true,
             health: Health::Unchecked,
         };
-        self.view.instances.insert(id(n), instance);
-        if let Some(NameTarget::Service(all)) = self.view.dns.names.get_mut("api.shop") {
+        Arc::make_mut(&mut self.view.instances).insert(id(n), instance);
+        if let Some(NameTarget::Service(all)) =
+            Arc::make_mut(&mut self.view.dns).names.get_mut("api.shop")
+        {
             all.push(id(n));
         }
         let upstream = self.view.upstreams.entry("api".into()).or_insert_with(|| Upstream {

@@ -123,7 +123,7 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn new(fake: &'a Fake, moment: i64) -> Self {
-        *fake.world().waits.entry(moment).or_default() += 1;
+        fake.change(|world| *world.waits.entry(moment).or_default() += 1);
         Self { fake, moment }
     }
 }

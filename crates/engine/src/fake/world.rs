@@ -1,6 +1,7 @@
 //! The fake's world: everything that is there, and what each call does to it. No call here waits;
 //! time moves only when it is told to.
 
+use super::Tap;
 use super::fault::{Fault, FaultKind, Link, Op};
 use super::program::Program;
 use crate::error::{Error, ImageWhy, Result};
@@ -73,6 +74,20 @@ pub(super) struct World {
     pub(super) events_dropped: usize,
     /// Moments that calls wait for, with how many.
     pub(super) waits: BTreeMap<i64, usize>,
+    pub(super) tap: Option<Listener>,
+    /// What was due next when somebody was told of it last.
+    armed: Option<i64>,
+}
+
+/// Hears everything that happens.
+pub(super) type Listener = Box<dyn Fn(&Tap<'_>) + Send>;
+
+/// What waiting calls look at, besides the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    events: usize,
+    life: u64,
+    link: Link,
 }
 
 pub(super) fn after(now: i64, ms: u64) -> i64 {
@@ -92,12 +107,36 @@ impl World {
         format!("{what}{:08}", self.made)
     }
 
+    pub(super) fn mark(&self) -> Mark {
+        let events = self.events_dropped + self.events.len();
+        Mark { events, life: self.life, link: self.link }
+    }
+
+    pub(super) fn has_due_waits(&self) -> bool {
+        self.waits.keys().next().is_some_and(|first| *first <= self.now)
+    }
+
+    /// Is something due earlier than when this was asked last?
+    pub(super) fn arm(&mut self) -> bool {
+        let due = self.next_due();
+        let earlier = due.is_some_and(|due| self.armed.is_none_or(|armed| due < armed));
+        self.armed = due;
+        earlier
+    }
+
     /// Notes the call and gives the fault that strikes it.
     pub(super) fn called(&mut self, op: Op, subject: &str) -> Option<FaultKind> {
-        if self.calls.len() >= CALLS_MAX {
-            self.calls.remove(0);
+        if let Some(tap) = &self.tap {
+            tap(&Tap::Call(op, subject, self.find(subject).map(|found| &found.seen)));
+        } else {
+            if self.calls.len() >= CALLS_MAX {
+                self.calls.remove(0);
+            }
+            self.calls.push((op, subject.to_owned()));
         }
-        self.calls.push((op, subject.to_owned()));
+        if self.faults.is_empty() {
+            return None;
+        }
         let container = self.find(subject).map(|found| found.seen.clone());
         let mut subjects = vec![subject];
         if let Some(container) = &container {
@@ -137,6 +176,9 @@ impl World {
             instance: seen.instance.clone(),
             action,
         };
+        if let Some(tap) = &self.tap {
+            tap(&Tap::Event(&event));
+        }
         if self.events.len() >= EVENTS_MAX {
             self.events.remove(0);
             self.events_dropped += 1;

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use rand::SeedableRng as _;
 use rand::rngs::SmallRng;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 const CALLER: Ipv4Addr = Ipv4Addr::new(10, 42, 0, 9);
 
@@ -34,23 +35,21 @@ fn table_with(
         .map(|(name, address)| ((*name).to_owned(), NameTarget::Address(address.parse().unwrap())));
     let search = ["web.shop.rancher.internal", "shop.rancher.internal", "example.com"];
     let search = search.into_iter().chain(["rancher.internal"]).map(str::to_owned).collect();
+    let service = "shop/web".parse().unwrap();
+    let caller = Caller { service, search, aliases: pairs(aliases) };
     let view = HostView {
         format: VIEW_FORMAT,
         environment: "default".into(),
         host: "here".parse().unwrap(),
         index: Index(77),
-        dns: DnsView {
+        dns: Arc::new(DnsView {
             zones: vec!["rancher.internal".into(), "remuda.internal".into()],
             ttl_s: 1,
             names: names.collect(),
             cnames: pairs(cnames),
-        },
-        callers: [(
-            CALLER,
-            Caller { service: "shop/web".parse().unwrap(), search, aliases: pairs(aliases) },
-        )]
-        .into(),
-        instances: [].into(),
+        }),
+        callers: Arc::new([(CALLER, caller)].into()),
+        instances: Arc::default(),
         upstreams: [].into(),
         listeners: [].into(),
     };

@@ -1,0 +1,81 @@
+//! The mutation check: a defect is put in, and seeds are run until one finds it.
+
+use crate::options::Options;
+use crate::{error, folder, run, say, scenario};
+use model::mutation::Mutation;
+use sim::Flaw;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Puts a defect into what this thread runs.
+#[cfg(feature = "mutations")]
+pub(crate) fn put_in(mutation: Option<Mutation>) {
+    model::mutation::put_in(mutation);
+}
+
+/// Without the feature there is nothing to put in.
+#[cfg(not(feature = "mutations"))]
+pub(crate) fn put_in(_mutation: Option<Mutation>) {}
+
+/// Finds every defect within the seeds asked for; says how.
+pub(crate) fn check(options: &Options) -> std::io::Result<bool> {
+    if !cfg!(feature = "mutations") {
+        error("this build has no mutations: build it with --features mutations");
+        return Ok(false);
+    }
+    let base = folder()?;
+    let mut missed = vec![];
+    for mutation in Mutation::ALL {
+        let begin = Instant::now();
+        let name = format!("{mutation:?}");
+        match first(options, mutation, base.path()) {
+            Some((seed, flaw)) => {
+                let tried = seed - options.from + 1;
+                let secs = begin.elapsed().as_secs_f64();
+                say(&format!(
+                    "{name:<18} found by seed {seed} ({tried} tried, {secs:.1} s): {flaw:?}"
+                ));
+                say(&format!("{:18} cargo xtask sim --mutation {name} --seed {seed}", ""));
+            }
+            None => {
+                say(&format!("{name:<18} NOT FOUND in {} seeds", options.seeds));
+                missed.push(name);
+            }
+        }
+    }
+    let all = Mutation::ALL.len();
+    say(&format!("{} of {all} mutations found", all - missed.len()));
+    Ok(missed.is_empty())
+}
+
+/// The first seed that finds it.
+fn first(options: &Options, mutation: Mutation, base: &Path) -> Option<(u64, Flaw)> {
+    let end = options.from.saturating_add(options.seeds);
+    let next = AtomicU64::new(options.from);
+    let found: Mutex<Option<(u64, Flaw)>> = Mutex::new(None);
+    let known = || found.lock().unwrap_or_else(PoisonError::into_inner);
+    std::thread::scope(|scope| {
+        for _ in 0..options.jobs {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    // Seeds before the one that found it are run to their end: the first counts.
+                    let over = known().as_ref().is_some_and(|(first, _)| *first < seed);
+                    if seed >= end || over {
+                        return;
+                    }
+                    let outcome = run(&scenario(seed, options), base, false, Some(mutation));
+                    let Some(flaw) = outcome.flaws.into_iter().next() else { continue };
+                    let mut best = known();
+                    if best.as_ref().is_none_or(|(first, _)| seed < *first) {
+                        *best = Some((seed, flaw));
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
