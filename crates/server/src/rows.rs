@@ -244,6 +244,7 @@ pub(crate) fn service_row(cluster: &Cluster, service: &Service) -> ServiceRow {
         reasons: reasons(&rollout, &blocked, job.as_ref()),
         blocked: blocked.iter().map(row).collect(),
         rollout,
+        advice: status.map(|status| status.advice.clone()).unwrap_or_default(),
         ports: template.map(|template| template.ports.clone()).unwrap_or_default(),
         job,
     }

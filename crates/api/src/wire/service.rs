@@ -82,6 +82,9 @@ pub struct ServiceRow {
     /// The same with the slots.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<BlockedRow>,
+    /// Moves that would spread it better: see `REBALANCE`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub advice: String,
     /// Host ports.
     pub ports: Vec<PortMapping>,
     /// Of a job: when it runs, and what came of it.

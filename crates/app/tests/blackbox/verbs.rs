@@ -17,7 +17,7 @@ fn file(machine: &Machine, image: &str, rollout: &str, path: &str) -> String {
     ports: ['8090:8080']
     scale: 3
     environment: {{BACKEND: 'back:8081', DB_PASSWORD: 'very {image} secret'}}
-    rollout: {{monitor: 500ms, {rollout}}}
+    rollout: {{monitor: 300ms, {rollout}}}
     drain_timeout_ms: 2000
     health_check:
       port: 8080
@@ -232,7 +232,7 @@ fn a_bad_revision_rolls_itself_back_and_says_why_while_nothing_fails() {
         svc(machine, "history").says(&["failed", "503"]);
         machine.ok(&["svc", "show", "shop/web"]).says(&["failed", "503"]);
         // Good for two slots, then bad: what it needs goes away.
-        let file = file(machine, NEW, "batch_size: 1, interval: 2s, monitor: 300ms", "/");
+        let file = file(machine, NEW, "batch_size: 1, interval: 2s", "/");
         machine.ok(&["up", "-f", &file, "-p", "shop", "--no-wait"]);
         wait_until("two slots to have moved", || ready(machine, NEW) == 2);
         machine.ok(&["svc", "stop", "shop/back"]);
@@ -246,6 +246,48 @@ fn a_bad_revision_rolls_itself_back_and_says_why_while_nothing_fails() {
         machine.ok(&["svc", "start", "shop/back"]);
         machine.ok(&["svc", "resume", "shop/web"]).says(&["is healthy: 3 of 3"]);
         assert_eq!(ready(machine, NEW), 3);
+        load.nothing_failed();
+    });
+}
+
+#[test]
+#[ignore = "needs docker and root"]
+fn a_host_is_cordoned_labelled_and_drained_and_says_what_cannot_leave() {
+    on_a_machine(|machine| {
+        let _dev = machine.dev();
+        up(machine, OLD, "batch_size: 1");
+        let host = machine.ok(&["host", "ls", "-o", "name"]).out.trim().to_owned();
+        let on = |verb: &str| machine.ok(&["host", verb, &host]);
+        machine.ok(&["host", "label", &host, "zone=a", "disk=ssd"]).says(&["disk, zone changed"]);
+        machine.ok(&["host", "label", &host, "disk-"]);
+        assert_eq!(on("label").out, "zone=a\n");
+        on("cordon").says(&["takes no new instances"]);
+        machine.ok(&["host", "ls"]).says(&["cordoned"]);
+        machine.ok(&["svc", "scale", "shop/web", "6", "--no-wait"]);
+        let blocked = || {
+            let rows = rows(machine);
+            rows.iter().filter(|row| row["status"] == "blocked" && row["reason"] != "").count()
+        };
+        wait_until("each slot without room to say so", || blocked() == 3);
+        for told in [&["ps"][..], &["svc", "show", "shop/web"], &["svc", "ls"], &["status"]] {
+            machine.ok(told).says(&["1 host: 1 cordoned"]);
+        }
+        on("uncordon");
+        wait_until("all to run", || ready(machine, OLD) == 6);
+        let load = Busy::start();
+        let stays = machine.remuda(&["host", "drain", &host]).with_code(6);
+        stays.says(&["shop/web#6", "cannot leave", "7 instances have not left", "uncordon"]);
+        machine.ok(&["ps"]).says(&["cannot leave draining host"]);
+        on("show").says(&["draining until", "shop/web#1", "stays"]);
+        load.well("a drain that finds no room");
+        let refused = machine.remuda(&["host", "rm", &host]).with_code(5);
+        refused.says(&["is connected", "stop its agent"]);
+        let late = machine.remuda(&["host", "drain", &host, "--deadline", "1s"]).with_code(7);
+        late.says(&["the time of the drain is over"]);
+        on("uncordon");
+        machine.remuda(&["host", "cordon", "nowhere"]).with_code(3).says(&["there is no host"]);
+        machine.ok(&["host", "rebalance", "on"]).says(&["on"]);
+        assert_eq!(machine.ok(&["host", "rebalance"]).out, "on\n");
         load.nothing_failed();
     });
 }

@@ -6,7 +6,7 @@ use model::cluster::Cluster;
 use model::host::{Host, HostLink, Scheduling};
 use model::id::{HostId, ServiceId};
 use model::instance::{Goal, Phase};
-use model::reason::Reason;
+use model::reason::{Blocked, Reason};
 use model::record::Service;
 use std::collections::BTreeSet;
 
@@ -105,10 +105,15 @@ fn left_of(
         }
         let n = instance.id.n;
         let name = format!("{}#{n}", service.id);
-        let why = blocked.iter().find(|b| b.n == n && instance.goal == Goal::Run);
+        let runs = instance.goal == Goal::Run;
+        let own = blocked.iter().find(|b| b.n == n && runs);
         let next = rows.iter().find(|row| {
             row.n == n && row.incarnation > instance.id.incarnation && row.host != host.as_str()
         });
+        // What has no room for one has none for the next: the planner says it once.
+        let drains =
+            |b: &&Blocked| matches!(&b.reason, Reason::DrainWaits { host: at, .. } if at == host);
+        let why = own.or_else(|| blocked.iter().find(drains).filter(|_| runs && next.is_none()));
         let (blocked, why) = match (why, next) {
             (Some(why), _) => {
                 (!matches!(why.reason, Reason::Backoff { .. }), why.reason.to_string())

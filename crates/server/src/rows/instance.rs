@@ -188,6 +188,16 @@ fn tell_blocked(
                     .filter(|row| is_live(row) && row.revision != service.target.revision);
                 old.for_each(|row| add_reason(row, &text));
             }
+            // What has no room for one has none for the next: the planner says it once.
+            Reason::DrainWaits { host, .. } => {
+                let newest = |n: u32| rows.iter().filter(|r| r.n == n).map(|r| r.incarnation).max();
+                let alone: BTreeSet<u64> = rows.iter().filter_map(|row| newest(row.n)).collect();
+                let stays = rows.iter_mut().filter(|row| {
+                    let of_host = row.leaving && row.host == host.as_str();
+                    is_live(row) && alone.contains(&row.incarnation) && (of_host || row.n == one.n)
+                });
+                stays.for_each(|row| add_reason(row, &text));
+            }
             Reason::FinishWaits { .. } | Reason::ScaleHeld { .. } if one.n == 0 => {}
             _ if one.n == 0 && is_job => {
                 rows.push(blocked_row(cluster, service, 0, text));

@@ -148,6 +148,9 @@ fn head(row: &ServiceRow) {
             field("last", &format!("run {} {}{at}", last.number, outcome(&last.outcome)));
         }
     }
+    if !row.advice.is_empty() {
+        field("advice", &row.advice);
+    }
     // Slot by slot, and what is of the whole service.
     let mut told: Vec<&str> = vec![];
     for blocked in &row.blocked {
