@@ -38,6 +38,11 @@ pub struct ClusterPlan {
     pub proposals: Vec<Proposal>,
     /// Next time at which something is due.
     pub wake_at: Option<Timestamp>,
+    /// What an external scheduler is to be asked; the answers go to `Planner::answer`.
+    pub asks: Vec<crate::placement::external::Request>,
+    /// What an external scheduler is to be told that is free again: payloads of
+    /// `scheduler.release`.
+    pub releases: Vec<serde_json::Value>,
 }
 
 /// Plans for every service, from nothing.

@@ -1,12 +1,14 @@
 //! What is taken while a plan is made: the fleet, and the cluster that it is of. One ledger a plan,
 //! so that two services of one plan never get the same thing.
 
+use crate::placement::external::External;
 use crate::placement::{Fleet, Place, Wake};
 use model::cluster::Cluster;
 use model::id::{HostId, InstanceId, ServiceId};
 use model::instance::Instance;
 use model::reason::Reason;
 use model::service::PortMapping;
+use model::time::Timestamp;
 use std::sync::Arc;
 
 pub(crate) use crate::placement::Ask;
@@ -21,17 +23,25 @@ pub(crate) struct Ledger<'a> {
     wake: Wake,
     /// What was decided in this plan: it is in the fleet and not yet in the cluster.
     taken: Vec<InstanceId>,
+    /// Who has a say beside the fleet.
+    external: Option<External>,
 }
 
 impl<'a> Ledger<'a> {
     /// On a fleet that is up to date with the cluster.
-    pub(crate) fn on(cluster: &'a Cluster, fleet: Fleet) -> Self {
-        Self { cluster, fleet, wake: Wake::default(), taken: vec![] }
+    pub(crate) fn on(cluster: &'a Cluster, fleet: Fleet, external: Option<External>) -> Self {
+        Self { cluster, fleet, wake: Wake::default(), taken: vec![], external }
     }
 
-    /// The fleet, and the instances in it that the cluster does not have so.
-    pub(crate) fn close(self) -> (Fleet, Vec<InstanceId>) {
-        (self.fleet, self.taken)
+    /// The fleet, the instances in it that the cluster does not have so, and the external
+    /// scheduler.
+    pub(crate) fn close(self) -> (Fleet, Vec<InstanceId>, Option<External>) {
+        (self.fleet, self.taken, self.external)
+    }
+
+    /// The service was thought about. Says when the external scheduler is to be asked again.
+    pub(crate) fn settle(&mut self, service: &ServiceId, now: Timestamp) -> Option<Timestamp> {
+        self.external.as_mut()?.settle(self.cluster, service, now)
     }
 
     /// Notes what an instance holds. A removed one holds its address and ports until it is gone.
@@ -55,7 +65,11 @@ impl<'a> Ledger<'a> {
     /// # Errors
     /// Why no host can take it.
     pub(crate) fn place(&mut self, ask: &Ask<'_>) -> Result<Place, Reason> {
-        self.fleet.choose(ask).map_err(|unplaced| {
+        let place = match &mut self.external {
+            None => self.fleet.choose(ask),
+            Some(external) => external.place(&mut self.fleet, ask),
+        };
+        place.map_err(|unplaced| {
             self.wake = self.wake.or(unplaced.wake);
             unplaced.reason
         })

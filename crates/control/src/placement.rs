@@ -12,6 +12,7 @@ mod addresses;
 mod bits;
 mod check;
 mod choose;
+pub mod external;
 mod group;
 mod hosts;
 mod lacks;

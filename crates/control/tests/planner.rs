@@ -20,6 +20,8 @@ mod views;
 mod words;
 #[path = "planner/world.rs"]
 mod world;
+#[path = "planner/external.rs"]
+mod external;
 #[path = "planner/hosts.rs"]
 mod hosts;
 #[path = "planner/jobs.rs"]

@@ -338,3 +338,11 @@ pub const REBALANCE_PAUSE_MS: u64 = 30_000;
 pub const REBALANCE_STARTS_MAX: usize = 4;
 /// How long a replacement without a verdict keeps other slots from being repaired, in milliseconds.
 pub const REPAIR_TURN_MS: u64 = 30_000;
+/// Hosts that an external scheduler is asked to put in order.
+pub const SCHEDULER_CANDIDATES_MAX: usize = 1_000;
+/// Longest wait for an answer of an external scheduler, in milliseconds.
+pub const SCHEDULER_MS_MAX: u64 = 5_000;
+/// Largest answer of an external scheduler, in bytes.
+pub const SCHEDULER_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// An external scheduler that refused or was down is asked again after this time, in milliseconds.
+pub const SCHEDULER_RETRY_MS: u64 = 5_000;

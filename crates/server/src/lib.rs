@@ -21,12 +21,14 @@ mod preview;
 mod publish;
 mod reconcile;
 mod rows;
+mod scheduler;
 mod state;
 mod usage;
 mod validate;
 
 pub use authority::{Authority, AuthorityError};
 pub use http::document;
+pub use scheduler::SchedulerUrl;
 
 use api::link::Switchboard;
 use ipnet::Ipv4Net;
@@ -114,6 +116,7 @@ pub struct Server<S> {
     shared: Shared<S>,
     switchboard: Switchboard,
     arrivals: tokio::sync::mpsc::Receiver<api::link::Arrival>,
+    scheduler: Option<SchedulerUrl>,
     /// Path of the admin token's file.
     pub token_file: PathBuf,
 }
@@ -155,7 +158,14 @@ impl<S: Store> Server<S> {
         let (switchboard, arrivals) = Switchboard::new();
         let hosts = hosts::Hosts::new(switchboard.clone());
         let parts = Parts { store, authority, hosts, epoch, scratch: dir, clock, cluster };
-        Ok(Self { shared: Shared::new(parts), switchboard, arrivals, token_file })
+        Ok(Self { shared: Shared::new(parts), switchboard, arrivals, scheduler: None, token_file })
+    }
+
+    /// Nothing is placed without the word of the program there, when one is named.
+    #[must_use]
+    pub fn with_scheduler(mut self, url: Option<SchedulerUrl>) -> Self {
+        self.scheduler = url;
+        self
     }
 
     /// The environment.
@@ -181,7 +191,7 @@ impl<S: Store> Server<S> {
     /// # Errors
     /// `Error::Tls` when the certificates cannot be used.
     pub async fn run(self, socket: Option<TcpListener>) -> Result<(), Error> {
-        let Self { shared, switchboard, arrivals, .. } = self;
+        let Self { shared, switchboard, arrivals, scheduler, .. } = self;
         let mut tasks = JoinSet::new();
         if let Some(socket) = socket {
             tasks.spawn(listen::Listener::new(&shared, switchboard)?.run(socket));
@@ -190,7 +200,8 @@ impl<S: Store> Server<S> {
         tasks.spawn(hosts::accept(shared.clone(), arrivals));
         tasks.spawn(usage::run(shared.clone()));
         tasks.spawn(publish::run(shared.clone()));
-        tasks.spawn(reconcile::run(shared));
+        let scheduler = scheduler.map(|url| scheduler::start(url, &mut tasks));
+        tasks.spawn(reconcile::run(shared, scheduler));
         while let Some(ended) = tasks.join_next().await {
             if let Err(error) = ended
                 && error.is_panic()

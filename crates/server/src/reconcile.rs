@@ -1,7 +1,10 @@
 //! The only place that commits decisions: newest state -> plan -> commit, again and again.
 
 use crate::latest::Interest;
+use crate::scheduler::Scheduler;
 use crate::state::Shared;
+use control::cluster::{ClusterPlan, Planner};
+use control::placement::external::{Answer, Key};
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
 use model::record::Record;
@@ -22,14 +25,20 @@ const COMPACT_EVERY: u64 = 2_000;
 const HISTORY: u64 = 20_000;
 
 /// Plans and commits for ever.
-pub(crate) async fn run<S: Store>(shared: Shared<S>) {
+pub(crate) async fn run<S: Store>(shared: Shared<S>, mut scheduler: Option<Scheduler>) {
     let mut clusters = shared.follow(Interest::Every);
     let mut compacted = Index(0);
-    let mut planner = control::cluster::Planner::default();
+    let mut planner = match &scheduler {
+        Some(_) => Planner::with_scheduler(),
+        None => Planner::default(),
+    };
     loop {
         let cluster = clusters.take();
         let now = shared.now();
-        let plan = planner.plan(&cluster, now);
+        let mut plan = planner.plan(&cluster, now);
+        if let Some(scheduler) = &mut scheduler {
+            tell(scheduler, &mut planner, &mut plan);
+        }
         if plan.proposals.is_empty() {
             for violation in control::audit::audit(&cluster) {
                 tracing::error!(?violation, "audit found a violation");
@@ -43,6 +52,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
             tokio::select! {
                 biased;
                 () = clusters.changed() => {}
+                Some((key, answer)) = next_answer(&mut scheduler) => planner.answer(key, answer),
                 () = tokio::time::sleep(wait) => {}
             }
             continue;
@@ -58,6 +68,26 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
             }
             Committed::Trouble => tokio::time::sleep(PAUSE).await,
         }
+    }
+}
+
+/// Gives questions and releases to the external scheduler.
+fn tell(scheduler: &mut Scheduler, planner: &mut Planner, plan: &mut ClusterPlan) {
+    for body in plan.releases.drain(..) {
+        scheduler.release(body);
+    }
+    for request in plan.asks.drain(..) {
+        if let Some((key, answer)) = scheduler.ask(request) {
+            planner.answer(key, answer);
+        }
+    }
+}
+
+/// The next answer of the external scheduler; never without one.
+async fn next_answer(scheduler: &mut Option<Scheduler>) -> Option<(Key, Answer)> {
+    match scheduler {
+        Some(scheduler) => scheduler.answer().await,
+        None => std::future::pending().await,
     }
 }
 

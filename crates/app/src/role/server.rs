@@ -32,6 +32,10 @@ pub(crate) struct ServerArgs {
     /// Further names and addresses for the server's certificate
     #[arg(long)]
     pub name: Vec<String>,
+    /// A program that has a say in where instances go: prioritize, reserve and release are posted
+    /// there; http:// only
+    #[arg(long, env = "REMUDA_SCHEDULER_URL", value_name = "URL")]
+    pub scheduler_url: Option<server::SchedulerUrl>,
 }
 
 /// A server that is open and bound.
@@ -72,6 +76,7 @@ pub(super) async fn open(args: &ServerArgs) -> Outcome<Opened> {
         }
         _ => failed("server", &e),
     })?;
+    let server = server.with_scheduler(args.scheduler_url.clone());
     let environment =
         server.environment().ok_or_else(|| Failure::error("the state has no environment"))?;
     write_environment(&args.data_dir, &environment)?;

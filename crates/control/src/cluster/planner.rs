@@ -5,6 +5,7 @@
 use super::draft::Draft;
 use super::{ClusterPlan, decide, leftovers, rebalance};
 use crate::ledger::Ledger;
+use crate::placement::external::{Answer, External, Key};
 use crate::placement::{Fleet, Wake};
 use model::cluster::Cluster;
 use model::host::{Host, HostLink};
@@ -42,26 +43,46 @@ pub struct Planner {
     crowded: BTreeSet<ServiceId>,
     /// Hosts as they were at the last plan.
     hosts: BTreeMap<HostId, Arc<Host>>,
+    /// The external scheduler, when one takes part.
+    external: Option<External>,
     /// Records that may have nothing behind them any more.
     suspects: BTreeSet<RecordKey>,
 }
 
 impl Planner {
+    /// A planner that places nothing without the word of an external scheduler.
+    #[must_use]
+    pub fn with_scheduler() -> Self {
+        Self { external: Some(External::default()), ..Self::default() }
+    }
+
+    /// What the external scheduler said to one of `ClusterPlan::asks`.
+    pub fn answer(&mut self, key: Key, answer: Answer) {
+        if let Some(external) = &mut self.external {
+            self.dirty.insert(key.0.clone());
+            external.answer(key, answer);
+        }
+    }
+
     /// Plans for what has changed since the last plan, and for what is due.
     #[must_use]
     pub fn plan(&mut self, cluster: &Cluster, now: Timestamp) -> ClusterPlan {
         self.follow(cluster);
         self.take_due(now);
+        if let Some(external) = &mut self.external {
+            external.forget_old(now);
+        }
         let mut plan = ClusterPlan::default();
         // One ledger a plan, so that two services of one plan never get the same thing.
         let dirty = std::mem::take(&mut self.dirty);
         if dirty.is_empty() {
+            self.tell_scheduler(&mut plan);
             plan.wake_at = self.timers.first().map(|(at, _)| *at);
             plan.proposals.extend(leftovers::sweep(cluster, &mut self.suspects));
             return plan;
         }
         let fleet = self.fleet.take().unwrap_or_else(|| Fleet::of(cluster));
-        let mut ledger = Ledger::on(cluster, fleet);
+        let mut ledger = Ledger::on(cluster, fleet, self.external.take());
         for id in dirty {
             let Some(service) = cluster.service(&id) else {
                 self.forget(&id);
@@ -75,7 +96,10 @@ impl Planner {
             } else {
                 self.crowded.remove(&id);
             }
-            let (proposal, wake_at) = draft.finish();
+            let (proposal, mut wake_at) = draft.finish();
+            if let Some(again) = ledger.settle(&id, now) {
+                wake_at = Some(wake_at.map_or(again, |at: Timestamp| at.min(again)));
+            }
             self.set_due(&id, wake_at);
             if !proposal.is_empty() {
                 plan.proposals.push(proposal);
@@ -83,11 +107,19 @@ impl Planner {
                 self.dirty.insert(id);
             }
         }
-        let (fleet, taken) = ledger.close();
-        (self.fleet, self.taken) = (Some(fleet), taken);
+        let (fleet, taken, external) = ledger.close();
+        (self.fleet, self.taken, self.external) = (Some(fleet), taken, external);
+        self.tell_scheduler(&mut plan);
         plan.wake_at = self.timers.first().map(|(at, _)| *at);
         plan.proposals.extend(leftovers::sweep(cluster, &mut self.suspects));
         plan
+    }
+
+    fn tell_scheduler(&mut self, plan: &mut ClusterPlan) {
+        if let Some(external) = &mut self.external {
+            plan.asks = std::mem::take(&mut external.asks);
+            plan.releases = std::mem::take(&mut external.releases);
+        }
     }
 
     /// Brings the fleet up to what is seen, and wakes who waits for what came free.
@@ -96,6 +128,13 @@ impl Planner {
         for id in std::mem::take(&mut self.taken) {
             let status = RecordKey::ServiceStatus(id.service.clone());
             fleet.note(cluster, [&RecordKey::Instance(id), &status]);
+        }
+        if let Some(external) = &mut self.external {
+            let gone = keys.iter().filter_map(|key| match key {
+                RecordKey::Instance(id) if cluster.instance(id).is_none() => fleet.noted(id),
+                _ => None,
+            });
+            external.releases.extend(gone.map(|instance| fleet.release(instance)));
         }
         fleet.note(cluster, keys.iter().copied());
         let freed = fleet.take_freed();
@@ -151,7 +190,7 @@ impl Planner {
     }
 
     fn look_at_all(&mut self, cluster: &Cluster) {
-        *self = Self { seen: self.seen, ..Self::default() };
+        *self = Self { seen: self.seen, external: self.external.take(), ..Self::default() };
         for service in cluster.services() {
             self.note_mode(cluster, &service.id);
             self.dirty.insert(service.id.clone());

@@ -90,6 +90,20 @@ impl Fleet {
         self.settle(&demand, ask, best.unwrap_or(*first), dropped)
     }
 
+    /// All hosts that fit, the best first.
+    pub(super) fn candidates(&mut self, ask: &Ask<'_>) -> Vec<model::id::HostId> {
+        let service = self.services.intern(ask.service);
+        let demand = self.demand(ask, service);
+        let spread = self.spread(&ask.template.placement.spread_by);
+        let counts = self.counts(service, &spread, ask.n);
+        let slot = self.hosts_of_slot(service, ask.n);
+        let mut hosts = self.survey(&demand).hosts;
+        hosts.sort_by_key(|host| {
+            self.score(&demand, &spread, &counts, *host, self.own(service, *host, &slot))
+        });
+        hosts.into_iter().map(|host| self.hosts.get(host).id.clone()).collect()
+    }
+
     /// The tree of these labels.
     pub(super) fn spread(&mut self, labels: &[String]) -> Arc<Spread> {
         if let Some(spread) = self.spreads.get(labels) {
