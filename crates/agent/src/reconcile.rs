@@ -205,15 +205,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             }
             Ok(Effect::Started(container)) => {
                 tracing::info!(instance = %id, container = container.id, "container started");
-                self.memos.entry(id.clone()).or_default().note_start();
-                if !container.running() {
-                    // It was over before it was looked at.
-                    let seen = observe::container(&container);
-                    let known = self.known_mut(&container.id).is_some_and(|(_, c)| !c.running());
-                    if !known {
-                        self.memos.entry(id).or_default().note_exit(&seen, now);
-                    }
-                }
+                self.memos.entry(id).or_default().note_start();
+                // When it was over before it was looked at, that end is noted there.
                 self.put(container);
             }
             Ok(Effect::Stopped(container)) => {

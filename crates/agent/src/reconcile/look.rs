@@ -204,14 +204,18 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let now = self.parts.clock.now();
         let Some(containers) = &mut self.containers else { return };
         let all = containers.entry(id.clone()).or_default();
-        match all.iter_mut().find(|known| known.id == container.id) {
-            Some(known) => {
-                if known.running() && !container.running() {
-                    let seen = observe::container(&container);
-                    self.memos.entry(id).or_default().note_exit(&seen, now);
-                }
-                *known = container;
-            }
+        let known = all.iter_mut().find(|known| known.id == container.id);
+        // An end is noted once: one that began and was over between two looks has a start that
+        // nobody knows yet.
+        let was_known = known
+            .as_ref()
+            .is_some_and(|old| !old.running() && old.started_at == container.started_at);
+        if !container.running() && container.started_at.is_some() && !was_known {
+            let seen = observe::container(&container);
+            self.memos.entry(id).or_default().note_exit(&seen, now);
+        }
+        match known {
+            Some(known) => *known = container,
             None => all.push(container),
         }
         self.publish_local();

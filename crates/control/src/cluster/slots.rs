@@ -15,7 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 #[must_use]
 pub fn scale_of(cluster: &Cluster, service: &Service) -> u32 {
     let status = cluster.service_status(&service.id);
+    let template = cluster.revision(&service.id, service.target.revision).map(|r| &r.template);
     match service.settings.mode {
+        _ if template.is_some_and(|template| !template.has_instances()) => 0,
         Mode::Replicated => replicas(service, status.map(|s| &**s)),
         Mode::Job(_) => 0,
         Mode::Global => {
