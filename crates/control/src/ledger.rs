@@ -9,6 +9,7 @@ use model::instance::Instance;
 use model::reason::Reason;
 use model::service::PortMapping;
 use model::time::Timestamp;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub(crate) use crate::placement::Ask;
@@ -73,6 +74,11 @@ impl<'a> Ledger<'a> {
             self.wake = self.wake.or(unplaced.wake);
             unplaced.reason
         })
+    }
+
+    /// Hosts that a global service may be on: those that meet its hard constraints on hosts.
+    pub(crate) fn eligible(&self, ask: &Ask<'_>) -> BTreeSet<HostId> {
+        self.fleet.eligible(ask).into_iter().map(|(host, _)| host).collect()
     }
 
     /// What the requests since the last call wait for that could not be met.

@@ -160,6 +160,38 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// A stopped instance is to run again, where its host still has room for what it reserves; else
+    /// it goes, so that another one can be made. What it held was given to others meanwhile.
+    pub(super) fn start_again(
+        &mut self,
+        ledger: &mut Ledger<'_>,
+        index: usize,
+        reason: &str,
+    ) -> bool {
+        let instance = self.members[index].instance.clone();
+        let host = self.cluster.host(&instance.host);
+        let open = host.is_some_and(|host| host.takes_instances());
+        if open && let Some(template) = self.template(instance.target) {
+            let ask = Ask {
+                service: &self.service.id,
+                revision: instance.target.revision,
+                template,
+                n: instance.id.n,
+                before: Some(&instance),
+                pin: Some(&instance.host),
+                prefer: vec![],
+                more: 1,
+            };
+            if ledger.place(&ask).is_err() {
+                self.set_goal(index, Goal::Remove, "its host has no room for it any more");
+                return false;
+            }
+        }
+        self.set_goal(index, Goal::Run, reason);
+        ledger.take(&self.members[index].instance);
+        true
+    }
+
     /// Changes an instance in place: only a balancer's version and ports move so.
     pub(super) fn retarget(
         &mut self,

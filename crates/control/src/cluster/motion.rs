@@ -226,7 +226,7 @@ fn is_held(draft: &mut Draft<'_>, n: u32) -> bool {
 
 /// A stopped container of that version in the slot, on a host that can start it: it is taken
 /// before a new one is made.
-fn resume(draft: &mut Draft<'_>, n: u32, version: Target) -> bool {
+fn resume(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, n: u32, version: Target) -> bool {
     let kept = draft.in_slot(n).iter().copied().rev().find(|index| {
         let instance = &draft.members[*index].instance;
         let host = draft.cluster.host(&instance.host);
@@ -236,8 +236,7 @@ fn resume(draft: &mut Draft<'_>, n: u32, version: Target) -> bool {
     });
     match kept {
         Some(index) => {
-            draft.set_goal(index, Goal::Run, "started again: its revision is wanted back");
-            true
+            draft.start_again(ledger, index, "started again: its revision is wanted back")
         }
         None => false,
     }
@@ -262,7 +261,7 @@ pub(super) fn fill_slots(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, course:
             return;
         }
         let version = course.version(draft, n);
-        if course.failed && version != draft.service.target && resume(draft, n, version) {
+        if course.failed && version != draft.service.target && resume(draft, ledger, n, version) {
             continue;
         }
         let reason = match draft.status.replacements.get(&n) {
@@ -335,7 +334,9 @@ pub(super) fn advance(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, course: &C
                 } else {
                     format!("rollout to revision {}", version.revision)
                 };
-                if !(resume(draft, n, version) || begin(draft, ledger, n, version, &old, &reason)) {
+                if !(resume(draft, ledger, n, version)
+                    || begin(draft, ledger, n, version, &old, &reason))
+                {
                     if draft.pins.is_empty() {
                         return;
                     }

@@ -16,7 +16,7 @@ use model::service::Kind;
 /// Decides for a service that is to run.
 pub(super) fn decide(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
     draft.status.blocked.clear();
-    slots::settle(draft);
+    slots::settle(draft, ledger);
     end_surplus(draft);
     rebalance::settle(draft);
     leaving::mark(draft);
@@ -26,7 +26,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
     if !failed {
         note_start(draft);
     }
-    settle_stopped(draft, failed);
+    settle_stopped(draft, ledger, failed);
     repair::replace_unhealthy(draft);
     if failed {
         stop_failing(draft);
@@ -76,7 +76,7 @@ fn end_surplus(draft: &mut Draft<'_>) {
 /// Stopped instances. Those of a failed rollout stay while it is the last word, for their logs;
 /// those from before a rollout that waits for `finish` stay until then; in a slot where nothing
 /// runs the best one runs again; the rest goes.
-fn settle_stopped(draft: &mut Draft<'_>, failed: bool) {
+fn settle_stopped(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, failed: bool) {
     let slots: std::collections::BTreeSet<u32> = draft
         .members
         .iter()
@@ -95,7 +95,7 @@ fn settle_stopped(draft: &mut Draft<'_>, failed: bool) {
             let for_finish = Some(instance.target) == kept;
             let wanted_back = !failed && instance.target == target(draft);
             if Some(index) == best {
-                draft.set_goal(index, Goal::Run, "service started again");
+                draft.start_again(ledger, index, "service started again");
             } else if !evidence && !for_finish && !wanted_back {
                 draft.set_goal(index, Goal::Remove, "left from an earlier rollout");
             } else if wanted_back && has_current(draft, n) {

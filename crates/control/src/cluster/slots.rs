@@ -1,11 +1,11 @@
 //! Which slots a service has: 1 to its scale, or one a host for a global service.
 
 use super::draft::Draft;
+use crate::ledger::{Ask, Ledger};
 use model::cluster::Cluster;
 use model::host::{Host, HostLink, Scheduling};
 use model::id::HostId;
 use model::instance::{Goal, Phase};
-use model::placement::{Constraint, Placement, Subject};
 use model::record::{Service, ServiceStatus};
 use model::scaling::Mode;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,7 +38,7 @@ fn replicas(service: &Service, status: Option<&ServiceStatus>) -> u32 {
 }
 
 /// Finds the slots, and for a global service their hosts.
-pub(super) fn settle(draft: &mut Draft<'_>) {
+pub(super) fn settle(draft: &mut Draft<'_>, ledger: &Ledger<'_>) {
     let has_instances =
         draft.template(draft.service.target).is_none_or(model::service::Template::has_instances);
     draft.pins.clear();
@@ -47,7 +47,7 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
         Mode::Job(_) => vec![],
         Mode::Replicated => (1..=replicas(draft.service, Some(&draft.status))).collect(),
         Mode::Global => {
-            draft.pins = global(draft);
+            draft.pins = global(draft, ledger);
             draft.pins.keys().copied().collect()
         }
     };
@@ -55,7 +55,7 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
 
 /// Slots of a global service: a host that takes it keeps its number, a new one gets the lowest
 /// free.
-fn global(draft: &Draft<'_>) -> BTreeMap<u32, HostId> {
+fn global(draft: &Draft<'_>, ledger: &Ledger<'_>) -> BTreeMap<u32, HostId> {
     let Some(template) = draft.template(draft.service.target) else { return BTreeMap::new() };
     let mut known: BTreeMap<&HostId, (bool, u32)> = BTreeMap::new();
     let mut taken: BTreeSet<u32> = BTreeSet::new();
@@ -70,11 +70,22 @@ fn global(draft: &Draft<'_>) -> BTreeMap<u32, HostId> {
             *best = (*best).max(rank);
         }
     }
+    let service = draft.service;
+    let fit: BTreeSet<HostId> = ledger.eligible(&Ask {
+        service: &service.id,
+        revision: service.target.revision,
+        template,
+        n: 0,
+        before: None,
+        pin: None,
+        prefer: vec![],
+        more: 1,
+    });
     let mut pins = BTreeMap::new();
     let mut next = (1..).filter(|n| !taken.contains(n));
     for host in draft.cluster.hosts() {
         let has = known.get(&host.id).map(|(_, n)| *n);
-        if !takes_global(host, &template.placement, has.is_some()) {
+        if !fit.contains(&host.id) || !takes_global(host, has.is_some()) {
             continue;
         }
         if let Some(n) = has.or_else(|| next.next()) {
@@ -86,31 +97,10 @@ fn global(draft: &Draft<'_>) -> BTreeMap<u32, HostId> {
 
 /// Does a host take an instance of a global service? One that it has already stays on a host that
 /// is cordoned or away.
-fn takes_global(host: &Host, placement: &Placement, has_one: bool) -> bool {
-    let open = match (host.scheduling, host.status) {
+fn takes_global(host: &Host, has_one: bool) -> bool {
+    match (host.scheduling, host.status) {
         (Scheduling::Draining { .. }, _) => false,
         (Scheduling::Active, HostLink::Active) => true,
         (Scheduling::Active | Scheduling::Cordoned, _) => has_one,
-    };
-    let requested = placement.requested_host.as_ref().is_none_or(|wanted| *wanted == host.id);
-    open && requested && placement.constraints.iter().all(|one| host_meets(host, one))
-}
-
-/// Does a host meet a hard constraint on hosts? Others do not count for global services.
-fn host_meets(host: &Host, constraint: &Constraint) -> bool {
-    if constraint.soft {
-        return true;
     }
-    let found = match &constraint.on {
-        Subject::HostLabel { key, value } => host.all_labels().iter().any(|(k, v)| {
-            k.to_lowercase() == *key
-                && value.as_ref().is_none_or(|value| v.to_lowercase() == *value)
-        }),
-        Subject::Host { name } => {
-            host.id.as_str().eq_ignore_ascii_case(name)
-                || host.facts.hostname.eq_ignore_ascii_case(name)
-        }
-        Subject::ContainerLabel { .. } | Subject::Container { .. } => return true,
-    };
-    found != constraint.negated
 }

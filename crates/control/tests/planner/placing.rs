@@ -116,3 +116,24 @@ fn every_instance_has_an_address_of_its_own_that_comes_back_late() {
     let addresses: std::collections::BTreeSet<_> = given.iter().map(|(a, _)| a).collect();
     assert_eq!(addresses.len(), given.len(), "no address was used twice in 200 instances");
 }
+
+#[test]
+fn what_was_stopped_starts_again_only_where_there_is_room_for_it() {
+    let mut world = World::new();
+    world.up(&["web image=good:1 scale=2 mem=1500"]);
+    world.until_done();
+    world.operate(control::operate::stop);
+    world.run(5_000);
+    // 4 GiB: what was stopped has given its memory to others.
+    world.up(&["web image=good:1 scale=2 mem=1500 stopped", "api image=good:1 scale=2 mem=1500"]);
+    world.run(5_000);
+    world.operate(control::operate::stop);
+    world.run(5_000);
+    world.operate(control::operate::start);
+    world.run(5_000);
+    let blocked = world.blocked("web");
+    assert!(blocked[0].contains("lack memory 1500 MiB"), "{blocked:?}");
+    world.host("beta", model::host::HostLink::Active);
+    world.run(10_000);
+    assert_eq!(world.slots("web"), "1r1* 2r1*", "{}", world.show());
+}
