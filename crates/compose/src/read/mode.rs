@@ -181,7 +181,14 @@ impl Read<'_> {
             let text =
                 text.strip_suffix('%').filter(|_| metric != Metric::Requests).unwrap_or(text);
             match crate::scalar::integer(text.trim()).ok().and_then(|n| u64::try_from(n).ok()) {
-                Some(target) if (1..=max).contains(&target) => found = Some((metric, target)),
+                Some(target) if (1..=max).contains(&target) => {
+                    if metric == Metric::Requests {
+                        let what =
+                            "autoscale: requests are not counted yet: the scale stays at min";
+                        self.warn(node.place, what);
+                    }
+                    found = Some((metric, target));
+                }
                 _ => {
                     let unit = match metric {
                         Metric::Requests => "requests per second for each instance",
