@@ -9,8 +9,6 @@ use std::process::ExitCode;
 
 /// Seeds of a test run.
 const TEST_SEEDS: &str = "500";
-/// Seeds within which a test run must find each defect that is put in.
-const MUTATION_SEEDS: &str = "300";
 
 /// Builds it; gives the command that runs it.
 fn build(place: &Place) -> Result<std::process::Command> {
@@ -34,9 +32,6 @@ pub(crate) fn test(place: &Place) -> Result<()> {
     let step = Step::loud("whole clusters in virtual time");
     if !build(place)?.args(["--seeds", TEST_SEEDS]).status()?.success() {
         bail!("the simulation found a violation: `cargo xtask sim --seed N` tells its story");
-    }
-    if !build(place)?.args(["--mutations", "--seeds", MUTATION_SEEDS]).status()?.success() {
-        bail!("a defect that was put in was not found");
     }
     step.done("");
     Ok(())

@@ -69,6 +69,11 @@ fn first(options: &Options, mutation: Mutation, base: &Path) -> Option<(u64, Fla
                     }
                     let outcome = run(&scenario(seed, options), base, false, Some(mutation));
                     let Some(flaw) = outcome.flaws.into_iter().next() else { continue };
+                    // A seed that fails without the defect says nothing of it.
+                    let without = run(&scenario(seed, options), base, false, None);
+                    if !without.flaws.is_empty() {
+                        continue;
+                    }
                     let mut best = known();
                     if best.as_ref().is_none_or(|(first, _)| seed < *first) {
                         *best = Some((seed, flaw));

@@ -214,7 +214,8 @@ fn spec(ask: &mut Ask<'_>) -> ServiceSpec {
     };
     let mut container = ContainerSpec { image: image.into(), ..ContainerSpec::default() };
     if ask.dice.once_in(4) {
-        container.resources.memory_reserved = 256 << (20 + ask.dice.below(4));
+        // A host has 4 GiB.
+        container.resources.memory_reserved = 512 << (20 + ask.dice.below(3));
     }
     if ask.dice.once_in(6) {
         container.resources.cpu_reserved_milli = 250 << ask.dice.below(3);

@@ -7,10 +7,11 @@ use engine::fake::Op;
 use engine::seen::{EngineEvent, EventAction, SeenContainer};
 use model::change::Edit;
 use model::cluster::Cluster;
-use model::host::HostLink;
+use model::health::Health;
+use model::host::{HostLink, Scheduling};
 use model::id::{InstanceId, ServiceId};
 use model::instance::{Goal, Instance, Phase};
-use model::limits::DNS_LAME_DUCK_MS;
+use model::limits::{DNS_LAME_DUCK_MS, SETTLE_MS_DEFAULT};
 use model::record::{Record, RecordKey};
 use model::rollout_policy::UpdateOrder;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,8 @@ pub enum Flaw {
     Audit(String),
     /// An incarnation was given twice.
     GivenTwice(String),
+    /// An instance was given another host or address: two decisions did not know of each other.
+    Moved(String),
     /// Two containers of one instance run at the same time.
     TwoAtOnce(String),
     /// A container was stopped or removed though no change had ordered it.
@@ -74,6 +77,8 @@ pub(crate) struct Oracle {
     given: BTreeSet<InstanceId>,
     /// Those that some change ordered to stop or go, with the virtual time of the last order.
     ordered: BTreeMap<InstanceId, Instant>,
+    /// Since when an instance has been seen as it is, in virtual time.
+    since: BTreeMap<InstanceId, Instant>,
     /// Hosts whose clocks were set: what they time may come too early.
     clocks_set: BTreeSet<usize>,
     /// Containers that run, by instance.
@@ -105,6 +110,16 @@ impl Oracle {
     /// A change of the store.
     pub(crate) fn commit(&mut self, decoded: &Decoded) {
         let before = self.cluster.clone();
+        let was_ready =
+            |id: &InstanceId| before.instance(id).is_some_and(|one| self.is_ready(&before, one));
+        let ready_before: BTreeSet<InstanceId> = decoded
+            .edits
+            .iter()
+            .filter_map(|(_, edit)| instance_of(edit))
+            .filter(was_ready)
+            .collect();
+        let slots_before = self.slots_of(&before, &ready_before);
+        self.note_statuses(decoded);
         self.cluster.apply(decoded.index, &decoded.change());
         self.changes += 1;
         let mut let_go: BTreeSet<ServiceId> = BTreeSet::new();
@@ -117,6 +132,11 @@ impl Oracle {
                 Some(Record::Instance(old)) => Some(old),
                 _ => None,
             };
+            if let Some(old) = old
+                && (&old.host, old.address) != (&new.host, new.address)
+            {
+                self.flaw(Flaw::Moved(new.id.to_string()));
+            }
             if old.is_none() && !self.given.insert(new.id.clone()) {
                 self.flaw(Flaw::GivenTwice(new.id.to_string()));
             }
@@ -124,13 +144,14 @@ impl Oracle {
                 if old.is_none_or(|old| old.goal == Goal::Run) {
                     self.ordered.insert(new.id.clone(), Instant::now());
                 }
-                if old.is_some_and(|old| old.goal == Goal::Run) {
+                if ready_before.contains(&new.id) && !self.is_people_s(new) {
                     let_go.insert(new.id.service.clone());
                 }
             }
         }
         for service in let_go {
-            self.check_minimum(&before, &service);
+            let was = slots_before.get(&service).copied().unwrap_or(0);
+            self.check_minimum(was, &service);
         }
         if self.changes.is_multiple_of(WHOLE_AUDIT_EVERY) {
             self.audit_whole();
@@ -145,7 +166,7 @@ impl Oracle {
 
     /// Instances of a running service were let go: enough others are ready, unless others than we
     /// had taken them away.
-    fn check_minimum(&mut self, before: &Cluster, id: &ServiceId) {
+    fn check_minimum(&mut self, was: usize, id: &ServiceId) {
         let Some(service) = self.cluster.service(id) else { return };
         if service.goal != Goal::Run {
             return;
@@ -159,8 +180,7 @@ impl Oracle {
             Some(UpdateOrder::StartFirst) | None => 0,
         };
         let promised = scale.saturating_sub(unavailable) as usize;
-        let was = ready_slots(before, id, scale).len();
-        let is = ready_slots(&self.cluster, id, scale).len();
+        let is = self.ready_slots(&self.cluster, id).len();
         if is < promised.min(was) {
             let text = format!("{id}: {is} of {scale} ready, {was} before, {promised} promised");
             self.flaw(Flaw::BelowMinimum(text));
@@ -219,23 +239,69 @@ impl Oracle {
             _ => {}
         }
     }
+
+    /// Notes since when each instance has been as it is.
+    fn note_statuses(&mut self, decoded: &Decoded) {
+        for (prev, edit) in &decoded.edits {
+            let Edit::Put(Record::InstanceStatus(id, new)) = edit else { continue };
+            let same = matches!(prev, Some(Record::InstanceStatus(_, old))
+                if (old.phase, old.health, old.started_at)
+                    == (new.phase, new.health, new.started_at));
+            if !same {
+                self.since.insert(id.clone(), Instant::now());
+            }
+        }
+    }
+
+    /// Did people order it, whatever that takes away: a host that was removed, or is drained by
+    /// force?
+    fn is_people_s(&self, instance: &Instance) -> bool {
+        self.cluster
+            .host(&instance.host)
+            .is_none_or(|host| matches!(host.scheduling, Scheduling::Draining { force: true, .. }))
+    }
+
+    /// Is it ready, as far as the store knows? Without a check it must have run for a while.
+    fn is_ready(&self, cluster: &Cluster, instance: &Instance) -> bool {
+        let settled = || {
+            let since = self.since.get(&instance.id).map(Instant::elapsed);
+            since.is_some_and(|since| since >= Duration::from_millis(SETTLE_MS_DEFAULT))
+        };
+        instance.goal == Goal::Run
+            && cluster.instance_status(&instance.id).is_some_and(|seen| match seen.phase {
+                Phase::Running if seen.health == Health::Unchecked => settled(),
+                Phase::Running => seen.health.serves(),
+                Phase::Completed => true,
+                _ => false,
+            })
+    }
+
+    /// Slots of a service, up to its scale, with a ready instance.
+    fn ready_slots(&self, cluster: &Cluster, id: &ServiceId) -> BTreeSet<u32> {
+        let scale = self.cluster.service(id).map_or(0, |service| service.scale);
+        cluster
+            .instances_of(id)
+            .filter(|instance| instance.id.n <= scale && self.is_ready(cluster, instance))
+            .map(|instance| instance.id.n)
+            .collect()
+    }
+
+    /// How many slots of the services of these instances were ready.
+    fn slots_of(
+        &self,
+        before: &Cluster,
+        instances: &BTreeSet<InstanceId>,
+    ) -> BTreeMap<ServiceId, usize> {
+        let services: BTreeSet<&ServiceId> = instances.iter().map(|id| &id.service).collect();
+        let count = |id: &ServiceId| self.ready_slots(before, id).len();
+        services.into_iter().map(|id| (id.clone(), count(id))).collect()
+    }
 }
 
-/// Is it ready, as far as the store knows?
-fn is_ready(cluster: &Cluster, instance: &Instance) -> bool {
-    instance.goal == Goal::Run
-        && cluster.instance_status(&instance.id).is_some_and(|seen| match seen.phase {
-            Phase::Running => seen.health.serves(),
-            Phase::Completed => true,
-            _ => false,
-        })
-}
-
-/// Slots of a service, up to its scale, with a ready instance.
-fn ready_slots(cluster: &Cluster, id: &ServiceId, scale: u32) -> BTreeSet<u32> {
-    cluster
-        .instances_of(id)
-        .filter(|instance| instance.id.n <= scale && is_ready(cluster, instance))
-        .map(|instance| instance.id.n)
-        .collect()
+/// The instance that an edit puts.
+fn instance_of(edit: &Edit) -> Option<InstanceId> {
+    match edit {
+        Edit::Put(Record::Instance(instance)) => Some(instance.id.clone()),
+        _ => None,
+    }
 }
