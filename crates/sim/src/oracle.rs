@@ -281,7 +281,13 @@ impl Oracle {
         let scale = self.cluster.service(id).map_or(0, |service| service.scale);
         cluster
             .instances_of(id)
-            .filter(|instance| instance.id.n <= scale && self.is_ready(cluster, instance))
+            .filter(|instance| {
+                // What was said last of a host that is away counts for nothing.
+                let host = cluster.host(&instance.host);
+                host.is_some_and(|host| host.status == HostLink::Active)
+                    && instance.id.n <= scale
+                    && self.is_ready(cluster, instance)
+            })
             .map(|instance| instance.id.n)
             .collect()
     }

@@ -214,8 +214,11 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             let seen = observe::container(&container);
             self.memos.entry(id).or_default().note_exit(&seen, now);
         }
+        // A look that comes late tells of one that is as good as gone.
+        let going = matches!(container.state, RunState::Removing | RunState::Dead);
         match known {
             Some(known) => *known = container,
+            None if going => {}
             None => all.push(container),
         }
         self.publish_local();

@@ -138,6 +138,10 @@ impl Planner {
         }
         fleet.note(cluster, keys.iter().copied());
         let freed = fleet.take_freed();
+        if freed.is_any() {
+            // Where something came free, an instance may be better off.
+            self.dirty.extend(self.crowded.iter().cloned());
+        }
         self.wake_parked(|wait| wait.is_none_or(|wake| wake.is_met_by(freed)) && freed.is_any());
     }
 
