@@ -6,6 +6,7 @@ use super::{depend, leaving};
 use crate::ledger::Ledger;
 use crate::readiness;
 use model::container_spec::NetworkMode;
+use model::host::HostLink;
 use model::instance::{Goal, Phase, Target};
 use model::mutation::{Mutation, is_in};
 use model::reason::Reason;
@@ -137,6 +138,13 @@ pub(super) fn any_proven(draft: &mut Draft<'_>, indexes: &[usize]) -> bool {
     indexes.iter().any(|index| is_proven(draft, *index))
 }
 
+/// Is the host of an instance heard? What was said last of one that is away counts for nothing
+/// when another instance is to be let go.
+fn is_heard(draft: &Draft<'_>, index: usize) -> bool {
+    let host = draft.cluster.host(&draft.members[index].instance.host);
+    host.is_some_and(|host| host.status == HostLink::Active)
+}
+
 /// One of a slot and a version is enough: a host that came back keeps what it had.
 pub(super) fn end_doubles(draft: &mut Draft<'_>) {
     for n in draft.slots.clone() {
@@ -165,7 +173,8 @@ pub(super) fn hand_over(draft: &mut Draft<'_>, course: &Course) {
     let kept = kept(draft);
     for n in draft.slots.clone() {
         let version = course.version(draft, n);
-        let (new, old) = split(draft, n, version);
+        let (mut new, old) = split(draft, n, version);
+        new.retain(|index| is_heard(draft, *index));
         let early = is_in(Mutation::HandOverEarly) && !new.is_empty();
         if old.is_empty() || !(early || any_proven(draft, &new)) {
             continue;
@@ -298,7 +307,9 @@ pub(super) fn advance(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, course: &C
         let (new, old) = split(draft, *n, version);
         let proven = any_proven(draft, &new);
         let serves = new.iter().chain(&old).any(|index| draft.is_ready(*index));
-        ready += usize::from(serves);
+        let heard =
+            new.iter().chain(&old).any(|index| is_heard(draft, *index) && draft.is_ready(*index));
+        ready += usize::from(heard);
         match (old.is_empty(), new.is_empty()) {
             (false, true) => waiting.push((*n, version, old, serves)),
             (_, false) if !proven => in_motion += 1,
@@ -350,7 +361,7 @@ pub(super) fn advance(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, course: &C
                     draft.block(n, Reason::ScaleHeld { why });
                     return;
                 }
-                ready -= usize::from(serves);
+                ready = ready.saturating_sub(usize::from(serves));
                 for index in old {
                     let of = draft.members[index].instance.target;
                     let goal = match Some(of) == kept && of != version {
