@@ -25,8 +25,11 @@ pub(crate) enum Drained {
 }
 
 impl Drain {
-    /// Notes which view is in force.
+    /// Notes which view is in force. Where the clock was set back, the time begins anew: what began
+    /// in the future would be waited for until then.
     pub(crate) fn note(&mut self, in_force: Index, now: Timestamp) {
+        self.since = self.since.min(now);
+        self.acknowledged = self.acknowledged.map(|at| at.min(now));
         if self.acknowledged.is_none() && in_force >= self.view {
             self.acknowledged = Some(now);
         }
@@ -70,6 +73,12 @@ mod tests {
         assert_eq!(judge(&drain, 0, 1_600), Drained::Yes);
         assert_eq!(judge(&drain, 2, 1_600), Drained::At(Timestamp(10_000)), "requests in flight");
         assert_eq!(judge(&drain, 2, 10_000), Drained::Yes, "their time is over");
+        let mut back = drain;
+        back.since = Timestamp(3_600_000);
+        back.acknowledged = Some(Timestamp(3_600_100));
+        back.note(Index(9), Timestamp(1_000));
+        assert_eq!(judge(&back, 2, 1_000), Drained::At(Timestamp(2_500)), "the clock went back");
+        assert_eq!(judge(&back, 2, 11_000), Drained::Yes, "and its time is over in the end");
         let short = drain.judge(0, 0, Timestamp(1_500));
         assert_eq!(short, Drained::Yes, "no drain still waits for dns");
     }
