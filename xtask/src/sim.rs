@@ -9,8 +9,6 @@ use std::process::ExitCode;
 
 /// Seeds of a test run.
 const TEST_SEEDS: &str = "500";
-/// Kinds of violations that some seeds still show; docs/testing.md says what is known of them.
-const OPEN: &str = "BelowMinimum,ForgottenAlive,NoReason,NotQuiet";
 
 /// Builds it; gives the command that runs it.
 fn build(place: &Place) -> Result<std::process::Command> {
@@ -32,7 +30,7 @@ pub(crate) fn run(place: &Place, words: &[&str]) -> Result<ExitCode> {
 /// The part of `cargo xtask test`.
 pub(crate) fn test(place: &Place) -> Result<()> {
     let step = Step::loud("whole clusters in virtual time");
-    if !build(place)?.args(["--seeds", TEST_SEEDS, "--tolerate", OPEN]).status()?.success() {
+    if !build(place)?.args(["--seeds", TEST_SEEDS]).status()?.success() {
         bail!("the simulation found a violation: `cargo xtask sim --seed N` tells its story");
     }
     step.done("");

@@ -45,6 +45,8 @@ const NETWORK_RETRY: Duration = Duration::from_secs(1);
 /// A plan is made at least this often.
 const PERIOD: Duration = Duration::from_secs(5);
 const PROGRESS_MAX: usize = 64;
+/// What is told until the containers are listed: what was known of them may be of the past.
+const NOT_LISTED: &str = "the containers have not been listed yet";
 
 /// What a reconciler works with.
 pub(crate) struct Parts<E, F> {
@@ -94,7 +96,7 @@ pub(crate) struct Reconciler<E, F> {
     resync_wanted: bool,
     resync_running: bool,
     resync_due: Instant,
-    /// Why the containers could not be listed; empty when they could.
+    /// Why the containers are not known as they are now; empty when they are.
     list_problem: String,
     network_due: Instant,
     network_running: bool,
@@ -122,7 +124,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             resync_wanted: false,
             resync_running: false,
             resync_due: Instant::now(),
-            list_problem: String::new(),
+            list_problem: NOT_LISTED.into(),
             network_due: Instant::now(),
             network_running: false,
             network_made: None,
@@ -221,9 +223,11 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             }
             Err(Failed { why, permanent }) => {
                 tracing::warn!(instance = %id, error = why, "action failed");
-                self.memos.entry(id).or_default().note_failure(why, permanent, now);
+                let memo = self.memos.entry(id).or_default();
+                memo.note_failure(why, permanent, now);
                 if kind != Some(BusyKind::Pulling) {
                     // It may have happened all the same.
+                    memo.unsure = true;
                     self.resync_wanted = true;
                 }
             }
@@ -255,6 +259,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             return RESYNC_RETRY;
         }
         self.publish_local();
+        self.memos.values_mut().for_each(|memo| memo.note_clock(now));
         let mut wake: Option<Timestamp> = None;
         let seen = self.seen(&publication, &state, now, &mut wake);
         let plan = control::host::plan(&publication.spec, &seen, now);

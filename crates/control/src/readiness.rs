@@ -87,7 +87,12 @@ pub(crate) fn start(
             let exit = seen.exit_code.map_or_else(String::new, |code| {
                 format!("exited with code {code} and was started {} times", seen.restarts + 1)
             });
-            Start::Failed(if exit.is_empty() { reason() } else { exit })
+            let ended = || format!("it has ended {} times and was started again", seen.restarts);
+            Start::Failed(match (exit.is_empty(), seen.reason.is_empty()) {
+                (false, _) => exit,
+                (true, false) => reason(),
+                (true, true) => ended(),
+            })
         }
         Phase::Running => {
             let limit = ready_within_ms(template);

@@ -29,8 +29,8 @@ fn id(n: u32) -> InstanceId {
     format!("shop/web#{n}@{n}").parse().unwrap()
 }
 
-fn ago(ms: u64) -> Timestamp {
-    Timestamp(NOW.0 - i64::try_from(ms).unwrap())
+fn ago(ms: i64) -> Timestamp {
+    Timestamp(NOW.0 - ms)
 }
 
 /// `run|stop|remove [no|failure:N] [probed]`.
@@ -73,7 +73,7 @@ fn wanted(words: &str) -> InstanceSpec {
 
 /// Words: `up`, `made` (never started), `exit=CODE@MS-AGO`, `oom`, `twice`, `here` (the image),
 /// `starts=N`, `failures=N`, `failed=MS-AGO`, `permanent=MS-AGO`, `stopped` (by us), `probe=HEALTH`, `docker=HEALTH`,
-/// `drained`, `pulling`, `starting`, `stopping`, `trouble`.
+/// `drained`, `unsure` (of what a failed action did), `pulling`, `starting`, `stopping`, `trouble`.
 fn seen(words: &str) -> SeenInstance {
     let mut out = SeenInstance::default();
     let container = |id: &str| SeenContainer { id: id.into(), ..SeenContainer::default() };
@@ -103,6 +103,7 @@ fn seen(words: &str) -> SeenInstance {
             "oom" => out.containers[0].oom_killed = true,
             "docker" => out.containers[0].docker_health = health(value),
             "here" => out.memo.pulled = true,
+            "unsure" => out.memo.unsure = true,
             "stopped" => out.memo.stopped = true,
             "starts" => out.memo.starts = value.parse().unwrap(),
             "failures" => out.memo.failures = value.parse().unwrap(),
@@ -218,6 +219,11 @@ fn the_next_action_of_an_instance() {
         ("remove", "", "absent", "-"),
         ("remove", "starting", "starting", "-"),
         ("remove", "up twice", "running", "remove c2"),
+        // What an action that failed has made may be there and is not seen yet.
+        ("stop", "unsure", "starting", "-"),
+        ("remove", "unsure", "starting", "-"),
+        // An end in the future: the clock was set back since.
+        ("run", "exit=1@-9000 failures=3", "backoff", "start c1"),
     ] {
         let plan = one(spec, known, "");
         let status = &plan.statuses[&id(1)];
@@ -308,7 +314,7 @@ fn the_memory_of_failures_grows_and_is_forgotten_after_a_long_life() {
     let mut memo = Memo::default();
     memo.note_start();
     let ended = |ran_ms: u64| SeenContainer {
-        started_at: Some(ago(ran_ms)),
+        started_at: Some(ago(i64::try_from(ran_ms).unwrap())),
         finished_at: Some(NOW),
         exit_code: Some(1),
         ..SeenContainer::default()

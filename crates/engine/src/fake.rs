@@ -156,6 +156,14 @@ impl Fake {
         self.change(|world| world.advance_to(time.0));
     }
 
+    /// The machine's clock was set by so many milliseconds: what is under way takes as long as it
+    /// would have.
+    pub fn set_clock_by(&self, ms: i64) {
+        self.world().set_clock_by(ms);
+        self.shared.changed.notify_waiters();
+        self.shared.earlier.notify_one();
+    }
+
     /// The next moment at which a process ends, a health check tells something, or a waiting call
     /// goes on.
     #[must_use]

@@ -173,6 +173,13 @@ impl Host {
     pub fn takes_instances(&self) -> bool {
         self.status == HostLink::Active && self.scheduling == Scheduling::Active
     }
+
+    /// Is what its agent says of its instances what they are now? Not while it is away, and not
+    /// while its engine does not answer.
+    #[must_use]
+    pub fn is_observed(&self) -> bool {
+        self.status == HostLink::Active && self.facts.engine_problem.is_empty()
+    }
 }
 
 /// Rules of address use in the managed network.

@@ -9,10 +9,10 @@ use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
 use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
-use model::instance::InstanceStatus;
+use model::instance::{Goal, InstanceStatus, Phase};
 use model::limits::{HOST_DISCONNECTED_MS, TXN_OPS_MAX};
 use model::mutation::{Mutation, is_in};
-use model::record::Record;
+use model::record::{Record, RecordKey};
 use model::time::Timestamp;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -209,7 +209,6 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
 /// Writes what changed of a host's status; only transitions reach the store.
 async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus) {
     shared.usages.note(&status, shared.now());
-    presence::note_facts(shared, &status.host, &status.facts).await;
     let cluster = shared.cluster();
     let edits = transitions(&cluster, &status, shared.now());
     for part in edits.chunks(TXN_OPS_MAX / 2) {
@@ -220,6 +219,8 @@ async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus) {
             return;
         }
     }
+    // Last: a host that is back, or whose engine is, is trusted from what it says now on.
+    presence::note_facts(shared, &status.host, &status.facts).await;
 }
 
 /// The status records that differ from what is known, of instances that are known on that host.
@@ -230,6 +231,10 @@ fn transitions(cluster: &Cluster, status: &HostStatus, now: Timestamp) -> Vec<Ed
     };
     let mut edits = vec![];
     for (id, new) in status.instances.iter().filter(|(id, _)| known(id)) {
+        let over = matches!(new.phase, Phase::Absent | Phase::Stopped);
+        if over && !is_told(cluster, id, status) {
+            continue;
+        }
         let old = cluster.instance_status(id).map(|old| &**old);
         let new = stamped(old, new.clone(), now);
         if old != Some(&new) {
@@ -237,6 +242,15 @@ fn transitions(cluster: &Cluster, status: &HostStatus, now: Timestamp) -> Vec<Ed
         }
     }
     edits
+}
+
+/// Does a host that says that an instance is stopped or gone know that it was to be so? One that has
+/// not heard of it yet, or says what was true before, may still start its container.
+fn is_told(cluster: &Cluster, id: &InstanceId, status: &HostStatus) -> bool {
+    let instance = id.instance();
+    let ordered = cluster.modified(&RecordKey::Instance(instance.clone()));
+    cluster.instance(&instance).is_some_and(|one| one.goal != Goal::Run)
+        && ordered.is_some_and(|ordered| ordered.0 <= status.generation.0)
 }
 
 /// What a host sees, with the time of the change by this server's clock: what is decided by time
@@ -257,7 +271,7 @@ fn stamped(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::instance::Phase;
+    use model::instance::{Instance, Target};
 
     #[test]
     fn a_change_has_the_time_of_the_server_whatever_the_host_s_clock_says() {
@@ -276,5 +290,51 @@ mod tests {
         assert_eq!(again.changed_at, Timestamp(900), "it was started once more");
         let other = stamped(Some(&first), of(Phase::Backoff, hour, hour), Timestamp(950));
         assert_eq!(other.changed_at, Timestamp(950));
+    }
+
+    #[test]
+    fn what_is_said_to_be_over_counts_only_from_a_host_that_knows_of_the_order() {
+        let id: InstanceId = "shop/web#1@7".parse().unwrap();
+        let host: HostId = "h1".parse().unwrap();
+        for (goal, phase, generation, counts) in [
+            (Goal::Remove, Phase::Absent, 9, true),
+            (Goal::Remove, Phase::Absent, 8, false),
+            (Goal::Remove, Phase::Draining, 8, true),
+            (Goal::Run, Phase::Absent, 9, false),
+            (Goal::Stop, Phase::Stopped, 9, true),
+            (Goal::Stop, Phase::Stopped, 8, false),
+            (Goal::Run, Phase::Stopped, 9, false),
+            (Goal::Run, Phase::Running, 0, true),
+        ] {
+            let mut cluster = Cluster::default();
+            let instance = Instance {
+                id: id.clone(),
+                host: host.clone(),
+                address: None,
+                sidekick_addresses: BTreeMap::new(),
+                container_name: String::new(),
+                target: Target { revision: 1, restart: 0 },
+                ports: vec![],
+                goal,
+                leaving: false,
+                dropped: vec![],
+                reason: String::new(),
+                placed_at: Timestamp(0),
+                goal_at: Timestamp(0),
+            };
+            let edits = vec![Edit::Put(Record::Instance(Arc::new(instance)))];
+            cluster.apply(model::time::Index(9), &Change { edits });
+            let seen = InstanceStatus { phase, ..InstanceStatus::default() };
+            let status = HostStatus {
+                host: host.clone(),
+                generation: model::time::Generation(generation),
+                view: model::time::Index(0),
+                facts: model::host::HostFacts::default(),
+                instances: [(id.clone(), seen)].into(),
+                usage: BTreeMap::new(),
+            };
+            let told = !transitions(&cluster, &status, Timestamp(1)).is_empty();
+            assert_eq!(told, counts, "{goal:?} {phase} at generation {generation}");
+        }
     }
 }

@@ -24,9 +24,9 @@ impl SimClock {
         Self { begin, ahead: Arc::new(AtomicI64::new(ahead_ms)), drift_ppm }
     }
 
-    /// It is set to be so many milliseconds ahead.
-    pub(crate) fn set_ahead(&self, ms: i64) {
-        self.ahead.store(ms, Ordering::Relaxed);
+    /// It is set to be so many milliseconds ahead; gives by how many that is further than before.
+    pub(crate) fn set_ahead(&self, ms: i64) -> i64 {
+        ms - self.ahead.swap(ms, Ordering::Relaxed)
     }
 
     fn now(&self) -> Timestamp {

@@ -4,7 +4,9 @@
 use crate::oracle::{Flaw, Oracle};
 use crate::trace::{FNV_START, Trace, fnv};
 use engine::fake::Tap;
+use model::change::Edit;
 use model::cluster::Cluster;
+use model::record::Record;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::{Memory, Store as _, Watch, WatchEvent, codec};
 
@@ -65,18 +67,41 @@ impl Judge {
     }
 
     fn change(&self, event: &WatchEvent) {
-        for op in event.ops.iter() {
-            match &op.next {
-                Some(kv) => {
+        let decoded = match codec::decode(event) {
+            Ok(decoded) => decoded,
+            Err(error) => return self.oracle().note(format!("a change cannot be read: {error}")),
+        };
+        for (op, (_, edit)) in event.ops.iter().zip(&decoded.edits) {
+            match (&op.next, edit) {
+                (Some(kv), Edit::Put(record)) => {
+                    let (index, key) = (event.index, &op.key);
                     let hash = fnv(FNV_START, &kv.value);
-                    self.trace.line(format_args!("{} {} {hash:016x}", event.index, op.key));
+                    self.trace.line(format_args!("{index} {key} {hash:016x} {}", brief(record)));
                 }
-                None => self.trace.line(format_args!("{} {} gone", event.index, op.key)),
+                _ => self.trace.line(format_args!("{} {} gone", event.index, op.key)),
             }
         }
-        match codec::decode(event) {
-            Ok(decoded) => self.oracle().commit(&decoded),
-            Err(error) => self.oracle().note(format!("a change cannot be read: {error}")),
+        self.oracle().commit(&decoded);
+    }
+}
+
+/// What a record says, as far as it helps to follow a story.
+fn brief(record: &Record) -> String {
+    match record {
+        Record::Host(host) => {
+            format!("{:?} {:?} {}", host.status, host.scheduling, host.facts.engine_problem)
         }
+        Record::Service(service) => {
+            format!("{:?} x{} at {:?}", service.goal, service.scale, service.target)
+        }
+        Record::ServiceStatus(status) => format!("{:?} {:?}", status.rollout, status.blocked),
+        Record::Instance(one) => {
+            let leaving = if one.leaving { " leaving" } else { "" };
+            format!("{:?}{leaving} on {} at {:?}: {}", one.goal, one.host, one.target, one.reason)
+        }
+        Record::InstanceStatus(_, seen) => {
+            format!("{:?} {:?} restarts {} {}", seen.phase, seen.health, seen.restarts, seen.reason)
+        }
+        _ => String::new(),
     }
 }

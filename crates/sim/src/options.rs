@@ -22,8 +22,6 @@ pub(crate) struct Options {
     pub(crate) mutations: bool,
     /// This one is in.
     pub(crate) mutation: Option<Mutation>,
-    /// Kinds of violations that are told and not counted.
-    pub(crate) tolerated: Vec<String>,
 }
 
 impl Options {
@@ -39,7 +37,6 @@ impl Options {
             steps: None,
             mutations: false,
             mutation: None,
-            tolerated: vec![],
         };
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
@@ -49,9 +46,6 @@ impl Options {
                 "--seed" => options.seed = Some(number(&word, &value()?)?),
                 "--jobs" => options.jobs = number::<usize>(&word, &value()?)?.clamp(1, 1_024),
                 "--hosts" => options.hosts = Some(number::<usize>(&word, &value()?)?.max(1)),
-                "--tolerate" => {
-                    options.tolerated = value()?.split(',').map(str::to_owned).collect();
-                }
                 "--mutations" => options.mutations = true,
                 "--mutation" => {
                     let text = value()?;
@@ -69,15 +63,6 @@ impl Options {
             }
         }
         Ok(options)
-    }
-}
-
-impl Options {
-    /// Is a violation of this kind told and not counted?
-    pub(crate) fn tolerates(&self, flaw: &sim::Flaw) -> bool {
-        let text = format!("{flaw:?}");
-        let kind = text.split(['(', ' ']).next().unwrap_or_default();
-        self.tolerated.iter().any(|one| one == kind)
     }
 }
 

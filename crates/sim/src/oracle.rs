@@ -3,6 +3,7 @@
 
 mod rest;
 
+use control::audit::Violation;
 use engine::fake::Op;
 use engine::seen::{EngineEvent, EventAction, SeenContainer};
 use model::change::Edit;
@@ -11,7 +12,7 @@ use model::health::Health;
 use model::host::{HostLink, Scheduling};
 use model::id::{InstanceId, ServiceId};
 use model::instance::{Goal, Instance, Phase};
-use model::limits::{DNS_LAME_DUCK_MS, SETTLE_MS_DEFAULT};
+use model::limits::{DNS_LAME_DUCK_MS, ROLLOUT_PROVEN_AGAIN_MS, SETTLE_MS_DEFAULT};
 use model::record::{Record, RecordKey};
 use model::rollout_policy::UpdateOrder;
 use std::collections::{BTreeMap, BTreeSet};
@@ -81,6 +82,8 @@ pub(crate) struct Oracle {
     since: BTreeMap<InstanceId, Instant>,
     /// Hosts whose clocks were set: what they time may come too early.
     clocks_set: BTreeSet<usize>,
+    /// How far a server's clock was set forward at most: what it times may be as much too early.
+    server_ahead: Duration,
     /// Containers that run, by instance.
     running: BTreeMap<String, BTreeSet<(usize, String)>>,
 }
@@ -94,6 +97,11 @@ impl Oracle {
     /// The clock of a host was set.
     pub(crate) fn note_clock(&mut self, host: usize) {
         self.clocks_set.insert(host);
+    }
+
+    /// The clock of the server was set so far forward.
+    pub(crate) fn note_server_clock(&mut self, ahead: Duration) {
+        self.server_ahead = self.server_ahead.max(ahead);
     }
 
     pub(crate) fn flaw(&mut self, flaw: Flaw) {
@@ -111,7 +119,7 @@ impl Oracle {
     pub(crate) fn commit(&mut self, decoded: &Decoded) {
         let before = self.cluster.clone();
         let was_ready =
-            |id: &InstanceId| before.instance(id).is_some_and(|one| self.is_ready(&before, one));
+            |id: &InstanceId| before.instance(id).is_some_and(|one| self.serves(&before, one));
         let ready_before: BTreeSet<InstanceId> = decoded
             .edits
             .iter()
@@ -160,7 +168,10 @@ impl Oracle {
 
     fn audit_whole(&mut self) {
         for violation in control::audit::audit(&self.cluster) {
-            self.flaw(Flaw::Audit(format!("{violation:?}")));
+            // Who removes a host leaves what was on it to the planner: it is gone at rest.
+            if !matches!(violation, Violation::NoHost(_)) {
+                self.flaw(Flaw::Audit(format!("{violation:?}")));
+            }
         }
     }
 
@@ -180,7 +191,7 @@ impl Oracle {
             Some(UpdateOrder::StartFirst) | None => 0,
         };
         let promised = scale.saturating_sub(unavailable) as usize;
-        let is = self.ready_slots(&self.cluster, id).len();
+        let is = self.slots_with(&self.cluster, id, |one| self.is_ready(&self.cluster, one)).len();
         if is < promised.min(was) {
             let text = format!("{id}: {is} of {scale} ready, {was} before, {promised} promised");
             self.flaw(Flaw::BelowMinimum(text));
@@ -263,9 +274,10 @@ impl Oracle {
 
     /// Is it ready, as far as the store knows? Without a check it must have run for a while.
     fn is_ready(&self, cluster: &Cluster, instance: &Instance) -> bool {
+        let settle = Duration::from_millis(SETTLE_MS_DEFAULT).saturating_sub(self.server_ahead);
         let settled = || {
             let since = self.since.get(&instance.id).map(Instant::elapsed);
-            since.is_some_and(|since| since >= Duration::from_millis(SETTLE_MS_DEFAULT))
+            since.is_some_and(|since| since >= settle)
         };
         instance.goal == Goal::Run
             && cluster.instance_status(&instance.id).is_some_and(|seen| match seen.phase {
@@ -276,30 +288,48 @@ impl Oracle {
             })
     }
 
-    /// Slots of a service, up to its scale, with a ready instance.
-    fn ready_slots(&self, cluster: &Cluster, id: &ServiceId) -> BTreeSet<u32> {
+    /// Does it serve in truth, whatever the store knows: it is ready, its container runs, and it is
+    /// not between two of its crashes?
+    fn serves(&self, cluster: &Cluster, instance: &Instance) -> bool {
+        let id = &instance.id;
+        let running = self.running.get(&id.to_string()).is_some_and(|running| !running.is_empty());
+        let crashed = cluster.instance_status(id).is_some_and(|seen| seen.restarts > 0);
+        let least = if crashed { ROLLOUT_PROVEN_AGAIN_MS } else { SETTLE_MS_DEFAULT };
+        let since = self.since.get(id).map(Instant::elapsed);
+        let proven = since.is_some_and(|since| since >= Duration::from_millis(least));
+        self.is_ready(cluster, instance) && running && proven
+    }
+
+    /// Slots of a service, up to its scale, with an instance that is as asked.
+    fn slots_with(
+        &self,
+        cluster: &Cluster,
+        id: &ServiceId,
+        is: impl Fn(&Instance) -> bool,
+    ) -> BTreeSet<u32> {
         let scale = self.cluster.service(id).map_or(0, |service| service.scale);
         cluster
             .instances_of(id)
             .filter(|instance| {
                 // What was said last of a host that is away counts for nothing.
                 let host = cluster.host(&instance.host);
-                host.is_some_and(|host| host.status == HostLink::Active)
+                host.is_some_and(|host| host.is_observed())
                     && instance.id.n <= scale
-                    && self.is_ready(cluster, instance)
+                    && is(instance)
             })
             .map(|instance| instance.id.n)
             .collect()
     }
 
-    /// How many slots of the services of these instances were ready.
+    /// Slots of these instances' services that were served.
     fn slots_of(
         &self,
         before: &Cluster,
         instances: &BTreeSet<InstanceId>,
     ) -> BTreeMap<ServiceId, usize> {
         let services: BTreeSet<&ServiceId> = instances.iter().map(|id| &id.service).collect();
-        let count = |id: &ServiceId| self.ready_slots(before, id).len();
+        let count =
+            |id: &ServiceId| self.slots_with(before, id, |one| self.serves(before, one)).len();
         services.into_iter().map(|id| (id.clone(), count(id))).collect()
     }
 }

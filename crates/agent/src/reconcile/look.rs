@@ -1,7 +1,9 @@
 //! What the reconciler learns: hints of the engine, looks that came back, containers that changed.
 //! Whatever is learned about containers is told to the dataplane at once.
 
-use super::{Look, NETWORK_PERIOD, NETWORK_RETRY, RESYNC_RETRY, Reconciler, instance_of};
+use super::{
+    Look, NETWORK_PERIOD, NETWORK_RETRY, NOT_LISTED, RESYNC_RETRY, Reconciler, instance_of,
+};
 use crate::observe;
 use crate::watcher::Hint;
 use engine::Engine;
@@ -19,6 +21,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         match hint {
             Hint::Back => {
                 self.engine_problem.clear();
+                // What happened while it was away was not heard.
+                self.list_problem = NOT_LISTED.into();
                 self.resync_wanted = true;
                 self.network_due = Instant::now();
                 self.look_at_facts();
@@ -121,6 +125,10 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                     Ok(all) => {
                         self.list_problem.clear();
                         self.replace_all(all);
+                        if !self.resync_wanted {
+                            // Nothing has failed since this list was begun.
+                            self.memos.values_mut().for_each(|memo| memo.unsure = false);
+                        }
                     }
                     Err(why) => {
                         tracing::warn!(error = why, "containers cannot be listed");

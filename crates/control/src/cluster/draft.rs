@@ -189,7 +189,26 @@ impl<'a> Draft<'a> {
         }
         self.set_goal(index, Goal::Run, reason);
         ledger.take(&self.members[index].instance);
+        self.forget_seen(index);
         true
+    }
+
+    /// That it was seen stopped says nothing any more: its host may have started it.
+    fn forget_seen(&mut self, index: usize) {
+        let member = &mut self.members[index];
+        member.seen = InstanceStatus::default();
+        let names = member.sidekicks.iter().map(|(name, _)| Some(name));
+        let ids: Vec<InstanceId> =
+            std::iter::once(None).chain(names).map(|n| member.instance.id.container(n)).collect();
+        for (_, seen) in &mut member.sidekicks {
+            *seen = InstanceStatus::default();
+        }
+        for id in ids {
+            if self.cluster.instance_status(&id).is_some() {
+                let blank = Arc::new(InstanceStatus::default());
+                self.edits.push(Edit::Put(Record::InstanceStatus(id, blank)));
+            }
+        }
     }
 
     /// Changes an instance in place: only a balancer's version and ports move so.

@@ -6,7 +6,6 @@ use super::{depend, leaving};
 use crate::ledger::Ledger;
 use crate::readiness;
 use model::container_spec::NetworkMode;
-use model::host::HostLink;
 use model::instance::{Goal, Phase, Target};
 use model::mutation::{Mutation, is_in};
 use model::reason::Reason;
@@ -138,11 +137,11 @@ pub(super) fn any_proven(draft: &mut Draft<'_>, indexes: &[usize]) -> bool {
     indexes.iter().any(|index| is_proven(draft, *index))
 }
 
-/// Is the host of an instance heard? What was said last of one that is away counts for nothing
-/// when another instance is to be let go.
+/// Is what is known of an instance of the present? What was said last of a host that is away, or
+/// whose engine does not answer, counts for nothing when another instance is to be let go.
 fn is_heard(draft: &Draft<'_>, index: usize) -> bool {
     let host = draft.cluster.host(&draft.members[index].instance.host);
-    host.is_some_and(|host| host.status == HostLink::Active)
+    host.is_some_and(|host| host.is_observed())
 }
 
 /// One of a slot and a version is enough: a host that came back keeps what it had.
@@ -157,7 +156,10 @@ pub(super) fn end_doubles(draft: &mut Draft<'_>) {
         }
         for indexes in by_version.into_values().filter(|indexes| indexes.len() > 1) {
             let keep = indexes.iter().copied().max_by_key(|i| {
-                (draft.is_ready(*i), std::cmp::Reverse(draft.members[*i].instance.id.incarnation))
+                let heard = is_heard(draft, *i);
+                let older = std::cmp::Reverse(draft.members[*i].instance.id.incarnation);
+                let runs = draft.members[*i].seen.phase == Phase::Running;
+                (heard && draft.is_ready(*i), heard, runs, older)
             });
             for index in indexes.into_iter().filter(|index| Some(*index) != keep) {
                 if draft.has_room() {

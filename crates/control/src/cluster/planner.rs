@@ -231,6 +231,7 @@ impl Planner {
             let facts = &host.facts;
             (
                 host.status,
+                host.is_observed(),
                 host.scheduling,
                 host.unheard_since,
                 host.all_labels(),

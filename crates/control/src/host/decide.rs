@@ -129,10 +129,11 @@ impl One<'_> {
         let instance = self.id.clone();
         let Some(container) = self.container() else {
             // Something under way may still make one.
-            let phase = match (&self.known.busy, remove) {
-                (Some(_), _) => Phase::Starting,
-                (None, true) => Phase::Absent,
-                (None, false) => Phase::Stopped,
+            let unsure = self.known.busy.is_some() || self.known.memo.unsure;
+            let phase = match (unsure, remove) {
+                (true, _) => Phase::Starting,
+                (false, true) => Phase::Absent,
+                (false, false) => Phase::Stopped,
             };
             return (phase, String::new(), None);
         };
@@ -269,12 +270,15 @@ impl One<'_> {
             return (Phase::Failed, format!("{text}{times}; it is not started again"), None);
         }
         let failures = self.known.memo.failures.max(1);
-        let ended = self.known.memo.failed_at.or(container.finished_at).unwrap_or(self.now);
-        let due = ended.plus_ms(backoff_ms(failures));
+        // An end in the future is by a clock that was set back since: it waits no longer for that.
+        let finished = container.finished_at.filter(|at| *at <= self.now);
+        let ended = self.known.memo.failed_at.or(finished);
+        let wait = backoff_ms(failures);
+        let due = ended.map_or(self.now, |ended| ended.plus_ms(wait));
         let start = Action::Start { instance: self.id.clone(), container: container.id.clone() };
         let times = if failures > 1 { format!(" ({failures} times)") } else { String::new() };
         // The text does not count down: a status that changes each second would be stored each second.
-        let after = due.since_ms(ended);
+        let after = wait;
         let memo = &self.known.memo;
         let reason = if memo.error.is_empty() {
             format!("{text}{times}, starts again after {after} ms")

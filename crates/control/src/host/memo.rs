@@ -23,6 +23,9 @@ pub struct Memo {
     pub permanent: bool,
     /// It does not run because it was told to stop: its next start waits for nothing.
     pub stopped: bool,
+    /// An action has failed and may have had its effect all the same: nobody has listed the
+    /// containers since.
+    pub unsure: bool,
     /// Starts of the containers whose namespaces it shares, as they were when this one was started:
     /// after another start of one of them this one is in a namespace that nobody has any more.
     pub joined_runs: BTreeMap<InstanceId, Timestamp>,
@@ -52,6 +55,11 @@ impl Memo {
         self.error.clear();
     }
 
+    /// The present time: where the clock was set back, what has failed in the future has failed now.
+    pub fn note_clock(&mut self, now: Timestamp) {
+        self.failed_at = self.failed_at.map(|at| at.min(now));
+    }
+
     /// A try to make or start the container has failed.
     pub fn note_failure(&mut self, error: String, permanent: bool, now: Timestamp) {
         self.failures = self.failures.saturating_add(1);
@@ -60,5 +68,21 @@ impl Memo {
         self.permanent = permanent;
         // What was here may be gone: look again.
         self.pulled = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_never_in_the_future() {
+        let mut memo = Memo::default();
+        memo.note_failure("no such image".into(), false, Timestamp(9_000));
+        memo.note_clock(Timestamp(9_400));
+        assert_eq!(memo.failed_at, Some(Timestamp(9_000)));
+        memo.note_clock(Timestamp(2_000));
+        memo.note_clock(Timestamp(2_500));
+        assert_eq!(memo.failed_at, Some(Timestamp(2_000)), "its back-off goes on from there");
     }
 }

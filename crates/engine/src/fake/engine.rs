@@ -110,8 +110,9 @@ impl Fake {
     }
 
     async fn wait_for(&self, moment: i64) {
+        let moment = moment.saturating_sub(self.world().set_by);
         let _waiting = Waiting::new(self, moment);
-        self.until(|world| (world.now >= moment).then_some(())).await;
+        self.until(|world| (world.uptime() >= moment).then_some(())).await;
     }
 }
 

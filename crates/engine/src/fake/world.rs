@@ -72,7 +72,9 @@ pub(super) struct World {
     pub(super) events: Vec<EngineEvent>,
     /// Events that are no longer in `events`.
     pub(super) events_dropped: usize,
-    /// Moments that calls wait for, with how many.
+    /// By how much the clock was set since the beginning.
+    pub(super) set_by: i64,
+    /// Moments that calls wait for, as if the clock had never been set, with how many.
     pub(super) waits: BTreeMap<i64, usize>,
     pub(super) tap: Option<Listener>,
     /// What was due next when somebody was told of it last.
@@ -113,7 +115,7 @@ impl World {
     }
 
     pub(super) fn has_due_waits(&self) -> bool {
-        self.waits.keys().next().is_some_and(|first| *first <= self.now)
+        self.waits.keys().next().is_some_and(|first| *first <= self.uptime())
     }
 
     /// Is something due earlier than when this was asked last?
@@ -395,7 +397,8 @@ impl World {
     /// The next moment at which something happens by itself, or for which a call waits.
     pub(super) fn next_due(&self) -> Option<i64> {
         let own = self.next_of_a_process().map(|(at, _)| at);
-        own.into_iter().chain(self.waits.keys().next().copied()).min()
+        let wait = self.waits.keys().next().map(|at| at.saturating_add(self.set_by));
+        own.into_iter().chain(wait).min()
     }
 
     fn next_of_a_process(&self) -> Option<(i64, String)> {
@@ -408,6 +411,26 @@ impl World {
     }
 
     /// Time goes on; all that is due by then happens in its order.
+    /// The present, as if the clock had never been set.
+    pub(super) fn uptime(&self) -> i64 {
+        self.now.saturating_sub(self.set_by)
+    }
+
+    /// Moves the present and all that is to come.
+    pub(super) fn set_clock_by(&mut self, ms: i64) {
+        self.now = self.now.saturating_add(ms);
+        self.set_by = self.set_by.saturating_add(ms);
+        self.armed = None;
+        for container in self.containers.values_mut() {
+            for (at, _) in &mut container.verdicts {
+                *at = at.saturating_add(ms);
+            }
+            if let Some((at, _)) = &mut container.ends {
+                *at = at.saturating_add(ms);
+            }
+        }
+    }
+
     pub(super) fn advance_to(&mut self, target: i64) {
         while let Some((at, id)) = self.next_of_a_process() {
             if at > target {

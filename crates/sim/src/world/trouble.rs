@@ -73,7 +73,9 @@ async fn server(world: &mut World, dice: &mut Dice) -> String {
             world.zombies.extend(world.server.take());
             world.kill_server();
             let ahead = dice.around(3_000);
-            world.clock.set_ahead(ahead);
+            let step = world.clock.set_ahead(ahead);
+            let forward = Duration::from_millis(u64::try_from(step).unwrap_or(0));
+            world.judge.with(|oracle| oracle.note_server_clock(forward));
             world.start_server().await;
             world.pending.push((soon(dice, 3_000), Ending::Zombies));
             format!("second server started beside the first, its clock {ahead} ms ahead")
@@ -143,8 +145,9 @@ fn container(world: &mut World, dice: &mut Dice) -> String {
     "no container to kill".into()
 }
 
-/// What an agent that takes itself for another one would say of that host.
-fn mistaken(world: &World, other: usize) -> HostStatus {
+/// What an agent that takes itself for another one would say of that host, or what one would say of
+/// its own host before it has heard of anything.
+fn mistaken(world: &World, by: usize, other: usize) -> HostStatus {
     let cluster = world.judge.cluster();
     let host = world.hosts[other].id.clone();
     let facts = cluster.host(&host).map(|host| host.facts.clone()).unwrap_or_default();
@@ -153,7 +156,7 @@ fn mistaken(world: &World, other: usize) -> HostStatus {
         cluster.instances_on(&host).map(|one| (one.id.clone(), absent.clone())).collect();
     HostStatus {
         host,
-        generation: Generation(cluster.index().0),
+        generation: Generation(if by == other { 0 } else { cluster.index().0 }),
         view: cluster.index(),
         facts,
         instances,
@@ -175,7 +178,7 @@ fn wire(world: &mut World, dice: &mut Dice) -> String {
         }
         4 => {
             let other = one_host(world, dice);
-            let status = mistaken(world, other);
+            let status = mistaken(world, n, other);
             world.hosts[n].wire.inject(Up::Status(Box::new(status)));
             return format!("h{n} says that everything of h{other} is gone");
         }
@@ -193,7 +196,8 @@ fn wire(world: &mut World, dice: &mut Dice) -> String {
 fn clock(world: &mut World, dice: &mut Dice) -> String {
     let n = one_host(world, dice);
     let ahead = dice.around(10_000);
-    world.hosts[n].clock.set_ahead(ahead);
+    let step = world.hosts[n].clock.set_ahead(ahead);
+    world.hosts[n].engine.set_clock_by(step);
     world.judge.with(|oracle| oracle.note_clock(n));
     format!("clock of h{n} set {ahead} ms ahead")
 }
