@@ -14,6 +14,7 @@ mod tidy;
 mod suite;
 mod gate;
 mod sim;
+mod cluster;
 mod demo;
 mod bench;
 
@@ -39,13 +40,16 @@ Tasks:
                   --from S, --jobs J; --seed S tells the story of one, with --hosts N and
                   --steps a,b,c of a part of it. Exit code 1 on a violation, with the command that
                   replays it and its smallest form found. See docs/testing.md
+  cluster <verb>  hosts on this machine with a server and agents, to try things with and to break:
+                  up N, status, exec, cut, heal, drop, oneway, delay, kill, boot, hang, wake, down;
+                  `cluster --help` has examples. See docs/testing.md
   bench [part]…   the product's numbers beside its peers', on a machine of namespaces of its own:
                   size, schedule, http, dns, deploy, start, idle; with --all also build, a cold release
                   build. -o json for programs, --write puts the table into docs/benchmarks.md.
                   Exit code 1 when a target is missed
   help            this text
 
-demo, test and bench install what is missing (Debian, as root) and start a dockerd when none answers;
+demo, test, cluster and bench install what is missing (Debian, as root) and start a dockerd when none answers;
 they stop only what they started. DOCKER_HOST, CI (no colours) and NO_COLOR are honoured.
 
 Examples:
@@ -53,6 +57,7 @@ Examples:
   cargo xtask demo --check
   cargo xtask test
   cargo xtask sim --seeds 10000
+  cargo xtask cluster up 3
   cargo xtask bench http dns
   cargo xtask fix && cargo xtask ci
 ";
@@ -62,6 +67,8 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = |outcome: Result<()>| outcome.map(|()| ExitCode::SUCCESS);
     let outcome = match words[..] {
+        // its own words have their own help
+        ["cluster", ref words @ ..] => with_place(|place| cluster::run(place, words)),
         [] | ["help" | "--help" | "-h"] | [_, "--help" | "-h"] => {
             say::line(HELP);
             return ExitCode::SUCCESS;

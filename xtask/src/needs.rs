@@ -41,8 +41,19 @@ pub(crate) const TEST: &[Need] = &[
     need("dig", "bind9-dnsutils"),
     need("kill", "procps"),
     need("unshare", "util-linux"),
+    need("nsenter", "util-linux"),
     need("setpriv", "util-linux"),
     need("mount", "mount"),
+    need("hostname", "hostname"),
+];
+
+/// For machines made of namespaces.
+pub(crate) const CLUSTER: &[Need] = &[
+    need("unshare", "util-linux"),
+    need("nsenter", "util-linux"),
+    need("setpriv", "util-linux"),
+    need("mount", "mount"),
+    need("hostname", "hostname"),
 ];
 
 /// To measure beside the peers, on a machine of namespaces.

@@ -46,6 +46,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "agent",
         ],
     ),
+    ("testbed", &[]),
     ("xtask", &[]),
 ];
 
