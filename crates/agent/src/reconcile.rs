@@ -497,6 +497,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             facts,
             instances: self.statuses.clone(),
             usage: self.meter.usage.clone(),
+            requests: state.report.requests.clone(),
         };
         self.parts.status.send_if_modified(|known| {
             if known.as_deref() == Some(&status) {

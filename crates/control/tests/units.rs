@@ -324,6 +324,16 @@ fn what_the_service_says_of_loss_and_load_goes_to_each_container() {
     for (name, one) in unit.containers() {
         assert_eq!((one.stop_after_ms, one.measured), (Some(30_000), true), "{name}");
     }
+    unit.service.settings.scaling = Some(match policy {
+        Scaling::Load { min, max, target, down_after_ms, up_after_ms, .. } => {
+            let metric = Metric::Requests;
+            Scaling::Load { min, max, metric, target, down_after_ms, up_after_ms }
+        }
+        other => other,
+    });
+    for (name, one) in unit.containers() {
+        assert!(!one.measured, "{name}: requests are counted by the dataplane");
+    }
     unit.service.settings.on_loss = Some(LossPolicy::Keep);
     unit.service.settings.scaling = None;
     for (name, one) in unit.containers() {

@@ -3,6 +3,7 @@
 use crate::effective::{Effective, ServedEndpoint, Turn};
 use crate::protocol::{ListenerStatus, Probes, Report};
 use crate::proxy::{EndpointConfig, EndpointState, ProxyConfig, ProxyStatus, UpstreamConfig};
+use model::host_status::Requests;
 use model::id::InstanceId;
 use model::limits::PROXY_STOP_MS_MAX;
 use model::time::Index;
@@ -47,6 +48,7 @@ pub(crate) fn report(
     served: &Effective,
     probes: &Probes,
     status: &ProxyStatus,
+    requests: Option<&Requests>,
 ) -> Report {
     let listed = status.listeners.iter();
     let listeners = listed
@@ -68,7 +70,15 @@ pub(crate) fn report(
         probes: probes.clone(),
         listeners: listeners.collect(),
         active: active.collect(),
+        requests: requests.cloned(),
     }
+}
+
+/// Keys of the endpoints whose requests the view wants counted.
+pub(crate) fn counted(view: &HostView, served: &Effective) -> BTreeSet<String> {
+    let endpoints = served.upstreams.values().flatten().map(|endpoint| &endpoint.instance);
+    let counted = |id: &&InstanceId| view.instances.get(*id).is_some_and(|one| one.counted);
+    endpoints.filter(counted).map(ToString::to_string).collect()
 }
 
 /// Does it take new requests?

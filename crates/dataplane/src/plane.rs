@@ -9,11 +9,15 @@ use crate::probe::{Prober, Targets, Verdict, targets};
 use crate::protocol::{FromAgent, Local, Probes, Report};
 use crate::proxy::{Proxy, ProxyConfig, Stopped};
 use crate::state::{Live, Remembered};
+use model::host_status::Requests;
+use model::limits::DATAPLANE_COUNT_MS;
 use model::time::Index;
 use model::view::{HostView, VIEW_FORMAT};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// What comes in.
 #[derive(Debug)]
@@ -41,6 +45,9 @@ pub(crate) struct Plane {
     prober: Prober,
     report: watch::Sender<Report>,
     memory: watch::Sender<Remembered>,
+    /// What was counted last, told with every report.
+    requests: Option<Requests>,
+    began: Instant,
 }
 
 /// Does the loop go on?
@@ -72,6 +79,8 @@ impl Plane {
             prober,
             report,
             memory,
+            requests: None,
+            began: Instant::now(),
         };
         plane.serve(true);
         plane
@@ -81,6 +90,7 @@ impl Plane {
     pub(crate) async fn run(mut self, mut inputs: Inputs, stop: impl Future<Output = ()>) -> Proxy {
         let mut stop = std::pin::pin!(stop);
         let mut proxy_changed = self.proxy.changed();
+        let mut count = tokio::time::interval(Duration::from_millis(DATAPLANE_COUNT_MS));
         loop {
             tokio::select! {
                 Some(first) = inputs.messages.recv() => {
@@ -99,6 +109,7 @@ impl Plane {
                     Err(error) => tracing::error!(%error, "waiting for the proxy failed"),
                 },
                 Ok(()) = proxy_changed.changed() => self.tell(),
+                _ = count.tick() => self.count(),
                 Some(question) = inputs.questions.recv() => self.answer(question),
                 () = &mut stop => break,
             }
@@ -194,10 +205,31 @@ impl Plane {
         Flow::On
     }
 
+    /// Looks at the numbers of those endpoints whose requests are wanted, and tells them.
+    fn count(&mut self) {
+        let view = self.view.as_deref();
+        let wanted = view.map(|view| glue::counted(view, &self.served)).unwrap_or_default();
+        if wanted.is_empty() && self.requests.is_none() {
+            return;
+        }
+        let at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let of = self.proxy.requests(|key| wanted.contains(key));
+        let of = of.into_iter().filter_map(|(key, count)| Some((key.parse().ok()?, count)));
+        self.requests = (!wanted.is_empty()).then(|| Requests { at_ms, of: of.collect() });
+        self.tell();
+    }
+
     fn tell(&self) {
         let view = self.view.as_deref();
         let status = self.proxy.status();
-        let new = glue::report(view, self.in_force.1, &self.served, &self.probes, &status);
+        let new = glue::report(
+            view,
+            self.in_force.1,
+            &self.served,
+            &self.probes,
+            &status,
+            self.requests.as_ref(),
+        );
         self.report.send_if_modified(|old| {
             let changed = *old != new;
             *old = new;

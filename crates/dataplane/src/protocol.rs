@@ -5,6 +5,7 @@
 pub(crate) mod frame;
 
 use model::health::Health;
+use model::host_status::Requests;
 use model::id::InstanceId;
 use model::time::{Index, Timestamp};
 use model::view::HostView;
@@ -76,6 +77,10 @@ pub struct Report {
     /// Requests and connections in flight of the instances that take nothing new: those that
     /// drain, are down, or left the View. None in flight is left out.
     pub active: BTreeMap<InstanceId, u64>,
+    /// Requests that went to the instances which the View wants counted, looked at every
+    /// `DATAPLANE_COUNT_MS`; `None` while there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
 }
 
 /// From the agent.

@@ -41,6 +41,7 @@ use control::{Control, Published, ShardHandle};
 use model::limits::PROXY_SHARDS_MAX;
 use shard::{Command, Shard};
 use status::ShardCounters;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::thread;
@@ -146,6 +147,19 @@ impl Proxy {
             counters.add_to(&mut status.counters);
         }
         status
+    }
+
+    /// Requests, connections and sessions so far, by the endpoint keys that are wanted: the sum over
+    /// all upstreams. It goes down when an instance starts anew or leaves an upstream.
+    #[must_use]
+    pub fn requests(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<String, u64> {
+        let published = self.published.load();
+        let members = published.upstreams.iter().flat_map(|set| &set.endpoints);
+        let mut requests = BTreeMap::new();
+        for endpoint in members.map(|member| &member.shared).filter(|one| wanted(&one.key)) {
+            *requests.entry(endpoint.key.clone()).or_default() += endpoint.requests();
+        }
+        requests
     }
 
     /// Hears when a listener's status changes, and when an endpoint that drains, is down, or was

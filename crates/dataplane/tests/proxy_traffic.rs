@@ -11,6 +11,8 @@ mod house;
 
 #[path = "proxy_traffic/churn.rs"]
 mod churn;
+#[path = "proxy_traffic/counts.rs"]
+mod counts;
 #[path = "proxy_traffic/http.rs"]
 mod http;
 #[path = "proxy_traffic/listeners.rs"]

@@ -6,7 +6,7 @@
 #[path = "whole/world.rs"]
 mod world;
 
-use dataplane::{Client, Error, LocalInstance, Options};
+use dataplane::{Client, Error, LocalInstance, Options, Report};
 use model::health::{Health, HealthCheck};
 use model::time::{Index, Timestamp};
 use model::view::{Admit, NameTarget};
@@ -52,7 +52,7 @@ async fn what_the_agent_publishes_is_named_probed_balanced_and_reported() {
 
     // It is back with its next start, and probed anew.
     client.local(Arc::new([(world::id(1), running(5)), (world::id(2), running(9))].into()));
-    let back = |report: &dataplane::Report| {
+    let back = |report: &Report| {
         report.probes.get(&world::id(2)).is_some_and(|verdict| {
             verdict.health == Health::Healthy && verdict.run_started_at == Timestamp(9)
         })
@@ -104,6 +104,42 @@ async fn an_instance_that_drains_takes_nothing_new_and_its_last_request_is_repor
     held.release();
     assert_eq!(slow.await.unwrap(), "one");
     until(&mut client, |report| report.active.is_empty()).await;
+    place.end(task).await;
+}
+
+#[tokio::test]
+async fn requests_are_told_of_those_instances_whose_scale_follows_them() {
+    let place = Place::new();
+    let task = place.start();
+    let mut client = place.client().await;
+    let (one, two) = (Backend::start("one").await, Backend::start("two").await);
+    let mut world = World::new(1);
+    world.add(1, &one, None);
+    world.add(2, &two, None);
+    let port = world.listen();
+    client.publish(Arc::new(world.view.clone()));
+    client.local(Arc::new([(world::id(1), running(1)), (world::id(2), running(1))].into()));
+    until(&mut client, |report| report.view == Index(1) && report.listeners.len() == 1).await;
+    let mut of_one = 0;
+    for _ in 0..4 {
+        of_one += u64::from(get(port).await == "one");
+    }
+    Arc::make_mut(&mut world.view.instances).get_mut(&world::id(1)).unwrap().counted = true;
+    world.view.index = Index(2);
+    client.publish(Arc::new(world.view.clone()));
+    let told = until(&mut client, |report| report.requests.is_some()).await.requests.unwrap();
+    assert_eq!(told.of, [(world::id(1), of_one)].into(), "the other one is nobody's concern");
+    for _ in 0..4 {
+        of_one += u64::from(get(port).await == "one");
+    }
+    let more =
+        |report: &Report| report.requests.as_ref().is_some_and(|r| r.of[&world::id(1)] == of_one);
+    let later = until(&mut client, more).await.requests.unwrap();
+    assert!(later.at_ms > told.at_ms, "{later:?} after {told:?}");
+    Arc::make_mut(&mut world.view.instances).get_mut(&world::id(1)).unwrap().counted = false;
+    world.view.index = Index(3);
+    client.publish(Arc::new(world.view.clone()));
+    until(&mut client, |report| report.requests.is_none()).await;
     place.end(task).await;
 }
 

@@ -23,6 +23,9 @@ pub struct HostStatus {
     /// What measured containers use; kept in memory only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub usage: BTreeMap<InstanceId, Usage>,
+    /// Requests that its dataplane sent to instances, wherever they are; kept in memory only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<Requests>,
 }
 
 /// What a container uses.
@@ -32,8 +35,16 @@ pub struct Usage {
     pub cpu_milli: u64,
     /// Bytes, without what the kernel can drop.
     pub memory: u64,
-    /// Requests since its dataplane began; `None` when nothing counts them.
-    pub requests: Option<u64>,
     /// When it was measured, by the host's clock.
     pub at: Timestamp,
+}
+
+/// What one dataplane counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requests {
+    /// When it looked, in milliseconds since it began: a clock that never jumps.
+    pub at_ms: u64,
+    /// HTTP requests, TCP connections and UDP sessions so far, by instance. A number that went
+    /// down began anew.
+    pub of: BTreeMap<InstanceId, u64>,
 }

@@ -96,6 +96,8 @@ pub const DATAPLANE_EVENTS_MAX: usize = 16;
 pub const DATAPLANE_CONNECTIONS_MAX: usize = 8;
 /// Shortest time between two reports of the dataplane, in milliseconds; the first goes at once.
 pub const DATAPLANE_REPORT_MS: u64 = 20;
+/// Time between two looks of the dataplane at the requests it counted, in milliseconds.
+pub const DATAPLANE_COUNT_MS: u64 = 5_000;
 /// Messages that wait for the dataplane's main loop.
 pub const DATAPLANE_QUEUE_MAX: usize = 256;
 /// Time in which changes of the dataplane's state on disk are gathered, in milliseconds.

@@ -94,6 +94,9 @@ pub struct ViewInstance {
     pub running: bool,
     /// The same for health.
     pub health: Health,
+    /// The scale of its service follows its requests: they are counted and told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counted: bool,
 }
 
 /// May an instance take new requests?

@@ -332,6 +332,7 @@ mod tests {
                 facts: model::host::HostFacts::default(),
                 instances: [(id.clone(), seen)].into(),
                 usage: BTreeMap::new(),
+                requests: None,
             };
             let told = !transitions(&cluster, &status, Timestamp(1)).is_empty();
             assert_eq!(told, counts, "{goal:?} {phase} at generation {generation}");

@@ -47,7 +47,7 @@ impl Meter {
             {
                 let ms = one.at.since_ms(*at).max(1);
                 let cpu_milli = one.cpu_total_ns.saturating_sub(*cpu) / ms.saturating_mul(1_000);
-                let usage = Usage { cpu_milli, memory: one.memory, requests: None, at: one.at };
+                let usage = Usage { cpu_milli, memory: one.memory, at: one.at };
                 self.usage.insert(one.instance.clone(), usage);
             }
             self.before.insert(one.instance, (one.container, one.at, one.cpu_total_ns));

@@ -163,6 +163,11 @@ fn keep_asking(shared: &Shared, ask: &Ask) {
     }
 }
 
+/// One request and its whole answer, on a connection of its own.
+pub(crate) fn ask_once(ask: &Ask) {
+    once(&mut None, ask).unwrap_or_else(|why| panic!("{ask:?}: {why}"));
+}
+
 /// One request and its whole answer.
 fn once(connection: &mut Option<BufReader<TcpStream>>, ask: &Ask) -> Result<(), String> {
     let mut stream = match connection.take() {

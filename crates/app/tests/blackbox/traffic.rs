@@ -1,6 +1,6 @@
 //! Not one request fails while things change, die, freeze and come back.
 
-use crate::load::{Ask, Connections, Load};
+use crate::load::{Ask, Connections, Load, ask_once};
 use crate::machine::{Machine, on_a_machine, wait_for, wait_until};
 use serde_json::Value;
 
@@ -126,6 +126,38 @@ fn no_request_through_a_published_port_fails_while_its_service_changes() {
         healthy(machine, "shop/web", 2);
         machine.ok(&["svc", "restart", "shop/web"]);
         load.nothing_failed();
+    });
+}
+
+const FOLLOWS: &str = "services:
+  web:
+    image: storefront/httpfront:v1.0.0
+    ports: ['8090:8080']
+    autoscale: {min: 1, max: 3, requests: 20, up_after: 5s, down_after: 10s}
+";
+
+#[test]
+#[ignore = "needs docker and root"]
+fn the_scale_follows_the_requests_that_come_through_a_published_port() {
+    on_a_machine(|machine| {
+        let _dev = machine.dev();
+        let file = machine.write("follows.yaml", FOLLOWS);
+        machine.ok(&["up", "-f", file.to_str().unwrap(), "-p", "follow"]);
+        let running = |machine: &Machine| rows(machine, "follow/web").len();
+        assert_eq!(running(machine), 1, "nobody has asked anything");
+        let ask = Ask {
+            to: "127.0.0.1:8090".parse().unwrap(),
+            host: "follow.example.test".into(),
+            path: "/healthz".into(),
+            connections: Connections::New,
+        };
+        wait_until("the load to bring three instances", || {
+            (0..20).for_each(|_| ask_once(&ask));
+            running(machine) == 3
+        });
+        machine.ok(&["svc", "show", "follow/web"]).says(&["requests", "above 20 for 5 s"]);
+        wait_until("idleness to leave one instance", || running(machine) == 1);
+        machine.ok(&["svc", "show", "follow/web"]).says(&["requests", "below 20 for 10 s"]);
     });
 }
 

@@ -182,11 +182,6 @@ impl Read<'_> {
                 text.strip_suffix('%').filter(|_| metric != Metric::Requests).unwrap_or(text);
             match crate::scalar::integer(text.trim()).ok().and_then(|n| u64::try_from(n).ok()) {
                 Some(target) if (1..=max).contains(&target) => {
-                    if metric == Metric::Requests {
-                        let what =
-                            "autoscale: requests are not counted yet: the scale stays at min";
-                        self.warn(node.place, what);
-                    }
                     found = Some((metric, target));
                 }
                 _ => {

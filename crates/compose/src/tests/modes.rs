@@ -118,6 +118,7 @@ fn scaling_follows_what_fits_or_what_is_asked_for() {
         ("autoscale: {max: 8, cpu: 70}", load(Metric::Cpu, 70)),
         ("autoscale: {max: 8, cpu: '70%'}", load(Metric::Cpu, 70)),
         ("autoscale: {min: 1, max: 8, memory: 80 %}", load(Metric::Memory, 80)),
+        ("autoscale: {max: 8, requests: 100}", load(Metric::Requests, 100)),
         ("x-remuda-autoscale: {max: 8, cpu: 100}", load(Metric::Cpu, 100)),
         ("deploy: {x-autoscale: {max: 8, cpu: 100}}", load(Metric::Cpu, 100)),
         ("deploy: {x-remuda-autoscale: {max: 8, cpu: 100}}", load(Metric::Cpu, 100)),
@@ -135,9 +136,6 @@ fn scaling_follows_what_fits_or_what_is_asked_for() {
     ] {
         assert_eq!(scaling(lines), expected, "{lines}");
     }
-    let loaded = web("autoscale: {max: 8, requests: 100}").warned("requests are not counted yet");
-    let found = super::service(&loaded, "web").scaling;
-    assert_eq!(found, Some(load(Metric::Requests, 100)));
     let balancer = given(
         "services:\n  web:\n    autoscale: {max: 3, cpu: 70}\n    lb_config: {port_rules: \
          [{source_port: 80, target_port: 80, service: o/web}]}\n",

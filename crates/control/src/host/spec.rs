@@ -9,7 +9,7 @@ use model::host_spec::{BalancerPlacement, HostSpec, InstanceSpec};
 use model::id::{HostId, InstanceId, ServiceId};
 use model::instance::Instance;
 use model::record::{Revision, Service};
-use model::scaling::{Mode, Scaling};
+use model::scaling::{Metric, Mode, Scaling};
 use model::service::{Kind, LossPolicy};
 use model::time::Generation;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,7 +102,11 @@ impl Made<'_> {
             Some(LossPolicy::StopAfter { after_ms }) => Some(after_ms),
             _ => None,
         };
-        let measured = settings.is_some_and(|s| matches!(s.scaling, Some(Scaling::Load { .. })));
+        let metric = settings.and_then(|settings| match settings.scaling {
+            Some(Scaling::Load { metric, .. }) => Some(metric),
+            _ => None,
+        });
+        let measured = matches!(metric, Some(Metric::Cpu | Metric::Memory));
         let probed = part.health_check.is_some()
             || !publish::ready_ports(routed, &instance.id.service, part).is_empty();
         let from = part.container.volumes_from.iter();

@@ -7,6 +7,8 @@ use model::cluster::Cluster;
 use model::id::{InstanceId, ServiceId, ServiceName};
 use model::instance::{Goal, Instance, Phase};
 use model::limits::DNS_TTL_S;
+use model::record::Service;
+use model::scaling::{Metric, Scaling};
 use model::service::{Kind, Template};
 use model::view::{Admit, Caller, DnsView, NameTarget, ViewInstance};
 use std::collections::BTreeMap;
@@ -112,6 +114,11 @@ fn host_address(
     host.facts.address.parse().ok()
 }
 
+/// Does the scale of a service follow its requests?
+fn follows_requests(service: &Service) -> bool {
+    matches!(service.settings.scaling, Some(Scaling::Load { metric: Metric::Requests, .. }))
+}
+
 /// What a view says of one container; `None` when it is over.
 pub(super) fn listed(
     cluster: &Cluster,
@@ -133,6 +140,7 @@ pub(super) fn listed(
         ready_ports: vec![],
         running: matches!(phase, Phase::Running | Phase::Draining),
         health: seen.map(|s| s.health).unwrap_or_default(),
+        counted: cluster.service(&instance.id.service).is_some_and(|s| follows_requests(s)),
     })
 }
 

@@ -35,6 +35,7 @@ pub(super) fn add_outside(cluster: &Cluster, catalog: &mut Draft) {
                 ready_ports: vec![],
                 running: true,
                 health: Health::Unchecked,
+                counted: false,
             };
             catalog.instances.insert(InstanceId::new(service.id.clone(), n, 0), listed);
         }

@@ -2,10 +2,14 @@
 
 use crate::world::World;
 use control::{host, operate, publish};
+use model::change::{Change, Edit, Proposal};
 use model::host::HostLink;
 use model::id::HostId;
 use model::instance::Goal;
+use model::record::Record;
+use model::scaling::{Metric, Scaling};
 use model::view::{Admit, HostView, ListenerMode, NameTarget};
+use std::sync::Arc;
 
 fn alpha() -> HostId {
     "alpha".parse().unwrap()
@@ -130,4 +134,28 @@ fn a_host_is_told_what_goes_and_other_hosts_nothing_of_it() {
     assert!(after.generation > before.generation);
     let goals: Vec<Goal> = after.instances.values().map(|one| one.goal).collect();
     assert_eq!(goals, [Goal::Run, Goal::Remove], "a removal is an entry, never an absence");
+}
+
+#[test]
+fn requests_are_counted_where_the_scale_follows_them() {
+    let mut world = shop();
+    let counted = |world: &World| -> Vec<String> {
+        let view = view(world);
+        let counted = view.instances.iter().filter(|(_, one)| one.counted);
+        counted.map(|(id, _)| id.public_name()).collect()
+    };
+    assert_eq!(counted(&world), [""; 0]);
+    for (metric, expect) in
+        [(Metric::Requests, &["shop-web-1", "shop-web-2"][..]), (Metric::Cpu, &[])]
+    {
+        let scaling =
+            Scaling::Load { min: 2, max: 4, metric, target: 9, down_after_ms: 9, up_after_ms: 9 };
+        world.operate(|cluster, id| {
+            let mut service = (**cluster.service(id).unwrap()).clone();
+            service.settings.scaling = Some(scaling);
+            let edits = vec![Edit::Put(Record::Service(Arc::new(service)))];
+            Proposal { reads: [].into(), change: Change { edits } }
+        });
+        assert_eq!(counted(&world), expect, "{metric:?}");
+    }
 }

@@ -47,6 +47,7 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
             ready_ports: vec![],
             running: true,
             health: Health::Unchecked,
+            counted: false,
         };
         let mut told = None;
         for word in line.split_whitespace() {

@@ -24,6 +24,8 @@ pub(super) struct Shared {
     pub(super) addr: SocketAddr,
     pub(super) ejection: Ejection,
     in_flight: AtomicU64,
+    /// Beside the other number, which every request touches anyway.
+    requests: AtomicU64,
     /// Somebody waits for `in_flight` to become 0.
     leaving: AtomicBool,
     changed: Arc<watch::Sender<u64>>,
@@ -43,6 +45,7 @@ impl Shared {
             addr,
             ejection: Ejection::default(),
             in_flight: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             leaving: AtomicBool::new(false),
             changed,
         }
@@ -51,6 +54,16 @@ impl Shared {
     /// Requests, connections and sessions in flight, in all shards.
     pub(super) fn in_flight(&self) -> u64 {
         self.in_flight.load(SeqCst)
+    }
+
+    /// HTTP requests, TCP connections and UDP sessions that went to it since it is known here.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Counts a request that it has got, or a connection or session that was opened to it.
+    pub(super) fn count_request(&self) {
+        self.requests.fetch_add(1, Relaxed);
     }
 
     /// Says whether anybody waits for it to become idle.

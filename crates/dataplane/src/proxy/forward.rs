@@ -167,7 +167,10 @@ impl Exchange {
         let request = self.request();
         let sent = pin!(connection.sender.try_send_request(request));
         let error = match self.wait(&endpoint, down_before, &mut connection, sent).await {
-            Waited::Answered(response) => return Ok(Reply { response, lease, connection }),
+            Waited::Answered(response) => {
+                endpoint.shared.count_request();
+                return Ok(Reply { response, lease, connection });
+            }
             Waited::Failed(error) => Some(error),
             Waited::Down => None,
         };
@@ -294,6 +297,7 @@ impl Exchange {
         self.tries += 1;
         if progress != Progress::Unsent {
             self.sends += 1;
+            endpoint.shared.count_request();
         }
         // A pooled connection may just have been closed for its age: that says nothing of the
         // endpoint, which gets a second chance on a new connection.

@@ -27,6 +27,7 @@ pub(super) async fn serve(shard: Rc<Shard>, target: Rc<Target>, client: TcpStrea
 
 /// Passes bytes both ways until both ends, or until the endpoint's time is over.
 pub(super) async fn pass(shard: &Shard, client: TcpStream, endpoint: TcpStream, lease: Lease) {
+    lease.0.shared.count_request();
     let copy = tunnel::copy(shard, &client, &endpoint, Bytes::new(), Bytes::new());
     if let Some(Err(error)) = until_cut(shard, &lease, copy).await {
         tracing::trace!(%error, "a forwarded connection broke");

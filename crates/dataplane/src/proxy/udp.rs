@@ -178,6 +178,7 @@ impl Flow {
         let last_ms = Rc::new(Cell::new(self.shard.coarse_ms()));
         let replies = reply(Rc::clone(self), client, Rc::clone(&socket), Rc::clone(&last_ms));
         let replies = tokio::task::spawn_local(replies).abort_handle();
+        lease.0.shared.count_request();
         let session = Session { socket, last_ms, lease, replies };
         self.sessions.borrow_mut().insert(client, session);
         Ok(())

@@ -206,6 +206,8 @@ async fn datagrams_of_one_client_go_to_one_endpoint_while_it_is_there() {
         assert_eq!(ask(&first, &n.to_string()).await, format!("a:{n}"));
     }
     assert_eq!(house.proxy.status().in_flight["a"], 1);
+    let sessions = house.proxy.requests(|_| true);
+    assert_eq!(sessions["a"] + sessions["b"], 2, "datagrams of a session count once");
     let big = "z".repeat(60_000);
     assert_eq!(ask(&second, &big).await.len(), 60_002);
     // Its endpoint dies: the host's refusal moves the client to the other one.

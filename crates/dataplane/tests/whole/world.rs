@@ -202,6 +202,7 @@ impl World {
             ready_ports: vec![],
             running: true,
             health: Health::Unchecked,
+            counted: false,
         };
         Arc::make_mut(&mut self.view.instances).insert(id(n), instance);
         if let Some(NameTarget::Service(all)) =

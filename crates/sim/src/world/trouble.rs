@@ -161,6 +161,7 @@ fn mistaken(world: &World, by: usize, other: usize) -> HostStatus {
         facts,
         instances,
         usage: BTreeMap::new(),
+        requests: None,
     }
 }
 
