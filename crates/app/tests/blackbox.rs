@@ -8,6 +8,10 @@ mod api;
 mod apart;
 #[path = "blackbox/backup.rs"]
 mod backup;
+#[path = "blackbox/cluster.rs"]
+mod cluster;
+#[path = "blackbox/hosts.rs"]
+mod hosts;
 #[path = "blackbox/bad_files.rs"]
 mod bad_files;
 #[path = "blackbox/doctor.rs"]

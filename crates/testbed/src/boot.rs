@@ -40,6 +40,10 @@ while [ "$1" != -- ]; do
       mkdir -p "/run/layer$3/upper" "/run/layer$3/work"; cp -a "$2/upper/." "/run/layer$3/upper"
       mount -t overlay -o "lowerdir=$3,upperdir=/run/layer$3/upper,workdir=/run/layer$3/work" overlay "$3"
     } ;;
+  disk)
+    mkdir -p "$2"
+    [ -e "$2.img" ] || { truncate -s "$3M" "$2.img"; mkfs.ext4 -q -m 0 "$2.img"; }
+    mount -o loop "$2.img" "$2" ;;
   bind) mkdir -p "$2" "$3"; mount --bind "$2" "$3" ;;
   cable)
     ip link add eth0 type veth peer name cable
@@ -59,6 +63,8 @@ exec docker-init -s -- "$@"
 pub enum Own {
     /// Changes below this folder; those of an earlier boot are there again.
     Layer(&'static str),
+    /// A disk of so many MiB that holds the machine's folder of this name.
+    Disk(&'static str, u32),
     /// The machine's folder of this name, at this place.
     Bind(&'static str, &'static str),
     /// An `eth0` that leads nowhere, with this address, and a route through another.
@@ -176,6 +182,9 @@ impl Boot {
                 Own::Layer(place) => {
                     let layer = place.trim_start_matches('/').replace('/', "-");
                     command.arg("layer").arg(self.folder.join(layer)).arg(place);
+                }
+                Own::Disk(folder, mib) => {
+                    command.arg("disk").arg(self.folder.join(folder)).arg(mib.to_string());
                 }
                 Own::Bind(folder, place) => {
                     command.arg("bind").arg(self.folder.join(folder)).arg(place);

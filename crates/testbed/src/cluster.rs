@@ -226,7 +226,7 @@ impl Cluster {
     /// The part of [`Cluster::power_on`] that can be done for many at once.
     pub(crate) fn boot_machine(&self, name: &str) -> Result<(Ident, Child)> {
         let folder = self.folder_of(name);
-        let etc = layer(&folder.join("disk"), "/etc");
+        let etc = layer(&folder, "/etc");
         let home = folder.join("home");
         for folder in [&etc, &home] {
             fs::create_dir_all(folder).map_err(Error::file("made", folder))?;
@@ -242,13 +242,10 @@ impl Cluster {
             fs::write(&machine_id, id.replace('-', ""))
                 .map_err(Error::file("written", &machine_id))?;
         }
-        Boot::new(&folder.join("disk"), name)?
-            .with(&[
-                Own::Layer("/etc"),
-                Own::Layer("/var/lib"),
-                Own::Bind("state", "/var/lib/remuda"),
-            ])
-            .start()
+        let mut own = vec![Own::Layer("/etc"), Own::Layer("/var/lib")];
+        own.extend(self.state.disk_mib.map(|mib| Own::Disk("data", mib)));
+        own.push(Own::Bind("data/state", "/var/lib/remuda"));
+        Boot::new(&folder, name)?.with(&own).start()
     }
 
     /// Notes it and plugs its cable in.

@@ -8,12 +8,20 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode};
-use std::time::Instant;
-use testbed::{Cluster, Delay, Error, Keeper, Result, SWITCH, State, ground, images, relay};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use testbed::{
+    Cluster, Delay, Error, Keeper, Result, SWITCH, State, ground, images, relay, wait_for,
+};
 use words::{Format, Options, Up, Verb};
 
 /// Exit code of a command that was killed by a signal: that much more than its number.
 const KILLED: i32 = 128;
+/// Longest wait for a whole cluster; each step of it has a shorter one of its own.
+const UP: Duration = Duration::from_secs(1_800);
+/// Exit code after Ctrl-C.
+const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
     match Options::parse().whole().and_then(|options| run(&options)) {
@@ -98,11 +106,24 @@ fn start(options: &Options, up: &Up) -> Result<ExitCode> {
             return Err(Error::Refused(format!("there is no file {}", path.display())));
         }
     }
+    let stopped = listen()?;
     let init = ground::start(&options.folder)?;
-    let status = again(options, init)?.status().map_err(|e| failed("nsenter", &e));
-    let status = status.inspect_err(|_| take_away(&options.folder))?;
-    if status.success() {
-        return Ok(ExitCode::SUCCESS);
+    let child = again(options, init)?.spawn().map_err(|e| failed("nsenter", &e));
+    let mut child = child.inspect_err(|_| take_away(&options.folder))?;
+    let status = wait_for("the cluster to come up", UP, || {
+        let ended = child.try_wait().map_err(|e| failed("nsenter", &e))?;
+        let stopped = stopped.load(Ordering::Relaxed);
+        Ok(if stopped { Some(None) } else { ended.map(Some) })
+    });
+    match status {
+        Ok(Some(status)) if status.success() => return Ok(ExitCode::SUCCESS),
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            take_away(&options.folder);
+            say_error("interrupted: it is taken away again");
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        Err(error) => say_error(&format!("error: {}", error.chain())),
     }
     if up.keep {
         say_error(&format!("it is left as it is: {}", options.folder.display()));
@@ -110,6 +131,16 @@ fn start(options: &Options, up: &Up) -> Result<ExitCode> {
         take_away(&options.folder);
     }
     Ok(ExitCode::FAILURE)
+}
+
+/// Set by Ctrl-C and SIGTERM, which what runs on the ground hears as well or is ended with.
+fn listen() -> Result<Arc<AtomicBool>> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&stopped))
+            .map_err(|e| failed("listening for Ctrl-C", &e))?;
+    }
+    Ok(stopped)
 }
 
 fn take_away(folder: &Path) {
@@ -126,6 +157,7 @@ fn bring_up(options: &Options, up: &Up) -> Result {
     state.binary = up.binary.clone().filter(|_| !up.bare);
     state.images.clone_from(&up.images);
     state.mtu = up.mtu;
+    state.disk_mib = up.disk;
     state.dockerd_args.clone_from(&up.dockerd_arg);
     state.server_args.clone_from(&up.server_arg);
     let cluster = Cluster::up(&options.folder, state, keeper()?, &mut tell)?;

@@ -241,8 +241,8 @@ impl Cluster {
 
     /// Starts a Docker, which gets the images at its first start.
     pub(crate) fn start_dockerd(&self, name: &str) -> Result<Child> {
-        let data = self.folder_of(name).join("docker");
-        let first = !data.exists();
+        let data = self.folder_of(name).join("data/docker");
+        let loaded = self.folder_of(name).join("images.loaded");
         let mut words = vec!["--data-root".into(), data.to_string_lossy().into_owned()];
         words.extend(["--cgroup-parent".into(), self.cgroup_of(name)?]);
         words.extend(self.state.dockerd_args.iter().cloned());
@@ -251,8 +251,9 @@ impl Cluster {
             let asked = self.on(name, "docker")?.arg("version").stdin(Stdio::null()).output();
             Ok(asked.is_ok_and(|output| output.status.success()))
         })?;
-        if let Some(images) = self.state.images.as_ref().filter(|_| first) {
+        if let Some(images) = self.state.images.as_ref().filter(|_| !loaded.exists()) {
             text(self.on(name, "docker")?.args(["load", "-q", "-i"]).arg(images))?;
+            File::create(&loaded).map_err(Error::file("made", &loaded))?;
         }
         Ok(child)
     }

@@ -35,6 +35,8 @@ pub struct State {
     pub images: Option<PathBuf>,
     /// Largest packet on the cables, in bytes.
     pub mtu: u32,
+    /// MiB of each machine's disk for what Docker and Remuda keep; nothing is the space around it.
+    pub disk_mib: Option<u32>,
     /// Further words for every dockerd.
     pub dockerd_args: Vec<String>,
     /// Further words for the server.
@@ -97,6 +99,7 @@ impl State {
             binary: None,
             images: None,
             mtu: 1500,
+            disk_mib: None,
             dockerd_args: vec![],
             server_args: vec![],
             token: None,

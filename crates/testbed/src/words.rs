@@ -88,6 +88,10 @@ pub(crate) enum Verb {
         other: Option<String>,
     },
     /// Take back what is wrong with the network: of all, of a machine, or between two
+    #[command(after_help = "Examples:
+  cargo xtask cluster heal              nothing is wrong any more
+  cargo xtask cluster heal h1           with h1: cable, losses, delay
+  cargo xtask cluster heal h1 h2        only what was lost between the two")]
     Heal {
         /// h1, h2 … or server [default: all]
         machine: Option<String>,
@@ -107,6 +111,10 @@ pub(crate) enum Verb {
         percent: u16,
     },
     /// Lose all frames from one machine to another; those back pass
+    #[command(after_help = "Examples:
+  cargo xtask cluster oneway h1 h2        h2 does not hear h1
+  cargo xtask cluster oneway server h1    h1 does not hear the server
+  cargo xtask cluster heal h1 h2")]
     Oneway {
         /// From here
         from: String,
@@ -128,6 +136,10 @@ pub(crate) enum Verb {
         jitter: u32,
     },
     /// Pull a machine's plug, or kill -9 a role of it
+    #[command(after_help = "Examples:
+  cargo xtask cluster kill h1               all of it ends at once; its disk stays
+  cargo xtask cluster kill h1 dockerd       containers go on with --dockerd-arg=--live-restore
+  cargo xtask cluster kill server server    the process; its machine stays on")]
     Kill {
         /// h1, h2 … or server
         machine: String,
@@ -136,6 +148,9 @@ pub(crate) enum Verb {
         role: Option<Role>,
     },
     /// Give a machine power and start what it had, or start a role of it
+    #[command(after_help = "Examples:
+  cargo xtask cluster boot h1               dockerd and agent; waits until dockerd answers
+  cargo xtask cluster boot h1 agent")]
     Boot {
         /// h1, h2 … or server
         machine: String,
@@ -144,6 +159,9 @@ pub(crate) enum Verb {
         role: Option<Role>,
     },
     /// Stop a role in its tracks: it does nothing and does not end
+    #[command(after_help = "Examples:
+  cargo xtask cluster hang h1 dockerd       calls to it hang, containers go on
+  cargo xtask cluster wake h1 dockerd")]
     Hang {
         /// h1, h2 … or server
         machine: String,
@@ -190,6 +208,9 @@ pub(crate) struct Up {
     /// Largest packet on the cables, in bytes
     #[arg(long, default_value_t = 1500, value_parser = clap::value_parser!(u32).range(1280..=9000))]
     pub(crate) mtu: u32,
+    /// Give each machine a disk of so many MiB for what Docker and Remuda keep, to fill it up
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    pub(crate) disk: Option<u32>,
     /// A further word for every dockerd
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
     pub(crate) dockerd_arg: Vec<String>,

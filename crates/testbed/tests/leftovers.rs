@@ -21,6 +21,7 @@ struct Traces {
     mounts: Vec<String>,
     links: BTreeSet<String>,
     named_networks: String,
+    loops: String,
     cgroups: Vec<PathBuf>,
 }
 
@@ -34,6 +35,7 @@ fn traces() -> Traces {
     Traces {
         mounts: mounts.lines().filter(not_docker).map(str::to_owned).collect(),
         links: links.lines().filter(not_docker).filter_map(name).collect(),
+        loops: text(Command::new("losetup").args(["-nO", "BACK-FILE"])).unwrap(),
         named_networks: text(Command::new("ip").args(["netns", "list"])).unwrap(),
         // other tests may have machines now: only the dead ones count
         cgroups: cgroups.into_iter().filter(|path| !is_of_the_living(path)).collect(),
@@ -155,8 +157,11 @@ fn a_cluster_that_is_down_leaves_nothing() {
     bed.fails(&["up", "2"], "--bare");
     assert!(!bed.0.exists(), "what did not come up is gone");
 
-    bed.ok(&["up", "2", "--bare"]);
+    bed.ok(&["up", "2", "--bare", "--disk", "200"]);
     bed.fails(&["up", "2", "--bare"], "take it away first");
+    let size = ["exec", "h1", "--", "df", "-m", "--output=size", "/var/lib/remuda"];
+    let size: u32 = bed.ok(&size).lines().last().unwrap().trim().parse().unwrap();
+    assert!((100..200).contains(&size), "{size} MiB");
     let id = bed.container();
     let spaces = namespaces(&bed.0);
     assert!(spaces.len() > 4 * 5, "the switch, three machines and a container: {spaces:?}");
@@ -196,12 +201,19 @@ fn a_cluster_whose_owner_was_killed_can_be_taken_away() {
     let place = tempfile::tempdir().unwrap();
     let bed = Bed(place.path().join("cluster"));
     let before = traces();
-    let moments = ["cluster.json", "init", "ready", "h1/disk/init", "h2/dockerd.log", "h1/docker"];
+    let moments = ["cluster.json", "init", "ready", "h1/init", "h2/dockerd.log", "h1/data/docker"];
     for moment in moments {
         killed_when(&bed, moment);
         let spaces = namespaces(&bed.0);
         bed.goes(&spaces, &before);
     }
+    // Who brings it up is told to stop: it takes it away itself.
+    let mut up = bed.command(&["up", "2", "--bare"]).stdout(Stdio::null()).spawn().unwrap();
+    let there = bed.0.join("h1/ready");
+    wait_for("a host", PATIENCE, || Ok(there.exists().then_some(()))).unwrap();
+    text(Command::new("kill").args(["-TERM", &up.id().to_string()])).unwrap();
+    assert_eq!(up.wait().unwrap().code(), Some(130));
+    assert!(!bed.0.exists());
     // The first process of all is killed: everything has ended at once, and files are left.
     bed.ok(&["up", "2", "--bare"]);
     bed.container();

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
+use testbed::{Boot, Own, cgroup, ground};
 
 /// Set for the test that runs inside: the folder of its machine.
 const INSIDE: &str = "REMUDA_TEST_MACHINE";
@@ -15,35 +16,6 @@ const INSIDE: &str = "REMUDA_TEST_MACHINE";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// The machine's address on its cable; 127.0.0.1 is there as well.
 pub(crate) const ADDRESS: &str = "192.0.2.10";
-/// Images that `cargo xtask images` made, taken along.
-const IMAGES: [&str; 6] = [
-    "storefront/httpfront:v1.0.0",
-    "storefront/httpfront:v1.1.0",
-    "storefront/httpfront:broken",
-    "storefront/httpfront:sick",
-    "storefront/httpbackend:v1.0.0",
-    "storefront/tcpfront:v1.0.0",
-];
-
-/// First process of the machine: mounts, a cable, and waiting. Cgroups are put back over the new
-/// sysfs, which shows the new network; `/run` is private, so that sockets and locks are.
-const BOOT: &str = r#"
-set -e
-mount -t proc proc /proc
-mkdir -p "$1/cgroup"; mount --rbind /sys/fs/cgroup "$1/cgroup"
-mount -t sysfs sysfs /sys; mount --rbind "$1/cgroup" /sys/fs/cgroup; umount -l "$1/cgroup"
-mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/lock
-mkdir -p /etc/docker /var/lib/remuda "$1/etc" "$1/state"
-mount --bind "$1/etc" /etc/docker; mount --bind "$1/state" /var/lib/remuda
-hostname machine
-ip link set lo up
-ip link add eth0 type veth peer name cable
-ip link set cable up; ip link set eth0 up
-ip address add 192.0.2.10/24 dev eth0; ip route add default via 192.0.2.1
-shift
-exec docker-init -s -- "$@"
-"#;
-
 /// Runs `body` on a machine of its own, with a dockerd that answers.
 pub(crate) fn on_a_machine<F: FnOnce(&mut Machine)>(body: F) {
     on_a_bare_machine(
@@ -62,21 +34,38 @@ pub(crate) fn without_dockerd<F: FnOnce(&mut Machine)>(body: F) {
 
 /// `closure` is the full name of the test's closure, which holds the test's own.
 fn on_a_bare_machine(body: impl FnOnce(&mut Machine), closure: &str) {
-    if let Some(folder) = std::env::var_os(INSIDE) {
-        let mut machine = Machine { folder: folder.into(), dockerd: None };
-        body(&mut machine);
+    if let Some(folder) = inside() {
+        body(&mut Machine { folder, dockerd: None });
         return;
     }
+    run_inside(closure, &["dockerd.log", "dev.log", "server.log", "agent.log"], |folder| {
+        Boot::new(folder, "machine").unwrap().with(&[
+            Own::Layer("/etc"),
+            Own::Layer("/var/lib"),
+            Own::Bind("state", "/var/lib/remuda"),
+            Own::Cable("192.0.2.10/24", "192.0.2.1"),
+        ])
+    });
+}
+
+/// The folder of the machine that this test runs on; nothing outside.
+pub(crate) fn inside() -> Option<PathBuf> {
+    std::env::var_os(INSIDE).map(PathBuf::from)
+}
+
+/// Runs the test again on the machine that `boot` gives in a new folder. The machine ends with us,
+/// and nothing is left of it. When the test fails, the ends of these logs are shown.
+pub(crate) fn run_inside(closure: &str, logs: &[&str], boot: impl FnOnce(&Path) -> Boot) {
     let test = closure.trim_start_matches("blackbox::").trim_end_matches("::{{closure}}");
     assert_eq!(text(Command::new("id").arg("-u")).trim(), "0", "{test} makes namespaces: be root");
-    let images = saved_images();
-    let folder = tempfile::Builder::new().prefix("remuda-machine-").tempdir().unwrap();
-    let output = Command::new("unshare")
-        .args(["--net", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"])
-        .args(["--propagation", "private", "--", "sh", "-c", BOOT, "machine"])
-        .arg(folder.path())
-        .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--include-ignored"])
+    let images = testbed::images::saved(Path::new(env!("CARGO_TARGET_TMPDIR"))).unwrap();
+    ground::sweep().unwrap();
+    let folder = tempfile::Builder::new().prefix(ground::TEMPORARY).tempdir().unwrap();
+    let own = std::env::current_exe().unwrap();
+    let boot = boot(folder.path()).run(own, &[test, "--exact", "--nocapture", "--include-ignored"]);
+    let output = boot
+        .command()
+        .unwrap()
         .env(INSIDE, folder.path())
         .env("REMUDA_TEST_IMAGES", images)
         .env("HOME", folder.path().join("home"))
@@ -85,8 +74,11 @@ fn on_a_bare_machine(body: impl FnOnce(&mut Machine), closure: &str) {
         .output()
         .expect("util-linux's unshare runs");
     let (out, err) = (lossy(&output.stdout), lossy(&output.stderr));
+    if let Some(init) = Boot::init_of(folder.path()) {
+        cgroup::remove(init).unwrap();
+    }
     if !output.status.success() {
-        for log in ["dockerd.log", "dev.log", "server.log", "agent.log"] {
+        for log in logs {
             let Ok(log_text) = fs::read_to_string(folder.path().join(log)) else { continue };
             let lines: Vec<&str> = log_text.lines().rev().take(60).collect();
             eprintln!("--- the end of {log}");
@@ -97,25 +89,7 @@ fn on_a_bare_machine(body: impl FnOnce(&mut Machine), closure: &str) {
     assert!(out.contains("1 passed"), "no test called {test} ran on the machine:\n{out}\n{err}");
     // What a test measured is said on the outside too.
     err.lines().filter(|line| line.starts_with("measured: ")).for_each(|line| eprintln!("{line}"));
-}
-
-/// A file with the example's images, made once for each state of them.
-fn saved_images() -> PathBuf {
-    let ids = text(Command::new("docker").args(["image", "inspect", "-f", "{{.Id}}"]).args(IMAGES));
-    let mut key = String::new();
-    for id in ids.lines() {
-        let id = id.trim_start_matches("sha256:");
-        assert!(id.len() == 64, "the example's images are missing: run `cargo xtask images`");
-        key.push_str(&id[..6]);
-    }
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let path = folder.join(format!("images-{key}.tar"));
-    if !path.exists() {
-        let new = folder.join(format!("images-{}.new", std::process::id()));
-        text(Command::new("docker").arg("save").args(IMAGES).arg("-o").arg(&new));
-        fs::rename(new, &path).unwrap();
-    }
-    path
+    ground::remove(&folder.keep()).unwrap();
 }
 
 fn lossy(bytes: &[u8]) -> String {
@@ -289,7 +263,9 @@ impl Machine {
     pub(crate) fn start_dockerd(&mut self, arguments: &[&str]) {
         let first = !self.folder.join("docker").exists();
         let mut command = Command::new("dockerd");
-        command.arg("--data-root").arg(self.folder.join("docker")).args(arguments);
+        command.arg("--data-root").arg(self.folder.join("docker"));
+        let init = Boot::init_of(&self.folder).expect("a machine has a first process");
+        command.arg("--cgroup-parent").arg(cgroup::parent(init, "machine")).args(arguments);
         self.dockerd = Some(Process::start(&mut command, self.folder.join("dockerd.log")));
         wait_until("dockerd to answer", || {
             Command::new("docker").arg("version").output().unwrap().status.success()
