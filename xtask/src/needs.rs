@@ -44,6 +44,7 @@ pub(crate) const TEST: &[Need] = &[
     need("nsenter", "util-linux"),
     need("setpriv", "util-linux"),
     need("mount", "mount"),
+    need("mkfs.ext4", "e2fsprogs"),
     need("hostname", "hostname"),
 ];
 
@@ -53,6 +54,7 @@ pub(crate) const CLUSTER: &[Need] = &[
     need("nsenter", "util-linux"),
     need("setpriv", "util-linux"),
     need("mount", "mount"),
+    need("mkfs.ext4", "e2fsprogs"),
     need("hostname", "hostname"),
 ];
 

@@ -52,7 +52,7 @@ impl Ident {
         Some(parse(&std::fs::read_to_string(file).ok()?)?.ident)
     }
 
-    /// From the text that [`Ident::to_string`] makes.
+    /// From the text that it is displayed as.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         let (pid, start) = name.split_once('-')?;

@@ -16,6 +16,8 @@ use std::time::Duration;
 const ANSWERS: Duration = Duration::from_secs(90);
 /// Longest wait for all hosts to be active.
 const JOINED: Duration = Duration::from_secs(90);
+/// What a token begins with that a host joins with.
+const JOIN_PREFIX: &str = "rmj_";
 /// What a dockerd that was killed leaves in `/run` and would take for one that runs.
 const STALE: [&str; 3] =
     ["/run/docker.pid", "/run/docker.sock", "/run/docker/containerd/containerd.pid"];
@@ -282,8 +284,14 @@ impl Cluster {
     /// The server makes the token that hosts join with.
     pub(crate) fn make_token(&mut self) -> Result {
         let binary = self.binary()?.to_string_lossy().into_owned();
-        let token = text(self.on(SERVER, &binary)?.args(["host", "token", "create"]))?;
-        self.state.token = Some(token.trim().to_owned());
+        let said = text(self.on(SERVER, &binary)?.args(["host", "token", "create"]))?;
+        // it may stand in a sentence, or in a command to type
+        let token = said.split_whitespace().find(|word| word.starts_with(JOIN_PREFIX));
+        let token = token.ok_or_else(|| Error::Run {
+            command: "remuda host token create".into(),
+            why: format!("no token ({JOIN_PREFIX}…) in what it said: {}", said.trim()),
+        })?;
+        self.state.token = Some(token.to_owned());
         self.save()
     }
 

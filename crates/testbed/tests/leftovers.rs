@@ -159,6 +159,11 @@ fn a_cluster_that_is_down_leaves_nothing() {
 
     bed.ok(&["up", "2", "--bare", "--disk", "200"]);
     bed.fails(&["up", "2", "--bare"], "take it away first");
+    // The ground has the ends of cables and nothing that leads out of it.
+    let links = bed.ok(&["exec", "switch", "--", "ls", "/sys/class/net"]);
+    let mut links: Vec<&str> = links.split_whitespace().collect();
+    links.retain(|link| *link != "bonding_masters");
+    assert_eq!(links, ["h1", "h2", "lo", "server", "switch"]);
     let size = ["exec", "h1", "--", "df", "-m", "--output=size", "/var/lib/remuda"];
     let size: u32 = bed.ok(&size).lines().last().unwrap().trim().parse().unwrap();
     assert!((100..200).contains(&size), "{size} MiB");
