@@ -26,7 +26,7 @@ use model::mutation::{Mutation, is_in};
 use model::time::{Clock, Timestamp};
 use model::view::HostView;
 use network::{Fabric, FabricWish};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +96,8 @@ pub(crate) struct Reconciler<E, F> {
     resync_wanted: bool,
     resync_running: bool,
     resync_due: Instant,
+    /// Containers that were looked at by themselves since the list was asked for.
+    newer: BTreeSet<String>,
     /// Why the containers are not known as they are now; empty when they are.
     list_problem: String,
     network_due: Instant,
@@ -124,6 +126,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             resync_wanted: false,
             resync_running: false,
             resync_due: Instant::now(),
+            newer: BTreeSet::new(),
             list_problem: NOT_LISTED.into(),
             network_due: Instant::now(),
             network_running: false,
@@ -336,6 +339,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         if resync_due && !self.resync_running && self.engine_problem.is_empty() {
             self.resync_wanted = false;
             self.resync_running = true;
+            self.newer.clear();
             let (engine, owner) = (self.parts.engine.clone(), environment.id.clone());
             self.looks.spawn(async move {
                 Look::All(engine.list(&owner).await.map_err(|e| api::error::chain(&e)))

@@ -76,6 +76,11 @@ impl<'a> Ledger<'a> {
         })
     }
 
+    /// Has the host of a stopped instance, open or not, still room for it?
+    pub(crate) fn fits_again(&mut self, ask: &Ask<'_>, host: &HostId) -> bool {
+        self.fleet.fits_again(ask, host)
+    }
+
     /// Hosts that a global service may be on: those that meet its hard constraints on hosts.
     pub(crate) fn eligible(&self, ask: &Ask<'_>) -> BTreeSet<HostId> {
         self.fleet.eligible(ask).into_iter().map(|(host, _)| host).collect()

@@ -245,7 +245,8 @@ fn spec(ask: &mut Ask<'_>) -> ServiceSpec {
         spec.update.order = Some(UpdateOrder::StopFirst);
     }
     if ask.dice.once_in(4) {
-        spec.update.batch_size = Some(1 + ask.dice.small(3));
+        // All of it has to be through in the time that a run has to come to rest.
+        spec.update.batch_size = Some(1 + ask.dice.small(3) + spec.scale.unwrap_or(1) / 8);
     }
     spec
 }

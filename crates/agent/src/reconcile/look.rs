@@ -55,6 +55,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                     let seen = observe::container(container);
                     let id = id.clone();
                     self.memos.entry(id).or_default().note_exit(&seen, now);
+                    self.note_newer(&event.id);
                     self.publish_local();
                 }
                 true
@@ -174,11 +175,16 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         }
     }
 
-    /// Takes over a whole list; what changed meanwhile is looked at one by one anyway.
+    /// Takes over a whole list, but for what was looked at by itself since it was asked for: the
+    /// list may be from before.
     fn replace_all(&mut self, all: Vec<SeenContainer>) {
         let first = self.containers.is_none();
+        let newer = std::mem::take(&mut self.newer);
+        let known = self.containers.iter().flat_map(BTreeMap::values).flatten();
+        let kept: Vec<SeenContainer> = known.filter(|c| newer.contains(&c.id)).cloned().collect();
+        let listed = all.into_iter().filter(|container| !newer.contains(&container.id));
         let mut containers: BTreeMap<InstanceId, Vec<SeenContainer>> = BTreeMap::new();
-        for container in all {
+        for container in listed.chain(kept) {
             let Some(id) = instance_of(&container) else { continue };
             if first {
                 let memo = self.memos.entry(id.clone()).or_default();
@@ -210,6 +216,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             return;
         }
         let now = self.parts.clock.now();
+        self.note_newer(&container.id);
         let Some(containers) = &mut self.containers else { return };
         let all = containers.entry(id.clone()).or_default();
         let known = all.iter_mut().find(|known| known.id == container.id);
@@ -232,7 +239,15 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         self.publish_local();
     }
 
+    /// What is known of a container is newer than a list that is under way.
+    fn note_newer(&mut self, container: &str) {
+        if self.resync_running {
+            self.newer.insert(container.to_owned());
+        }
+    }
+
     pub(super) fn forget(&mut self, container: &str) {
+        self.note_newer(container);
         let Some(containers) = &mut self.containers else { return };
         for all in containers.values_mut() {
             all.retain(|known| known.id != container);

@@ -171,7 +171,7 @@ impl<'a> Draft<'a> {
         let instance = self.members[index].instance.clone();
         let host = self.cluster.host(&instance.host);
         let open = host.is_some_and(|host| host.takes_instances());
-        if open && let Some(template) = self.template(instance.target) {
+        if let Some(template) = self.template(instance.target) {
             let ask = Ask {
                 service: &self.service.id,
                 revision: instance.target.revision,
@@ -182,7 +182,12 @@ impl<'a> Draft<'a> {
                 prefer: vec![],
                 more: 1,
             };
-            if ledger.place(&ask).is_err() {
+            // A host that is away or cordoned takes nothing new, and gives back what it has.
+            let fits = match open {
+                true => ledger.place(&ask).is_ok(),
+                false => ledger.fits_again(&ask, &instance.host),
+            };
+            if !fits {
                 self.set_goal(index, Goal::Remove, "its host has no room for it any more");
                 return false;
             }

@@ -155,15 +155,21 @@ pub(super) fn end_doubles(draft: &mut Draft<'_>) {
             }
         }
         for indexes in by_version.into_values().filter(|indexes| indexes.len() > 1) {
-            let keep = indexes.iter().copied().max_by_key(|i| {
-                let heard = is_heard(draft, *i);
-                let older = std::cmp::Reverse(draft.members[*i].instance.id.incarnation);
-                let runs = draft.members[*i].seen.phase == Phase::Running;
-                (heard && draft.is_ready(*i), heard, runs, older)
-            });
-            for index in indexes.into_iter().filter(|index| Some(*index) != keep) {
+            let rank = |draft: &mut Draft<'_>, index: usize| {
+                let heard = is_heard(draft, index);
+                let runs = draft.members[index].seen.phase == Phase::Running;
+                let older = std::cmp::Reverse(draft.members[index].instance.id.incarnation);
+                (heard && draft.is_ready(index), heard, runs, older)
+            };
+            let keep = indexes.iter().copied().max_by_key(|index| rank(draft, *index));
+            let Some(keep) = keep else { continue };
+            // One that is not heard may serve: it goes only when another one is known to.
+            let sure = rank(draft, keep).0 || indexes.iter().all(|index| is_heard(draft, *index));
+            for index in indexes.into_iter().filter(|index| sure && *index != keep) {
                 if draft.has_room() {
-                    draft.set_goal(index, Goal::Remove, "the one before it is back");
+                    let back = keep < index;
+                    let why = if back { "the one before it is back" } else { "another one serves" };
+                    draft.set_goal(index, Goal::Remove, why);
                 }
             }
         }

@@ -91,6 +91,7 @@ impl Planner {
             let mut draft = Draft::new(cluster, service, now);
             decide(&mut draft, &mut ledger);
             self.note_blocked(&id, &draft.status.blocked, ledger.take_wake());
+            self.note_dependencies(&draft);
             if rebalance::is_crowded(&draft) {
                 self.crowded.insert(id.clone());
             } else {
@@ -312,6 +313,18 @@ impl Planner {
                 | Reason::CanaryWaits { .. }
                 | Reason::FinishWaits { .. } => {}
             }
+        }
+    }
+
+    /// Until its first instance is there a service follows what it depends on, even while something
+    /// else keeps it: the reason that is told may become another one.
+    fn note_dependencies(&mut self, draft: &Draft<'_>) {
+        if draft.status.incarnations > 0 {
+            return;
+        }
+        for name in draft.service.settings.depends_on.keys() {
+            let on = ServiceId { stack: draft.service.id.stack.clone(), service: name.clone() };
+            self.waiters.entry(on).or_default().insert(draft.service.id.clone());
         }
     }
 

@@ -149,6 +149,10 @@ impl One<'_> {
             let action = Action::Stop { instance, container: id, grace_ms };
             return (Phase::Draining, "it is being stopped".into(), Some(action));
         }
+        if self.known.memo.unsure {
+            // A start that was given up may still come about.
+            return (Phase::Starting, "it is looked for once more".into(), None);
+        }
         if remove {
             let action = Action::Remove { instance, container: id };
             return (Phase::Stopped, String::new(), Some(action));

@@ -1,8 +1,9 @@
 //! Can a host take an instance? The first thing that it lacks is the reason that is shown.
 
-use super::Fleet;
 use super::ports::Wish;
 use super::request::Demand;
+use super::{Ask, Fleet};
+use model::id::HostId;
 use model::mutation::{Mutation, is_in};
 use model::service::{PortMapping, Transport};
 use std::net::IpAddr;
@@ -41,6 +42,18 @@ impl Fleet {
         (demand.memory == 0 || demand.memory <= left.memory)
             && (demand.cpu == 0 || demand.cpu <= left.cpu)
             && (!demand.suspects.has(host) || self.fixed_ports(demand, host).is_ok())
+    }
+
+    /// Has a host, open or not, the cpu, the memory and the ports for an instance that is there
+    /// already and holds nothing of them?
+    pub(crate) fn fits_again(&mut self, ask: &Ask<'_>, host: &HostId) -> bool {
+        let service = self.services.intern(ask.service);
+        let demand = self.demand(ask, service);
+        let Some(host) = self.hosts.index(host) else { return false };
+        let left = self.hosts.left(host);
+        (demand.memory == 0 || demand.memory <= left.memory)
+            && (demand.cpu == 0 || demand.cpu <= left.cpu)
+            && self.fixed_ports(&demand, host).is_ok()
     }
 
     /// The part of it that is about resources.

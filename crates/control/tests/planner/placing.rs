@@ -1,6 +1,8 @@
 //! Where instances go and what keeps them from it: ports, memory, addresses, dependencies.
 
-use crate::world::World;
+use crate::world::{World, service};
+use control::operate;
+use model::host::HostLink;
 
 #[test]
 fn a_port_of_another_service_is_a_reason_and_frees_itself() {
@@ -64,6 +66,25 @@ fn reserved_memory_is_counted_and_given_back() {
 }
 
 #[test]
+fn what_a_stopped_one_held_and_others_have_now_is_not_given_twice_while_its_host_is_away() {
+    let mut world = World::new();
+    world.up(&["web image=good:1 mem=3000", "zoo image=good:1 mem=2000"]);
+    assert_eq!((world.slots("web").as_str(), world.slots("zoo").as_str()), ("1r1", ""));
+    let stop = operate::stop(&world.cluster, &service("web"));
+    world.commit(&stop);
+    world.run(5_000);
+    assert_eq!(world.slots("zoo"), "1r1*");
+    world.set_link("alpha", HostLink::Disconnected);
+    let start = operate::start(&world.cluster, &service("web"));
+    world.commit(&start);
+    world.plan();
+    assert_eq!(control::audit::audit(&world.cluster), []);
+    world.set_link("alpha", HostLink::Active);
+    world.run(5_000);
+    assert_eq!((world.slots("web").as_str(), world.slots("zoo").as_str()), ("", "1r1*"));
+}
+
+#[test]
 fn a_dependency_holds_the_first_instance_back_until_its_condition() {
     for (after, image, held) in [
         ("db:started", "image=good:1 check", "waits for shop/db to start (0 started)"),
@@ -122,18 +143,18 @@ fn what_was_stopped_starts_again_only_where_there_is_room_for_it() {
     let mut world = World::new();
     world.up(&["web image=good:1 scale=2 mem=1500"]);
     world.until_done();
-    world.operate(control::operate::stop);
+    world.operate(operate::stop);
     world.run(5_000);
     // 4 GiB: what was stopped has given its memory to others.
     world.up(&["web image=good:1 scale=2 mem=1500 stopped", "api image=good:1 scale=2 mem=1500"]);
     world.run(5_000);
-    world.operate(control::operate::stop);
+    world.operate(operate::stop);
     world.run(5_000);
-    world.operate(control::operate::start);
+    world.operate(operate::start);
     world.run(5_000);
     let blocked = world.blocked("web");
     assert!(blocked[0].contains("lack memory 1500 MiB"), "{blocked:?}");
-    world.host("beta", model::host::HostLink::Active);
+    world.host("beta", HostLink::Active);
     world.run(10_000);
     assert_eq!(world.slots("web"), "1r1* 2r1*", "{}", world.show());
 }

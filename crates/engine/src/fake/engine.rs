@@ -44,7 +44,7 @@ impl Fake {
 
     async fn begin(&self, op: Op, subject: &str) -> Result<Then> {
         let (fault, begun, deadline_ms) =
-            self.change(|world| (world.called(op, subject), world.now, world.deadline_ms));
+            self.change(|world| (world.called(op, subject), world.uptime(), world.deadline_ms));
         let until = after(begun, deadline_ms);
         self.reach(op, subject, until, deadline_ms).await?;
         let operation = || said(op, subject);
@@ -80,7 +80,7 @@ impl Fake {
         let _waiting = Waiting::new(self, until);
         let link = self
             .until(|world| match world.link {
-                Link::Hung if world.now < until => None,
+                Link::Hung if world.uptime() < until => None,
                 link => Some(link),
             })
             .await;
@@ -101,7 +101,7 @@ impl Fake {
             Then::Hang => {
                 let (now, deadline_ms) = {
                     let world = self.world();
-                    (world.now, world.deadline_ms)
+                    (world.uptime(), world.deadline_ms)
                 };
                 self.wait_for(after(now, deadline_ms)).await;
                 Err(Error::Timeout { operation: said(op, subject), after_ms: deadline_ms })
@@ -110,7 +110,6 @@ impl Fake {
     }
 
     async fn wait_for(&self, moment: i64) {
-        let moment = moment.saturating_sub(self.world().set_by);
         let _waiting = Waiting::new(self, moment);
         self.until(|world| (world.uptime() >= moment).then_some(())).await;
     }
@@ -214,7 +213,7 @@ impl crate::Engine for Fake {
         let missing = |why| Error::ImageMissing { image: image.to_owned(), why };
         let (here, remote, now) = {
             let world = self.world();
-            (world.images.get(&key).cloned(), world.remote.get(&key).cloned(), world.now)
+            (world.images.get(&key).cloned(), world.remote.get(&key).cloned(), world.uptime())
         };
         if let (true, Some(here)) = (policy != PullPolicy::Always, here) {
             self.finish(Op::Pull, image, then).await?;
