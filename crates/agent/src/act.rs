@@ -24,8 +24,8 @@ pub(crate) struct Done {
 /// What an action led to.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// The image is here.
-    Pulled,
+    /// The image of this id is here.
+    Pulled(String),
     /// A container runs.
     Started(SeenContainer),
     /// A container is stopped.
@@ -81,8 +81,8 @@ pub(crate) async fn act<E: Engine>(
     let result = match action {
         Action::Pull { image, image_id, policy, .. } => {
             match here(&engine, image_id.as_deref()).await {
-                Ok(true) => Ok(Effect::Pulled),
-                Ok(false) => pull(&engine, &instance, &image, policy, progress).await,
+                Ok(Some(id)) => Ok(Effect::Pulled(id)),
+                Ok(None) => pull(&engine, &instance, &image, policy, progress).await,
                 Err(failed) => Err(failed),
             }
         }
@@ -96,11 +96,11 @@ pub(crate) async fn act<E: Engine>(
     Done { instance, result }
 }
 
-/// Is the very image here that is wanted?
-async fn here<E: Engine>(engine: &E, image_id: Option<&str>) -> Result<bool, Failed> {
+/// The id of the very image that is wanted, when it is here.
+async fn here<E: Engine>(engine: &E, image_id: Option<&str>) -> Result<Option<String>, Failed> {
     match image_id {
-        Some(id) => Ok(engine.image(id).await?.is_some()),
-        None => Ok(false),
+        Some(id) => Ok(engine.image(id).await?.map(|found| found.id)),
+        None => Ok(None),
     }
 }
 
@@ -121,8 +121,7 @@ async fn pull<E: Engine>(
         }
     };
     let (result, ()) = tokio::join!(engine.pull(image, policy, Some(tx)), tell);
-    result?;
-    Ok(Effect::Pulled)
+    Ok(Effect::Pulled(result?.id))
 }
 
 async fn create<E: Engine>(
@@ -142,7 +141,7 @@ async fn create<E: Engine>(
     }
     let mut template = Arc::clone(&wanted.container);
     if let Some(id) = &wanted.image_id
-        && here(engine, Some(id)).await?
+        && here(engine, Some(id)).await?.is_some()
     {
         Arc::make_mut(&mut template).image.clone_from(id);
     }

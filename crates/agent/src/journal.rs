@@ -1,6 +1,10 @@
-//! The last publication, on disk: a host boots alone from it. And when the server was heard last.
+//! The last publication, on disk: a host boots alone from it. And when the server was heard last,
+//! and which images were used.
 
+use crate::images::Entries;
 use api::link::Publication;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +24,7 @@ enum Place {
 struct Kept {
     publication: Option<Arc<Publication>>,
     lease: Option<i64>,
+    images: Entries,
 }
 
 impl Journal {
@@ -38,7 +43,7 @@ impl Journal {
     /// The last publication; a file that cannot be read is set aside and said so.
     pub(crate) async fn read(&self) -> Option<Arc<Publication>> {
         match &self.0 {
-            Place::File(path) => read(path).await,
+            Place::File(path) => read(path).await.map(Arc::new),
             Place::Memory(kept) => lock(kept).publication.clone(),
         }
     }
@@ -47,9 +52,28 @@ impl Journal {
     /// boots less well alone.
     pub(crate) async fn write(&self, publication: &Arc<Publication>) -> bool {
         match &self.0 {
-            Place::File(path) => write(path, publication).await,
+            Place::File(path) => write(path, &**publication).await,
             Place::Memory(kept) => {
                 lock(kept).publication = Some(Arc::clone(publication));
+                true
+            }
+        }
+    }
+
+    /// The images that Remuda had to do with; none when they cannot be read.
+    pub(crate) async fn read_images(&self) -> Entries {
+        match &self.0 {
+            Place::File(path) => read(&images_path(path)).await.unwrap_or_default(),
+            Place::Memory(kept) => lock(kept).images.clone(),
+        }
+    }
+
+    /// Keeps them: whole or not at all; did it?
+    pub(crate) async fn write_images(&self, images: &Entries) -> bool {
+        match &self.0 {
+            Place::File(path) => write(&images_path(path), images).await,
+            Place::Memory(kept) => {
+                lock(kept).images.clone_from(images);
                 true
             }
         }
@@ -89,7 +113,11 @@ fn lock(kept: &Mutex<Kept>) -> std::sync::MutexGuard<'_, Kept> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn read(path: &Path) -> Option<Arc<Publication>> {
+fn images_path(publication: &Path) -> PathBuf {
+    publication.with_file_name("images.json")
+}
+
+async fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
     let bytes = match tokio::fs::read(path).await {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
@@ -99,7 +127,7 @@ async fn read(path: &Path) -> Option<Arc<Publication>> {
         }
     };
     match serde_json::from_slice(&bytes) {
-        Ok(publication) => Some(Arc::new(publication)),
+        Ok(found) => Some(found),
         Err(error) => {
             let aside = path.with_extension("unreadable");
             tracing::warn!(aside = %aside.display(), %error, "journal set aside");
@@ -111,9 +139,9 @@ async fn read(path: &Path) -> Option<Arc<Publication>> {
     }
 }
 
-async fn write(path: &Path, publication: &Publication) -> bool {
+async fn write<T: Serialize>(path: &Path, kept: &T) -> bool {
     let result = async {
-        let bytes = serde_json::to_vec(publication)?;
+        let bytes = serde_json::to_vec(kept)?;
         let new = path.with_extension("new");
         let mut options = tokio::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true).mode(0o600);

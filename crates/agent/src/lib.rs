@@ -11,6 +11,7 @@
 mod act;
 mod dataplane;
 mod drain;
+mod images;
 mod journal;
 mod lease;
 mod observe;
@@ -100,6 +101,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
         let Self { options, view, local, state } = self;
         let journal = options.journal.unwrap_or_else(|| Journal::folder(&options.dir));
         let lease = lease::LeaseClock::open(journal.clone(), options.clock.clone()).await;
+        let images = images::ImageBook::open(journal.clone(), options.clock.clone()).await;
         let publication = watch::Sender::new(journal.read().await);
         let (containers, seen) = watch::channel(BTreeMap::new());
         let (status, status_rx) = watch::channel(None);
@@ -114,6 +116,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             fabric: options.fabric.clone(),
             containers: seen,
             own_pids: own_pids_rx,
+            images: images.clone(),
         };
         let reconciler = reconcile::Reconciler::new(reconcile::Parts {
             host: options.host.clone(),
@@ -122,6 +125,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             fabric: options.fabric,
             clock: options.clock,
             lease: lease.clone(),
+            images,
             publication: publication.subscribe(),
             view,
             local,

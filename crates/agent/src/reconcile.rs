@@ -1,17 +1,20 @@
 //! The loop of the host: look, let `control::host::plan` think, act, report. One task owns all of
 //! its state; whatever happens only wakes it.
 
+mod clean;
 mod look;
 mod measure;
 
 use crate::act::{self, Done, Effect, Failed};
 use crate::dataplane::{DataplaneState, Local};
 use crate::drain::{Drain, Drained};
+use crate::images::ImageBook;
 use crate::lease::LeaseClock;
 use crate::watcher::Hint;
 use crate::{BRIDGE, NETWORK, observe};
 use api::link::Publication;
-use control::host::{Busy, BusyKind, Memo, Seen, SeenInstance};
+use clean::{Cleaner, Shelf};
+use control::host::{Busy, BusyKind, ImageRemoval, Memo, Seen, SeenInstance};
 use engine::Engine;
 use engine::seen::{PullProgress, SeenContainer};
 use engine::wish::NetworkWish;
@@ -56,6 +59,7 @@ pub(crate) struct Parts<E, F> {
     pub(crate) fabric: F,
     pub(crate) clock: Clock,
     pub(crate) lease: LeaseClock,
+    pub(crate) images: ImageBook,
     pub(crate) publication: watch::Receiver<Option<Arc<Publication>>>,
     pub(crate) view: watch::Sender<Option<Arc<HostView>>>,
     pub(crate) local: watch::Sender<Option<Arc<Local>>>,
@@ -78,6 +82,10 @@ enum Look {
     Facts(Box<HostFacts>),
     /// What measured containers have used so far.
     Usage(Vec<Measured>),
+    /// The images of the host.
+    Shelf(Result<Shelf, String>),
+    /// What came of the removal of images.
+    Swept(Vec<(ImageRemoval, Result<(), String>)>),
 }
 
 /// The loop's state.
@@ -91,6 +99,7 @@ pub(crate) struct Reconciler<E, F> {
     statuses: BTreeMap<InstanceId, InstanceStatus>,
     facts: HostFacts,
     meter: Meter,
+    cleaner: Cleaner,
     engine_problem: String,
     network_problem: String,
     resync_wanted: bool,
@@ -121,6 +130,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             statuses: BTreeMap::new(),
             facts: HostFacts::default(),
             meter: Meter::default(),
+            cleaner: Cleaner::default(),
             engine_problem: "docker has not been asked yet".into(),
             network_problem: "the network has not been set up yet".into(),
             resync_wanted: false,
@@ -203,7 +213,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let now = self.parts.clock.now();
         let kind = self.busy.remove(&id).map(|busy| busy.kind);
         match done.result {
-            Ok(Effect::Pulled) => {
+            Ok(Effect::Pulled(image)) => {
+                self.note_image(&id, &image);
                 let memo = self.memos.entry(id).or_default();
                 memo.pulled = true;
                 memo.error.clear();
@@ -211,6 +222,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             Ok(Effect::Started(container)) => {
                 tracing::info!(instance = %id, container = container.id, "container started");
                 self.memos.entry(id).or_default().note_start();
+                self.parts.images.used(&container.image_id, &container.image);
                 // When it was over before it was looked at, that end is noted there.
                 self.put(container);
             }
@@ -257,6 +269,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         });
         self.begin_looks(&publication);
         self.begin_measuring(&publication.spec);
+        self.begin_cleaning();
         if self.containers.is_none() {
             self.report(Some(&publication), &state);
             return RESYNC_RETRY;
@@ -303,6 +316,16 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let until = wake.map_or(PERIOD, |at| Duration::from_millis(at.since_ms(now).max(1)));
         // A list that failed is tried again soon, whatever else is due.
         until.min(if self.resync_wanted { RESYNC_RETRY } else { PERIOD })
+    }
+
+    /// Notes under which name an image was pulled.
+    fn note_image(&self, id: &InstanceId, image: &str) {
+        let publication = self.parts.publication.borrow();
+        let spec = publication.as_ref().and_then(|p| p.spec.instances.get(id));
+        let name = spec.map_or(image, |spec| spec.container.image.as_str());
+        // An older revision goes by the id: its name may be another image's by now.
+        let by_id = spec.is_some_and(|spec| spec.image_id.as_deref() == Some(image));
+        self.parts.images.used(image, if by_id { image } else { name });
     }
 
     /// Notes the runs of the containers whose namespaces one is about to join.
@@ -491,6 +514,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         facts.engine_problem = self.engine_trouble().to_owned();
         facts.dataplane_problem.clone_from(&state.problem);
         facts.strays = self.strays(publication);
+        facts.disk.clone_from(&self.cleaner.disk);
         if publication.is_some() && self.engine_problem.is_empty() {
             facts.network_problem.clone_from(&self.network_problem);
         }

@@ -1,5 +1,6 @@
 //! Streams that the server opens to this host: logs, exec, stats, ports, build, pull.
 
+use crate::images::ImageBook;
 use api::error::chain;
 use api::stream::{Chunk, Duplex, PortHolder, StreamRequest};
 use api::wire::StatsRow;
@@ -31,6 +32,8 @@ pub(crate) struct Streams<E, F> {
     pub(crate) containers: watch::Receiver<BTreeMap<InstanceId, SeenContainer>>,
     /// Process ids of ours: their ports are not in anybody's way.
     pub(crate) own_pids: watch::Receiver<Vec<u32>>,
+    /// Images that were pulled or built.
+    pub(crate) images: ImageBook,
 }
 
 /// Sends the end of a stream; a reader that went away does not need it.
@@ -264,7 +267,10 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
                         return Ok(());
                     }
                 }
-                BuildOutput::Image(id) => return send_json(&tx, &id).await,
+                BuildOutput::Image(id) => {
+                    self.images.built(&id, &options.tag);
+                    return send_json(&tx, &id).await;
+                }
             }
         }
         Err("the build ended without an image".into())
@@ -288,6 +294,7 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
         };
         let (result, ()) = tokio::join!(pull, tell);
         let info = result.map_err(|e| chain(&e))?;
+        self.images.used(&info.id, image);
         send_json(tx, &info.id).await
     }
 }

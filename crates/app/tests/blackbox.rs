@@ -16,6 +16,8 @@ mod hosts;
 mod bad_files;
 #[path = "blackbox/doctor.rs"]
 mod doctor;
+#[path = "blackbox/images.rs"]
+mod images;
 #[path = "blackbox/leftovers.rs"]
 mod leftovers;
 #[path = "blackbox/commands.rs"]

@@ -3,11 +3,15 @@
 
 mod company;
 mod decide;
+mod images;
 mod lease;
 mod memo;
 mod plan;
 mod spec;
 
+pub use images::{
+    HostImage, ImageRefusal, ImageRemoval, ImageSweep, ImageUse, ImagesSeen, is_disk_short, sweep,
+};
 pub use memo::Memo;
 pub use plan::{
     Action, Busy, BusyKind, HostPlan, Joined, Lease, Probe, Seen, SeenContainer, SeenInstance, plan,

@@ -9,6 +9,7 @@ mod files;
 mod networks;
 mod volumes;
 mod images;
+mod shelf;
 mod login;
 mod stream;
 mod frames;
@@ -22,8 +23,8 @@ pub use connection::{Deadlines, Docker, DockerOptions};
 
 use crate::error::Result;
 use crate::seen::{
-    BuildOutput, EngineEvent, EngineInfo, ExecSession, ImageInfo, LogLine, PullProgress,
-    SeenContainer, SeenVolume, Stats,
+    BuildOutput, DiskSpace, EngineEvent, EngineInfo, ExecSession, ImageInfo, LogLine, PullProgress,
+    SeenContainer, SeenImage, SeenVolume, Stats,
 };
 use crate::wish::{BuildOptions, CreateRequest, ExecRequest, LogOptions, NetworkWish};
 use bytes::Bytes;
@@ -31,7 +32,7 @@ use futures_util::stream::BoxStream;
 use model::container_spec::PullPolicy;
 use model::stack::VolumeSpec;
 use model::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 
 impl crate::Engine for Docker {
@@ -91,6 +92,18 @@ impl crate::Engine for Docker {
 
     async fn remove_image(&self, name: &str) -> Result<()> {
         self.drop_image(name).await
+    }
+
+    async fn images(&self) -> Result<Vec<SeenImage>> {
+        self.list_images().await
+    }
+
+    async fn images_in_use(&self) -> Result<BTreeSet<String>> {
+        self.used_images().await
+    }
+
+    async fn disk(&self) -> Result<DiskSpace> {
+        self.disk_space().await
     }
 
     async fn create(&self, request: &CreateRequest) -> Result<String> {

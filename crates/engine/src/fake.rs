@@ -3,6 +3,7 @@
 
 mod engine;
 mod fault;
+mod images;
 mod program;
 mod world;
 
@@ -11,7 +12,7 @@ pub use program::Program;
 
 use crate::error::{Error, ImageWhy, Result};
 use crate::fit::SeenNetwork;
-use crate::seen::{EngineEvent, ImageInfo, SeenContainer};
+use crate::seen::{DiskSpace, EngineEvent, ImageInfo, SeenContainer};
 use ipnet::Ipv4Net;
 use model::health::Health;
 use model::limits::ENGINE_CALL_MS_MAX;
@@ -60,7 +61,6 @@ impl Fake {
     pub fn new(now: Timestamp) -> Self {
         let mut world = World::default();
         world.now = now.0;
-        world.deadline_ms = ENGINE_CALL_MS_MAX;
         Self::of(world, None)
     }
 
@@ -69,11 +69,12 @@ impl Fake {
     pub fn with_clock(clock: Clock) -> Self {
         let mut world = World::default();
         world.now = clock.now().0;
-        world.deadline_ms = ENGINE_CALL_MS_MAX;
         Self::of(world, Some(clock))
     }
 
-    fn of(world: World, clock: Option<Clock>) -> Self {
+    fn of(mut world: World, clock: Option<Clock>) -> Self {
+        world.deadline_ms = ENGINE_CALL_MS_MAX;
+        world.disk = DiskSpace { total: 1 << 40, free: 1 << 39 };
         let (changed, earlier) = (Notify::new(), Notify::new());
         Self { shared: Arc::new(Shared { world: Mutex::new(world), changed, earlier, clock }) }
     }
@@ -217,9 +218,14 @@ impl Fake {
         let key = image_key(name)?;
         self.change(|world| {
             let image = Image { info: world.image_info(&key, program.as_ref()), program };
-            world.images.insert(key, image);
+            world.name_image(key, image);
         });
         Ok(())
+    }
+
+    /// The room on the disk of images; removing one makes none.
+    pub fn set_disk(&self, disk: DiskSpace) {
+        self.change(|world| world.disk = disk);
     }
 
     /// Puts an image in its registry: it can be pulled, which takes a while.

@@ -19,6 +19,7 @@ pub use docker::{Docker, DockerOptions};
 pub use error::{Error, ImageWhy, Result};
 #[cfg(feature = "fake")]
 pub use fake::Fake;
+pub use reference::image_name;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -26,10 +27,10 @@ use model::container_spec::PullPolicy;
 use model::stack::VolumeSpec;
 use model::time::Timestamp;
 use seen::{
-    BuildOutput, EngineEvent, EngineInfo, ExecSession, ImageInfo, LogLine, PullProgress,
-    SeenContainer, SeenVolume, Stats,
+    BuildOutput, DiskSpace, EngineEvent, EngineInfo, ExecSession, ImageInfo, LogLine, PullProgress,
+    SeenContainer, SeenImage, SeenVolume, Stats,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use tokio::sync::mpsc;
 use wish::{BuildOptions, CreateRequest, ExecRequest, LogOptions, NetworkWish};
@@ -84,8 +85,20 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// Gives an image a further name.
     fn tag_image(&self, image: &str, name: &str) -> impl Future<Output = Result<()>> + Send;
 
-    /// Takes the name of an image away, and the image with its last name; a missing one is fine.
+    /// Takes the name of an image away, and the image with its last name, or, by its id, an image
+    /// with at most one name; a missing one is fine. `Error::Docker` with status 409 when a
+    /// container or another image needs it.
     fn remove_image(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
+
+    /// All images with a name, and those without one that no other image is made of, by id, whoever
+    /// brought them here.
+    fn images(&self) -> impl Future<Output = Result<Vec<SeenImage>>> + Send;
+
+    /// Ids of the images of all containers, ours or not, running or not.
+    fn images_in_use(&self) -> impl Future<Output = Result<BTreeSet<String>>> + Send;
+
+    /// The disk of images, layers and volumes.
+    fn disk(&self) -> impl Future<Output = Result<DiskSpace>> + Send;
 
     /// Makes a container, not started, and gives its id. The name is the compare-and-swap: when a
     /// container of that name with the same environment and instance labels is there (a reply was

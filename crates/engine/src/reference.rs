@@ -59,6 +59,21 @@ pub(crate) fn image(text: &str) -> Result<Reference> {
     })
 }
 
+/// The one spelling of an image reference, which Docker's lists use too: `nginx`,
+/// `library/nginx:latest` and `docker.io/library/nginx` are `nginx:latest`; one with a digest is
+/// `name@digest`, and an id stays as it is. `None` when it is no reference.
+#[must_use]
+pub fn image_name(text: &str) -> Option<String> {
+    let reference = image(text).ok()?;
+    let name = ["docker.io/", "index.docker.io/"]
+        .iter()
+        .find_map(|hub| reference.name.strip_prefix(hub))
+        .unwrap_or(&reference.name);
+    let official = name.strip_prefix("library/").filter(|rest| !rest.contains('/'));
+    let mark = if text.contains('@') { '@' } else { ':' };
+    Some(format!("{}{mark}{}", official.unwrap_or(name), reference.tag))
+}
+
 /// Checks the name or id of a container, network or volume.
 pub(crate) fn path_safe<'a>(what: &'static str, name: &'a str) -> Result<&'a str> {
     let legal = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
@@ -91,6 +106,27 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn an_image_has_one_spelling() {
+        for (text, name) in [
+            ("nginx", "nginx:latest"),
+            ("library/nginx:1", "nginx:1"),
+            ("docker.io/library/nginx", "nginx:latest"),
+            ("index.docker.io/library/nginx:1", "nginx:1"),
+            ("docker.io/a/b:2", "a/b:2"),
+            ("library/a/b", "library/a/b:latest"),
+            ("r.example:5000/library/nginx", "r.example:5000/library/nginx:latest"),
+            ("localhost/a", "localhost/a:latest"),
+            ("a/b:1@sha256:00ff", "a/b@sha256:00ff"),
+            ("docker.io/library/a@sha256:00ff", "a@sha256:00ff"),
+            ("sha256:00ff", "sha256:00ff"),
+        ] {
+            assert_eq!(image_name(text).as_deref(), Some(name), "{text}");
+        }
+        assert_eq!(image_name("<none>:<none>"), None);
+        assert_eq!(image_name(""), None);
     }
 
     #[test]

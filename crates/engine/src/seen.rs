@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use model::health::Health;
 use model::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::pin::Pin;
 use tokio::io::AsyncWrite;
@@ -153,6 +153,28 @@ pub struct ImageInfo {
     pub labels: BTreeMap<String, String>,
     /// Bytes.
     pub size: u64,
+}
+
+/// An image in the list of a host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeenImage {
+    /// `sha256:…` of its configuration.
+    pub id: String,
+    /// `name:tag` as `image_name` writes it; empty for one whose names went to others.
+    pub names: BTreeSet<String>,
+    /// `name@sha256:…` as `image_name` writes it; empty for one that was built or imported here.
+    pub digests: BTreeSet<String>,
+    /// Bytes, with the layers that it shares with others.
+    pub size: u64,
+}
+
+/// The disk on which an engine keeps its images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskSpace {
+    /// Bytes.
+    pub total: u64,
+    /// Bytes that are free.
+    pub free: u64,
 }
 
 /// How far a layer of a pull is.

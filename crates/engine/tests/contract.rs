@@ -70,4 +70,5 @@ contract! {
     names_cannot_leave_their_place
     a_container_shares_the_network_and_the_volumes_of_another
     an_image_goes_by_its_id_too
+    images_are_listed_and_go_when_nothing_needs_them
 }

@@ -48,6 +48,7 @@ contract! {
     names_cannot_leave_their_place as docker_names_cannot_leave_their_place
     a_container_shares_the_network_and_the_volumes_of_another as docker_a_container_shares_with_another
     an_image_goes_by_its_id_too as docker_an_image_goes_by_its_id_too
+    images_are_listed_and_go_when_nothing_needs_them as docker_images_are_listed_and_go_when_nothing_needs_them
 }
 
 /// A container that runs a shell script, changed as `change` says.

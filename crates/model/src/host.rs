@@ -99,6 +99,22 @@ pub struct HostFacts {
     pub network_problem: String,
     /// Why the dataplane cannot be used now; empty when it can.
     pub dataplane_problem: String,
+    /// The disk of Docker's images; `None` while it has not been looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disk: Option<DiskFacts>,
+}
+
+/// The disk on which a host keeps its images, to about one per cent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct DiskFacts {
+    /// Bytes.
+    pub total: u64,
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes of images that Remuda brought and nothing needs: at most so much can be had back.
+    pub reclaimable: u64,
+    /// It is short of room: such images go at once.
+    pub short: bool,
 }
 
 impl HostFacts {
@@ -109,6 +125,9 @@ impl HostFacts {
             self.docker_version.clone_from(&before.docker_version);
             self.cpus = before.cpus;
             self.memory = before.memory;
+        }
+        if self.disk.is_none() {
+            self.disk.clone_from(&before.disk);
         }
     }
 }

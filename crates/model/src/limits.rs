@@ -348,3 +348,28 @@ pub const SCHEDULER_MS_MAX: u64 = 5_000;
 pub const SCHEDULER_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// An external scheduler that refused or was down is asked again after this time, in milliseconds.
 pub const SCHEDULER_RETRY_MS: u64 = 5_000;
+/// An image that nothing has needed for so long is removed from its host, in milliseconds.
+pub const IMAGE_UNUSED_MS_MAX: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// An image of a build that lost its name to a newer one stays at least so long, in milliseconds.
+pub const IMAGE_SUPERSEDED_MS_MIN: u64 = 20_000;
+/// An image that was pulled or run more recently than that stays though the disk is short of room,
+/// in milliseconds: it may be about to be run.
+pub const IMAGE_PRESSED_MS_MIN: u64 = 600_000;
+/// Less than this part of Docker's disk free is short of room, in per cent.
+pub const IMAGE_DISK_PERCENT_MIN: u64 = 15;
+/// Less than this free on Docker's disk is short of room, in bytes; a quarter of a smaller disk.
+pub const IMAGE_DISK_BYTES_MIN: u64 = 2 * 1024 * 1024 * 1024;
+/// Images go until this part of Docker's disk is free, in per cent.
+pub const IMAGE_DISK_PERCENT_ENOUGH: u64 = 20;
+/// Images go until this is free on Docker's disk, in bytes; a quarter of a smaller disk.
+pub const IMAGE_DISK_BYTES_ENOUGH: u64 = 4 * 1024 * 1024 * 1024;
+/// Images removed after one look at them.
+pub const IMAGES_REMOVED_TOGETHER_MAX: usize = 16;
+/// Time between two looks at the images of a host, in milliseconds.
+pub const IMAGE_LOOK_MS: u64 = 30_000;
+/// First wait until an image whose removal was refused is tried again, in milliseconds; doubles.
+pub const IMAGE_RETRY_MS_MIN: u64 = 600_000;
+/// Longest wait until an image whose removal was refused is tried again, in milliseconds.
+pub const IMAGE_RETRY_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// Images that a host remembers to have pulled, built or run; the longest unused are forgotten.
+pub const IMAGES_REMEMBERED_MAX: usize = 5_000;

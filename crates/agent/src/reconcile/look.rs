@@ -165,9 +165,12 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 self.facts.keep_what_the_engine_said(&before);
             }
             Ok(Look::Usage(measured)) => self.meter.take(measured),
+            Ok(Look::Shelf(found)) => self.clean(found),
+            Ok(Look::Swept(all)) => self.cleaned(all),
             Err(error) => {
                 tracing::error!(%error, "a look ended badly");
                 self.meter.is_running = false;
+                self.clean_again();
                 self.resync_running = false;
                 self.network_running = false;
                 self.resync_wanted = true;

@@ -50,7 +50,11 @@ impl Finding {
 /// # Errors
 /// Exit code 1 when something was found.
 pub(super) async fn run(global: &Global, args: DoctorArgs) -> Outcome {
-    let mut findings = vec![docker(&args.data_dir).await, data_folder(&args.data_dir).await];
+    let mut findings = vec![docker(&args.data_dir).await];
+    if findings.iter().all(|finding| finding.ok) {
+        findings.push(docker_disk(&args.data_dir).await);
+    }
+    findings.push(data_folder(&args.data_dir).await);
     let subnet = crate::role::server::read_subnet(&args.data_dir);
     for finding in network::preflight(&network::PreflightOptions::new(subnet)).await {
         let network::Finding { check, ok, problem, fix } = finding;
@@ -101,6 +105,37 @@ async fn docker(data_dir: &Path) -> Finding {
     }
 }
 
+/// The disk of Docker's images.
+async fn docker_disk(data_dir: &Path) -> Finding {
+    let check = "docker's disk";
+    let unseen = |why: String| Finding::well(check, format!("it cannot be looked at: {why}"));
+    let engine = match engine::DockerOptions::from_env(data_dir.join("agent/files")) {
+        Ok(options) => engine::Docker::new(options),
+        Err(error) => return unseen(api::error::chain(&error)),
+    };
+    let disk = match tokio::time::timeout(DOCKER_TIMEOUT, engine.disk()).await {
+        Ok(Ok(disk)) => disk,
+        Ok(Err(error)) => return unseen(api::error::chain(&error)),
+        Err(_elapsed) => return unseen(format!("no answer in {DOCKER_TIMEOUT:?}")),
+    };
+    let room = format!("{} of {} free", output::size(disk.free), output::size(disk.total));
+    if disk.free < DOCKER_ROOM_BYTES {
+        let problem = format!("no space left: {room}, images cannot be pulled");
+        return Finding::bad(
+            check,
+            problem,
+            "free some room there: docker system df tells of what",
+        );
+    }
+    if control::host::is_disk_short(disk.total, disk.free) {
+        let then = "images that Remuda brought and nothing needs are removed";
+        return Finding::well(check, format!("{room}, short of room: {then}"));
+    }
+    Finding::well(check, room)
+}
+
+/// Room that Docker wants for the smallest images, in bytes.
+const DOCKER_ROOM_BYTES: u64 = 256 * 1024 * 1024;
 /// Room that the state and the journals want on their disk, in bytes.
 const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 const STATE_FIX: &str = "put a copy back with `remuda backup restore FILE`; without one, `remuda dev \

@@ -11,7 +11,7 @@ use api::routes;
 use api::wire::{Accepted, HostDetail, HostRow, JoinToken, RebalanceRequest};
 use clap::Subcommand;
 use http::Method;
-use model::host::{Environment, Rebalance, Scheduling};
+use model::host::{DiskFacts, Environment, Rebalance, Scheduling};
 use std::collections::BTreeMap;
 
 /// Commands of `host`.
@@ -232,6 +232,17 @@ fn scheduling(row: &HostRow) -> String {
     }
 }
 
+/// The room on the disk of Docker's images.
+fn room(disk: &DiskFacts) -> String {
+    let (free, total) = (output::size(disk.free), output::size(disk.total));
+    let short = if disk.short { ", short of room" } else { "" };
+    let reclaimable = match disk.reclaimable {
+        0 => String::new(),
+        bytes => format!(", {} of images that nothing needs", output::size(bytes)),
+    };
+    format!("{free} of {total} free{short}{reclaimable}")
+}
+
 fn cores(milli: u64) -> String {
     let text = format!("{}.{:03}", milli / 1_000, milli % 1_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -303,6 +314,9 @@ async fn show(global: &Global, client: &Client, host: &str) -> Outcome {
     field("cpu", &format!("{} of {} reserved", cores(row.cpu_reserved_milli), facts.cpus));
     let (held, all) = (output::size(row.memory_reserved), output::size(facts.memory));
     field("memory", &format!("{held} of {all} reserved"));
+    if let Some(disk) = &facts.disk {
+        field("disk", &room(disk));
+    }
     field("docker", &facts.docker_version);
     field("kernel", &facts.kernel);
     for label in labels_of(row) {
@@ -334,6 +348,19 @@ async fn show(global: &Global, client: &Client, host: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_room_on_the_disk_is_told_with_what_can_be_had_back() {
+        let disk = |free, reclaimable, short| {
+            let gib = |n: u64| n << 30;
+            let (total, free, reclaimable) = (gib(100), gib(free), gib(reclaimable));
+            room(&DiskFacts { total, free, reclaimable, short })
+        };
+        assert_eq!(disk(50, 0, false), "50.0 GiB of 100.0 GiB free");
+        let short =
+            "5.0 GiB of 100.0 GiB free, short of room, 2.0 GiB of images that nothing needs";
+        assert_eq!(disk(5, 2, true), short);
+    }
 
     #[test]
     fn labels_are_read_as_they_are_written() {

@@ -5,8 +5,8 @@ use super::world::{World, after, image_key};
 use super::{Fake, Program};
 use crate::error::{Error, ImageWhy, Result};
 use crate::seen::{
-    BuildOutput, EngineEvent, EngineInfo, ExecOutput, ExecSession, ImageInfo, LogLine,
-    PullProgress, RunState, SeenContainer, SeenVolume, Stats,
+    BuildOutput, DiskSpace, EngineEvent, EngineInfo, ExecOutput, ExecSession, ImageInfo, LogLine,
+    PullProgress, RunState, SeenContainer, SeenImage, SeenVolume, Stats,
 };
 use crate::wish::{BuildOptions, CreateRequest, ExecRequest, LogOptions, NetworkWish};
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use model::container_spec::PullPolicy;
 use model::limits::BUILD_CONTEXT_BYTES_MAX;
 use model::stack::VolumeSpec;
 use model::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
@@ -239,7 +239,7 @@ impl crate::Engine for Fake {
         }
         self.wait_for(after(now, remote.pull_ms)).await;
         let info = found.info.clone();
-        self.change(|world| world.images.insert(key, found));
+        self.change(|world| world.name_image(key, found));
         self.finish(Op::Pull, image, then).await?;
         Ok(info)
     }
@@ -252,7 +252,7 @@ impl crate::Engine for Fake {
         let (from, to) = (image_key(image)?, image_key(name)?);
         self.call(Op::TagImage, image, |world| match world.images.get(&from).cloned() {
             Some(found) => {
-                world.images.insert(to, found);
+                world.name_image(to, found);
                 Ok(())
             }
             None => Err(Error::NotFound {
@@ -265,11 +265,22 @@ impl crate::Engine for Fake {
 
     async fn remove_image(&self, name: &str) -> Result<()> {
         let key = image_key(name)?;
-        self.call(Op::RemoveImage, name, |world| {
-            world.images.remove(&key);
-            Ok(())
+        self.call(Op::RemoveImage, name, |world| world.remove_image(&key)).await
+    }
+
+    async fn images(&self) -> Result<Vec<SeenImage>> {
+        self.call(Op::Images, "", |world| Ok(world.list_images())).await
+    }
+
+    async fn images_in_use(&self) -> Result<BTreeSet<String>> {
+        self.call(Op::ImagesInUse, "", |world| {
+            Ok(world.containers.values().map(|one| one.seen.image_id.clone()).collect())
         })
         .await
+    }
+
+    async fn disk(&self) -> Result<DiskSpace> {
+        self.call(Op::Disk, "", |world| Ok(world.disk)).await
     }
 
     async fn create(&self, request: &CreateRequest) -> Result<String> {
@@ -477,9 +488,10 @@ impl crate::Engine for Fake {
                     }));
                     return Ok(output);
                 }
-                let info = world.image_info(&key, None);
+                let mut info = world.image_info(&key, None);
+                info.digests.clear();
                 output.push(Ok(BuildOutput::Image(info.id.clone())));
-                world.images.insert(key, super::world::Image { info, program: None });
+                world.name_image(key, super::world::Image { info, program: None });
                 Ok(output)
             })
             .await?;

@@ -27,6 +27,12 @@ pub enum Op {
     TagImage,
     /// `remove_image`
     RemoveImage,
+    /// `images`
+    Images,
+    /// `images_in_use`
+    ImagesInUse,
+    /// `disk`
+    Disk,
     /// `create`
     Create,
     /// `start`

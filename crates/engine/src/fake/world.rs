@@ -8,7 +8,9 @@ use crate::error::{Error, ImageWhy, Result};
 use crate::fit::{SeenNetwork, no_external_volume, volume_driver, volume_fits};
 use crate::label;
 use crate::reference;
-use crate::seen::{EngineEvent, EventAction, ImageInfo, RunState, SeenContainer, SeenVolume};
+use crate::seen::{
+    DiskSpace, EngineEvent, EventAction, ImageInfo, RunState, SeenContainer, SeenVolume,
+};
 use crate::wish::{Attach, CreateRequest, NetworkWish};
 use model::health::Health;
 use model::limits::EVENTS_MAX;
@@ -64,7 +66,9 @@ pub(super) struct World {
     pub(super) containers: BTreeMap<String, Container>,
     pub(super) networks: BTreeMap<String, SeenNetwork>,
     pub(super) volumes: BTreeMap<String, (VolumeSpec, BTreeMap<String, String>)>,
+    /// By name, and by id those whose names went to others.
     pub(super) images: BTreeMap<String, Image>,
+    pub(super) disk: DiskSpace,
     pub(super) remote: BTreeMap<String, Remote>,
     pub(super) execs: BTreeMap<String, Option<i64>>,
     pub(super) faults: Vec<Fault>,

@@ -515,3 +515,56 @@ pub(crate) async fn an_image_goes_by_its_id_too<B: Bench>(bench: &B) {
     engine.remove(&id).await.unwrap();
     assert!(engine.image("sha256:00ff").await.unwrap().is_none());
 }
+
+/// Builds an image named `tag` that has its own content.
+async fn build<B: Bench>(bench: &B, tag: &str, what: &str) -> String {
+    let options =
+        BuildOptions { tag: tag.into(), network: "none".into(), ..BuildOptions::default() };
+    let file = context(&format!("FROM {}\nLABEL what={what}\n", bench.image()));
+    let output: Vec<_> = bench.engine().build(file, &options).await.unwrap().collect().await;
+    let Some(Ok(BuildOutput::Image(id))) = output.last() else { panic!("{output:?}") };
+    id.clone()
+}
+
+pub(crate) async fn images_are_listed_and_go_when_nothing_needs_them<B: Bench>(bench: &B) {
+    let engine = bench.engine();
+    let disk = engine.disk().await.unwrap();
+    assert!(disk.total > 0 && disk.free <= disk.total, "{disk:?}");
+    let list = |id: String| async move {
+        let all = engine.images().await.unwrap();
+        assert!(all.is_sorted_by(|a, b| a.id < b.id));
+        let found = all.into_iter().find(|image| image.id == id)?;
+        Some(found.names.into_iter().collect::<Vec<_>>())
+    };
+    let base = bench.image().split(':').next().unwrap();
+    let [tag, more] = [format!("{base}-listed:1"), format!("{base}-listed:2")];
+    let first = build(bench, &tag, &format!("first-of-{}", bench.owner())).await;
+    assert_eq!(list(first.clone()).await, Some(vec![tag.clone()]));
+    // A second one takes its name: the first one is still there, without any.
+    let second = build(bench, &tag, &format!("second-of-{}", bench.owner())).await;
+    assert_ne!(first, second);
+    assert_eq!(list(second.clone()).await, Some(vec![tag.clone()]));
+    assert_eq!(list(first.clone()).await, Some(vec![]));
+    engine.remove_image(&first).await.unwrap();
+    assert_eq!(list(first.clone()).await, None);
+    engine.remove_image(&first).await.expect("gone is fine");
+    // What a container needs is refused, whether it runs or not.
+    let mut wish = request(bench, "needs", &["sleep", "1000"]);
+    Arc::make_mut(&mut wish.spec).image = tag.clone();
+    let id = engine.create(&wish).await.unwrap();
+    assert!(engine.images_in_use().await.unwrap().contains(&second));
+    let refused = |error: Error| matches!(error, Error::Docker { status: 409, .. });
+    assert!(refused(engine.remove_image(&tag).await.unwrap_err()), "it was never started");
+    engine.start(&id).await.unwrap();
+    assert!(refused(engine.remove_image(&second).await.unwrap_err()), "it runs");
+    assert_eq!(list(second.clone()).await, Some(vec![tag.clone()]));
+    engine.remove(&id).await.unwrap();
+    assert!(!engine.images_in_use().await.unwrap().contains(&second));
+    // A name is only a name, and the image goes with its last one.
+    engine.tag_image(&tag, &more).await.unwrap();
+    assert_eq!(list(second.clone()).await, Some(vec![tag.clone(), more.clone()]));
+    engine.remove_image(&tag).await.unwrap();
+    assert_eq!(list(second.clone()).await, Some(vec![more.clone()]));
+    engine.remove_image(&second).await.expect("by its id, with one name");
+    assert_eq!(list(second).await, None);
+}
