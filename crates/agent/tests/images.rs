@@ -137,6 +137,7 @@ impl Place {
             balancers: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images_kept: kept.split_whitespace().map(str::to_owned).collect(),
+            peers: Arc::default(),
         };
         let view = HostView {
             format: VIEW_FORMAT,

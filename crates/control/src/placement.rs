@@ -372,7 +372,7 @@ impl Fleet {
         self.freed.capacity |= !add && (run || instance.address.is_some());
         for address in instance.address.iter().chain(instance.sidekick_addresses.values()) {
             if add {
-                self.addresses.hold(*address);
+                self.addresses.hold(*address, *host);
             } else {
                 self.addresses.release(*address);
             }

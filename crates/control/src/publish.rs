@@ -2,9 +2,11 @@
 
 mod catalog;
 mod links;
+mod peers;
 mod routes;
 
 pub use catalog::Catalog;
+pub use peers::peers;
 
 use crate::ledger;
 use crate::parts::{Part, parts};

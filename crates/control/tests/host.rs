@@ -146,6 +146,7 @@ fn host(instances: impl IntoIterator<Item = (InstanceId, InstanceSpec)>) -> Host
         balancers: BTreeMap::new(),
         volumes: BTreeMap::new(),
         images_kept: BTreeSet::new(),
+        peers: Arc::default(),
     }
 }
 

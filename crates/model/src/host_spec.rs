@@ -8,6 +8,7 @@ use crate::instance::{Goal, Target};
 use crate::service::RestartPolicy;
 use crate::stack::VolumeSpec;
 use crate::time::Generation;
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -31,6 +32,19 @@ pub struct HostSpec {
     /// Images that a rollback may need: a clean-up leaves them alone.
     #[serde(default)]
     pub images_kept: BTreeSet<String>,
+    /// The hosts of the environment, this one too, with the addresses that are reached through them.
+    #[serde(default)]
+    pub peers: Arc<BTreeMap<HostId, Peer>>,
+}
+
+/// A host, as the network of the others must know it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its address outside the managed network.
+    pub address: Ipv4Addr,
+    /// Ranges of the managed network that are reached through it: its blocks of 64 addresses, and
+    /// single addresses in blocks of others, which are stronger.
+    pub routes: BTreeSet<Ipv4Net>,
 }
 
 /// One container as its host must hold it: the primary of an instance, or a sidekick.

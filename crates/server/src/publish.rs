@@ -61,7 +61,8 @@ fn publish(
     let routed = control::publish::routed_ports(cluster);
     for (host, session) in sessions {
         let placed = placed.get(host).map_or(&[][..], Vec::as_slice);
-        let spec = control::host::spec_of(cluster, host, &routed, placed);
+        let mut spec = control::host::spec_of(cluster, host, &routed, placed);
+        spec.peers = catalog.peers();
         let view = control::publish::view_of(cluster, host, catalog, placed);
         let next =
             Publication { epoch: epoch.to_owned(), spec: Arc::new(spec), view: Arc::new(view) };
@@ -85,6 +86,7 @@ fn same(a: &Publication, b: &Publication) -> bool {
         && a.spec.instances == b.spec.instances
         && a.spec.balancers == b.spec.balancers
         && a.spec.volumes == b.spec.volumes
+        && Arc::ptr_eq(&a.spec.peers, &b.spec.peers)
         && a.spec.images_kept == b.spec.images_kept
         && a.view.upstreams == b.view.upstreams
         && a.view.listeners == b.view.listeners

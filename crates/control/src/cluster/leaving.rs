@@ -33,14 +33,28 @@ pub(super) fn mark(draft: &mut Draft<'_>) {
         let Some(host) = draft.cluster.host(&instance.host).cloned() else { continue };
         let n = instance.id.n;
         match fate(draft, index, &host) {
-            Fate::Stay => draft.set_leaving(index, false),
+            Fate::Stay => unmark(draft, index, &host),
             Fate::Leave => draft.set_leaving(index, true),
             Fate::Gone(why) => draft.set_goal(index, Goal::Remove, &why),
             Fate::Wait(reason) => {
-                draft.set_leaving(index, false);
+                unmark(draft, index, &host);
                 draft.block(n, reason);
             }
         }
+    }
+}
+
+/// It may stay. Where another one runs for it already, which of the two stays is decided when its
+/// host is heard.
+fn unmark(draft: &mut Draft<'_>, index: usize, host: &Host) {
+    let instance = &draft.members[index].instance;
+    let (n, target) = (instance.id.n, instance.target);
+    let replaced = draft.running_in(n).any(|other| {
+        let other_one = &draft.members[other].instance;
+        other != index && other_one.target == target && !other_one.leaving
+    });
+    if host.is_observed() || !replaced {
+        draft.set_leaving(index, false);
     }
 }
 

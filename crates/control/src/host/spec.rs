@@ -27,7 +27,10 @@ const NETWORK: &str = "remuda";
 #[must_use]
 pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
     let placed: Vec<&Arc<Instance>> = cluster.instances_on(host).collect();
-    spec_of(cluster, host, &publish::routed_ports(cluster), &placed)
+    let peers = Arc::new(publish::peers(cluster));
+    let mut spec = spec_of(cluster, host, &publish::routed_ports(cluster), &placed);
+    spec.peers = peers;
+    spec
 }
 
 /// The same for many hosts of one cluster: `placed` are the instances of the host in the order of
@@ -48,6 +51,7 @@ pub fn spec_of(
         balancers: BTreeMap::new(),
         volumes: BTreeMap::new(),
         images_kept: BTreeSet::new(),
+        peers: Arc::default(),
     };
     let mut services: BTreeSet<&ServiceId> = BTreeSet::new();
     for instance in placed {

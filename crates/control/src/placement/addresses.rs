@@ -1,21 +1,50 @@
 //! Addresses of the managed network: which are held, which are kept for a slot, and the next free
-//! one. It rotates, so that an address comes back as late as possible.
+//! one. A host has its addresses in blocks of 64, so that the other hosts need one route for each
+//! and not one for each instance; an address comes back as late as possible.
 
 use ipnet::Ipv4Net;
 use model::host;
 use model::mutation::{Mutation, is_in};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 
-/// Each instance begins its search this far after the one before it: room for sidekicks with
-/// addresses of their own.
-const STRIDE: u64 = 8;
+/// Free addresses that a host should find in its blocks: with fewer it gets another block.
+const SPARE: usize = 8;
+/// So many of a host's addresses that were given back last are not given again: who still has an
+/// old answer must not reach somebody else there.
+const RESTING: usize = 256;
+/// Blocks are begun this far from each other, in blocks: it has no factor in common with a range.
+const STRIDE: u64 = 7_919;
+
+/// 64 addresses.
+#[derive(Clone, Debug, Default)]
+struct Block {
+    /// A bit each.
+    held: u64,
+    /// On which host, in the order of the addresses.
+    hosts: BTreeMap<u32, u32>,
+}
+
+impl Block {
+    /// Whose block it is: the lowest address decides, as for `publish::routes`.
+    fn owner(&self) -> Option<u32> {
+        self.hosts.values().next().copied()
+    }
+}
 
 /// What is held.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Addresses {
-    /// 64 addresses a word, by their upper 26 bits.
-    held: BTreeMap<u32, u64>,
+    /// By their upper 26 bits; none is empty.
+    blocks: BTreeMap<u32, Block>,
+    /// Blocks by their owner.
+    by_host: BTreeMap<u32, BTreeSet<u32>>,
+    /// The address that a host got last.
+    last: BTreeMap<u32, u32>,
+    /// The addresses that a host gave back last.
+    resting: BTreeMap<u32, VecDeque<u32>>,
+    /// All of them.
+    at_rest: BTreeSet<u32>,
     /// Further holders of an address that somebody holds already.
     again: BTreeMap<u32, u32>,
     /// Kept for slots of a service that has them no longer, by the service.
@@ -30,17 +59,22 @@ fn ours(subnet: Ipv4Net) -> Option<(u32, u32)> {
 }
 
 impl Addresses {
-    pub(super) fn hold(&mut self, address: Ipv4Addr) {
+    pub(super) fn hold(&mut self, address: Ipv4Addr, host: u32) {
         if is_in(Mutation::AddressTwice) {
             return;
         }
         let number = u32::from(address);
-        let word = self.held.entry(number >> 6).or_default();
+        let block = self.blocks.entry(number >> 6).or_default();
         let bit = 1 << (number & 63);
-        if *word & bit != 0 {
+        if block.held & bit != 0 {
             *self.again.entry(number).or_default() += 1;
+            return;
         }
-        *word |= bit;
+        let before = block.owner();
+        block.held |= bit;
+        block.hosts.insert(number, host);
+        self.last.insert(host, number);
+        self.note_owner(number >> 6, before);
     }
 
     pub(super) fn release(&mut self, address: Ipv4Addr) {
@@ -55,11 +89,42 @@ impl Addresses {
             }
             return;
         }
-        if let Some(word) = self.held.get_mut(&(number >> 6)) {
-            *word &= !(1 << (number & 63));
-            if *word == 0 {
-                self.held.remove(&(number >> 6));
+        let Some(block) = self.blocks.get_mut(&(number >> 6)) else { return };
+        let before = block.owner();
+        block.held &= !(1 << (number & 63));
+        if let Some(host) = block.hosts.remove(&number) {
+            let resting = self.resting.entry(host).or_default();
+            resting.push_back(number);
+            self.at_rest.insert(number);
+            if resting.len() > RESTING
+                && let Some(over) = resting.pop_front()
+                && !resting.contains(&over)
+            {
+                self.at_rest.remove(&over);
             }
+        }
+        self.note_owner(number >> 6, before);
+    }
+
+    /// Notes whose a block is after a change.
+    fn note_owner(&mut self, block: u32, before: Option<u32>) {
+        let now = self.blocks.get(&block).and_then(Block::owner);
+        if now.is_none() {
+            self.blocks.remove(&block);
+        }
+        if now == before {
+            return;
+        }
+        if let Some(host) = before
+            && let Some(own) = self.by_host.get_mut(&host)
+        {
+            own.remove(&block);
+            if own.is_empty() {
+                self.by_host.remove(&host);
+            }
+        }
+        if let Some(host) = now {
+            self.by_host.entry(host).or_default().insert(block);
         }
     }
 
@@ -74,7 +139,7 @@ impl Addresses {
     }
 
     fn is_held(&self, number: u32) -> bool {
-        self.held.get(&(number >> 6)).is_some_and(|word| word & (1 << (number & 63)) != 0)
+        self.blocks.get(&(number >> 6)).is_some_and(|block| block.held & (1 << (number & 63)) != 0)
     }
 
     /// The first of these that is ours to give, free and not kept for another service.
@@ -92,34 +157,54 @@ impl Addresses {
         })
     }
 
-    /// A free address that nobody keeps, the first from the turn on; none of `taken`.
-    pub(super) fn free(&self, subnet: Ipv4Net, turn: u64, taken: &[Ipv4Addr]) -> Option<Ipv4Addr> {
-        let turn = if is_in(Mutation::AddressTwice) { 0 } else { turn };
-        let (first, last) = ours(subnet)?;
-        let size = u64::from(last - first) + 1;
-        let far = turn.wrapping_mul(STRIDE);
-        // After each round the starts move on by one, so that all are used in turn.
-        let round = (size / STRIDE * STRIDE).max(1);
-        let start = (far % round + (far / round) % STRIDE) % size;
-        let start = first.saturating_add(u32::try_from(start).unwrap_or(0));
+    /// A free address for a host that nobody keeps, none of `taken`: of its own blocks the next one
+    /// after that which it got last, else of a new block, else any.
+    pub(super) fn free(
+        &self,
+        subnet: Ipv4Net,
+        host: u32,
+        turn: u64,
+        taken: &[Ipv4Addr],
+    ) -> Option<Ipv4Addr> {
+        let range @ (first, last) = ours(subnet)?;
         let usable = |number: &u32| {
             !self.kept.contains_key(number) && !taken.contains(&Ipv4Addr::from(*number))
         };
-        self.open(start, last)
-            .find(usable)
-            .or_else(|| start.checked_sub(1).and_then(|end| self.open(first, end).find(usable)))
-            .map(Ipv4Addr::from)
+        let none = BTreeSet::new();
+        let own = self.by_host.get(&host).unwrap_or(&none);
+        let rested = |number: &u32| !self.at_rest.contains(number);
+        let mine = || own.iter().flat_map(|block| self.open(*block, range)).filter(usable);
+        let after = self.last.get(&host).copied().unwrap_or(first);
+        let next = || {
+            let later = mine().filter(rested).find(|number| *number > after);
+            later.or_else(|| mine().find(rested)).or_else(|| mine().next())
+        };
+        let found = if mine().filter(rested).nth(SPARE).is_some() {
+            next()
+        } else {
+            let turn = if is_in(Mutation::AddressTwice) { 0 } else { turn };
+            self.new_block(range, turn).find(|n| usable(n) && rested(n)).or_else(next)
+        };
+        let any = || ((first >> 6)..=(last >> 6)).flat_map(|block| self.open(block, range));
+        found.or_else(|| any().find(usable)).map(Ipv4Addr::from)
     }
 
-    /// Addresses of the range that nobody holds.
-    fn open(&self, first: u32, last: u32) -> impl Iterator<Item = u32> + '_ {
-        let words = (first >> 6)..=(last >> 6);
-        words.flat_map(move |word| {
-            let free = !self.held.get(&word).copied().unwrap_or(0);
-            let (from, to) = (first.max(word << 6), last.min((word << 6) | 63));
-            let bits = if free == 0 || from > to { 0..0 } else { (from & 63)..(to & 63) + 1 };
-            bits.filter(move |bit| free & (1 << bit) != 0).map(move |bit| (word << 6) | bit)
-        })
+    /// The addresses of a block that nobody has, the first from the turn on.
+    fn new_block(&self, range: (u32, u32), turn: u64) -> impl Iterator<Item = u32> + '_ {
+        let (first, last) = (range.0 >> 6, range.1 >> 6);
+        let size = u64::from(last - first) + 1;
+        let start = turn.wrapping_mul(STRIDE) % size;
+        let start = first.saturating_add(u32::try_from(start).unwrap_or(0));
+        let new = (start..=last).chain(first..start).find(|block| !self.blocks.contains_key(block));
+        new.into_iter().flat_map(move |block| self.open(block, range))
+    }
+
+    /// Addresses of a block that nobody holds.
+    fn open(&self, block: u32, (first, last): (u32, u32)) -> impl Iterator<Item = u32> + use<> {
+        let free = !self.blocks.get(&block).map_or(0, |block| block.held);
+        let (from, to) = (first.max(block << 6), last.min((block << 6) | 63));
+        let bits = if free == 0 || from > to { 0..0 } else { (from & 63)..(to & 63) + 1 };
+        bits.filter(move |bit| free & (1 << bit) != 0).map(move |bit| (block << 6) | bit)
     }
 }
 
@@ -137,26 +222,51 @@ mod tests {
         let subnet = net("10.9.8.0/24");
         let (mut pool, mut given) = (Addresses::default(), BTreeSet::new());
         for turn in 0..1_000 {
-            let Some(address) = pool.free(subnet, turn, &[]) else { break };
-            pool.hold(address);
+            // Three hosts in a range of four blocks.
+            let host = u32::try_from(turn % 3).unwrap();
+            let Some(address) = pool.free(subnet, host, turn, &[]) else { break };
+            pool.hold(address, host);
             assert!(given.insert(address), "{address} twice");
         }
         assert_eq!(given.len(), 246, "all but network, gateway and Docker's eight");
-        assert!(pool.free(subnet, 5, &[]).is_none());
+        assert!(pool.free(subnet, 0, 5, &[]).is_none());
         pool.release(Ipv4Addr::new(10, 9, 8, 77));
-        assert_eq!(pool.free(subnet, 9, &[]), Some(Ipv4Addr::new(10, 9, 8, 77)));
-        assert!(Addresses::default().free(net("10.9.8.0/29"), 0, &[]).is_none());
+        assert_eq!(pool.free(subnet, 1, 9, &[]), Some(Ipv4Addr::new(10, 9, 8, 77)));
+        assert!(Addresses::default().free(net("10.9.8.0/29"), 0, 0, &[]).is_none());
     }
 
     #[test]
-    fn an_address_that_is_given_back_comes_again_only_after_all_others() {
+    fn a_host_has_its_addresses_in_few_blocks_and_no_other_host_has_any_there() {
+        let subnet = net("10.42.0.0/16");
+        let mut pool = Addresses::default();
+        let mut blocks: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for turn in 0..4_000_u32 {
+            let host = turn % 100;
+            let address = pool.free(subnet, host, u64::from(turn), &[]).unwrap();
+            pool.hold(address, host);
+            blocks.entry(u32::from(address) >> 6).or_default().insert(host);
+        }
+        assert!(blocks.values().all(|hosts| hosts.len() == 1), "{blocks:?}");
+        assert!(blocks.len() <= 200, "{} blocks for 100 hosts of 40 instances", blocks.len());
+    }
+
+    #[test]
+    fn an_address_that_is_given_back_comes_again_only_after_many_others() {
         let subnet = net("10.9.0.0/20");
-        let (mut pool, mut given) = (Addresses::default(), BTreeSet::new());
+        let mut pool = Addresses::default();
+        let mut held: Vec<Ipv4Addr> = vec![];
+        let mut recent: Vec<Ipv4Addr> = vec![];
         for turn in 0..4_000 {
-            let address = pool.free(subnet, turn, &[]).unwrap();
-            assert!(given.insert(address), "{address} again at turn {turn}");
-            pool.hold(address);
-            pool.release(address);
+            let address = pool.free(subnet, 7, turn, &[]).unwrap();
+            let since = recent.iter().rev().position(|other| *other == address);
+            assert!(since.is_none_or(|n| n >= RESTING), "{address} after {since:?}");
+            pool.hold(address, 7);
+            held.push(address);
+            if held.len() > 30 {
+                let gone = held.remove(usize::try_from(turn).unwrap() % 20);
+                pool.release(gone);
+                recent.push(gone);
+            }
         }
     }
 
@@ -164,8 +274,8 @@ mod tests {
     fn who_holds_an_address_beside_another_does_not_free_it() {
         let (mut pool, subnet) = (Addresses::default(), net("10.9.8.0/24"));
         let address = Ipv4Addr::new(10, 9, 8, 9);
-        pool.hold(address);
-        pool.hold(address);
+        pool.hold(address, 1);
+        pool.hold(address, 1);
         pool.release(address);
         assert!(pool.preferred(subnet, &[address], None).is_none());
         pool.release(address);
@@ -180,9 +290,9 @@ mod tests {
         assert_eq!(pool.preferred(subnet, &[kept], Some(3)), Some(kept));
         assert_eq!(pool.preferred(subnet, &[kept], Some(4)), None);
         for turn in 0..300 {
-            let Some(address) = pool.free(subnet, turn, &[]) else { break };
+            let Some(address) = pool.free(subnet, 2, turn, &[]) else { break };
             assert_ne!(address, kept);
-            pool.hold(address);
+            pool.hold(address, 2);
         }
         for not_ours in ["10.9.8.0", "10.9.8.1", "10.9.8.250", "10.9.8.255", "10.8.0.1"] {
             let address = not_ours.parse().unwrap();

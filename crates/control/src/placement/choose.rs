@@ -215,7 +215,7 @@ impl Fleet {
             wake: Wake { ports: true, hosts: true, ..Wake::default() },
         };
         let ports = self.choose_ports(demand, ask, host).map_err(nothing_free)?;
-        let (address, sidekick_addresses) = self.choose_addresses(demand, ask)?;
+        let (address, sidekick_addresses) = self.choose_addresses(demand, ask, host)?;
         let constraints = &ask.template.placement.constraints;
         let texts = demand.soft.iter().zip(0_u32..).filter(|(_, nth)| dropped & (1 << nth) != 0);
         Ok(Place {
@@ -282,6 +282,7 @@ impl Fleet {
         &self,
         demand: &Demand,
         ask: &Ask<'_>,
+        host: u32,
     ) -> Result<(Option<Ipv4Addr>, BTreeMap<model::id::ServiceName, Ipv4Addr>), Unplaced> {
         let subnet = self.environment.as_ref().map(|environment| environment.subnet);
         let unplaced = || Unplaced {
@@ -294,7 +295,7 @@ impl Fleet {
             let address = self
                 .addresses
                 .preferred(subnet, wanted, Some(demand.service))
-                .or_else(|| self.addresses.free(subnet, self.services.turn, &taken))
+                .or_else(|| self.addresses.free(subnet, host, self.services.turn, &taken))
                 .ok_or_else(unplaced)?;
             if !ask.template.sidekicks.is_empty() {
                 taken.push(address);

@@ -4,7 +4,8 @@ use super::{RoutedPorts, links, ready_ports, routed_ports};
 use crate::host::search;
 use crate::parts::{in_host_network, parts};
 use model::cluster::Cluster;
-use model::id::{InstanceId, ServiceId, ServiceName};
+use model::host_spec::Peer;
+use model::id::{HostId, InstanceId, ServiceId, ServiceName};
 use model::instance::{Goal, Instance, Phase};
 use model::limits::DNS_TTL_S;
 use model::record::Service;
@@ -26,6 +27,7 @@ pub struct Catalog {
     pub(super) dns: Arc<DnsView>,
     pub(super) callers: Arc<BTreeMap<Ipv4Addr, Caller>>,
     pub(super) instances: Arc<BTreeMap<InstanceId, ViewInstance>>,
+    peers: Arc<BTreeMap<HostId, Peer>>,
 }
 
 /// A catalog while it is made.
@@ -65,7 +67,16 @@ impl Catalog {
             dns: keep(draft.dns, before.map(|b| &b.dns)),
             callers: keep(draft.callers, before.map(|b| &b.callers)),
             instances: keep(draft.instances, before.map(|b| &b.instances)),
+            peers: keep(super::peers(cluster), before.map(|b| &b.peers)),
         }
+    }
+}
+
+impl Catalog {
+    /// Through which host each part of the managed network is reached.
+    #[must_use]
+    pub fn peers(&self) -> Arc<BTreeMap<HostId, Peer>> {
+        Arc::clone(&self.peers)
     }
 }
 

@@ -191,7 +191,11 @@ fn run(hosts: usize, events: &[Event]) -> Result<(), TestCaseError> {
     let mut fresh = Fleet::of(&world.cluster);
     for (service, template) in &services {
         let ask = World::ask(service, template, 9_999);
-        prop_assert_eq!(fresh.choose(&ask), world.fleet.choose(&ask), "{}", service);
+        // Which addresses were given back of late only the one knows that saw it.
+        let choose = |fleet: &mut Fleet| {
+            fleet.choose(&ask).map(|place| Place { address: place.address.and(None), ..place })
+        };
+        prop_assert_eq!(choose(&mut fresh), choose(&mut world.fleet), "{}", service);
     }
     Ok(())
 }
