@@ -4,20 +4,20 @@
 mod clean;
 mod look;
 mod measure;
+mod wires;
 
 use crate::act::{self, Done, Effect, Failed};
 use crate::dataplane::{DataplaneState, Local};
 use crate::drain::{Drain, Drained};
 use crate::images::ImageBook;
 use crate::lease::LeaseClock;
+use crate::observe;
 use crate::watcher::Hint;
-use crate::{BRIDGE, NETWORK, observe};
 use api::link::Publication;
 use clean::{Cleaner, Shelf};
 use control::host::{Busy, BusyKind, ImageRemoval, Memo, Seen, SeenInstance};
 use engine::Engine;
 use engine::seen::{PullProgress, SeenContainer};
-use engine::wish::NetworkWish;
 use measure::{Measured, Meter};
 use model::host::HostFacts;
 use model::host_spec::HostSpec;
@@ -111,7 +111,7 @@ pub(crate) struct Reconciler<E, F> {
     list_problem: String,
     network_due: Instant,
     network_running: bool,
-    network_made: Option<(String, ipnet::Ipv4Net, Vec<std::net::Ipv4Addr>)>,
+    network_made: Option<FabricWish>,
     actions: JoinSet<Done>,
     looks: JoinSet<Look>,
     progress: mpsc::Sender<(InstanceId, PullProgress)>,
@@ -368,15 +368,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 Look::All(engine.list(&owner).await.map_err(|e| api::error::chain(&e)))
             });
         }
-        let addresses: Vec<std::net::Ipv4Addr> = publication
-            .spec
-            .balancers
-            .values()
-            .filter(|placement| placement.goal == Goal::Run)
-            .filter_map(|placement| placement.address)
-            .collect();
-        let wished = (environment.id.clone(), environment.subnet, addresses.clone());
-        let due = self.network_made.as_ref() != Some(&wished) || Instant::now() >= self.network_due;
+        let wish = wires::fabric(&publication.spec);
+        let due = self.network_made.as_ref() != Some(&wish) || Instant::now() >= self.network_due;
         if !due || self.network_running || !self.engine_problem.is_empty() {
             return;
         }
@@ -384,28 +377,13 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             return;
         }
         self.network_running = true;
-        self.network_made = Some(wished);
-        let folder = self.parts.dir.display().to_string();
-        let labels = [
-            (engine::label::ENVIRONMENT.to_owned(), environment.id.clone()),
-            (crate::FOLDER_LABEL.to_owned(), folder),
-        ]
-        .into();
-        let docker = NetworkWish {
-            name: NETWORK.into(),
-            bridge_name: BRIDGE.into(),
-            subnet: environment.subnet,
-            gateway: model::host::gateway(environment.subnet),
-            ip_range: model::host::docker_range(environment.subnet),
-            labels,
-            mtu: None,
-            options: BTreeMap::new(),
-        };
-        let mut wish = FabricWish::new(&environment.id, BRIDGE, environment.subnet);
-        wish.bridge_addresses = addresses.into_iter().collect();
+        self.network_made = Some(wish.clone());
+        let (spec, folder) = (Arc::clone(&publication.spec), self.parts.dir.clone());
         let (engine, fabric) = (self.parts.engine.clone(), self.parts.fabric.clone());
         self.looks.spawn(async move {
             let result = async {
+                let facts = fabric.facts().await.map_err(|e| api::error::chain(&e))?;
+                let docker = wires::docker(&spec, &folder, facts.mtu);
                 engine.ensure_network(&docker).await.map_err(|e| api::error::chain(&e))?;
                 let status = fabric.ensure(&wish).await.map_err(|e| api::error::chain(&e))?;
                 for repair in status.repaired {

@@ -32,6 +32,8 @@ mod load;
 mod machine;
 #[path = "blackbox/names.rs"]
 mod names;
+#[path = "blackbox/overlay.rs"]
+mod overlay;
 #[path = "blackbox/restart.rs"]
 mod restart;
 #[path = "blackbox/rollout.rs"]

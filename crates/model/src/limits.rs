@@ -178,6 +178,12 @@ pub const DOCKER_CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 pub const CREDENTIAL_HELPER_MS_MAX: u64 = 10_000;
 /// Most balancer addresses on one bridge.
 pub const BRIDGE_ADDRESSES_MAX: usize = 4_096;
+/// Most other hosts that one host has ways to.
+pub const OVERLAY_PEERS_MAX: usize = 10_000;
+/// Most ways from one host to others.
+pub const OVERLAY_ROUTES_MAX: usize = 100_000;
+/// Time `iptables` has for one rule, in milliseconds.
+pub const IPTABLES_MS_MAX: u64 = 10_000;
 /// Time `nft` has to load our rules, in milliseconds.
 pub const NFT_MS_MAX: u64 = 10_000;
 /// Most of what `nft` prints that is read, in bytes.

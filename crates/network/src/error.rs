@@ -65,6 +65,28 @@ pub enum Error {
         /// How long it had.
         ms: u64,
     },
+    /// `iptables` did not run.
+    #[error("cannot run iptables")]
+    IptablesRun {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// `iptables` refused a rule in Docker's chain.
+    #[error("iptables refused a rule in chain DOCKER-USER: {stderr}")]
+    IptablesRefused {
+        /// What it said, cut.
+        stderr: String,
+    },
+    /// The overlay's device cannot be made.
+    #[error(
+        "interface {device} is not ours, so the network between hosts cannot be made: \
+         rename or remove it"
+    )]
+    DeviceTaken {
+        /// Its name.
+        device: String,
+    },
     /// A kernel setting could not be read or written.
     #[error("cannot access {}", path.display())]
     Setting {

@@ -55,6 +55,8 @@ pub struct Facts {
     /// Source address towards the default route; else the first global IPv4 address that is on no
     /// bridge; `None` on a host with loopback alone.
     pub address: Option<IpAddr>,
+    /// MTU of the device that `address` is on.
+    pub mtu: Option<u32>,
     /// Kernel release.
     pub kernel: String,
 }

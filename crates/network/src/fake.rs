@@ -3,9 +3,11 @@
 
 use crate::Error;
 use crate::fabric::{Fabric, Facts, LocalAddress};
-use crate::plan::{self, Address, Leaving, Rules, Seen, Step, SwitchedOn};
+use crate::overlay::{self, Entry, MAIN, OverlayTrace, Setting, Underlay, Vxlan};
+use crate::plan::{self, Address, Before, Leaving, Rules, Seen, Step, SwitchedOn};
 use crate::sockets::{Holder, HostPort};
 use crate::wish::{FabricStatus, FabricWish};
+use ipnet::Ipv4Net;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,7 +36,14 @@ pub struct FakeWorld {
     pub failures: Vec<Error>,
     /// `ensure` calls until now.
     pub ensured: u64,
-    environments: BTreeMap<String, String>,
+    /// Has Docker a chain for rules of others?
+    pub docker_user: bool,
+    /// MTU of the device that the host's address is on.
+    pub mtu: u32,
+    vxlan: BTreeMap<String, Vxlan>,
+    entries: BTreeSet<Entry>,
+    settings: BTreeMap<(Setting, String), i32>,
+    environments: BTreeMap<String, (String, Option<OverlayTrace>)>,
     switched_on: Option<SwitchedOn>,
 }
 
@@ -86,6 +95,38 @@ impl FakeWorld {
         self.addresses.retain(|a| a.device != name);
     }
 
+    /// What there are ways to on other hosts, with the next host.
+    #[must_use]
+    pub fn ways(&self) -> BTreeMap<Ipv4Net, Option<Ipv4Addr>> {
+        let ways = self.entries.iter().filter_map(|entry| match entry {
+            Entry::Route { table: MAIN, to, via, .. } => Some((*to, *via)),
+            _ => None,
+        });
+        ways.collect()
+    }
+
+    /// Plays somebody who takes the ways to an address away.
+    pub fn cut_way(&mut self, to: Ipv4Net) {
+        self.entries.retain(|entry| !matches!(entry, Entry::Route { to: of, .. } if *of == to));
+    }
+
+    /// MTU of the overlay's device.
+    #[must_use]
+    pub fn overlay_mtu(&self, device: &str) -> Option<u32> {
+        self.vxlan.get(device).map(|vxlan| vxlan.mtu)
+    }
+
+    /// Entries, devices and settings that are not as the kernel has them by itself, to compare.
+    #[cfg(test)]
+    pub(crate) fn overlay_state(&self) -> (BTreeSet<Entry>, Vec<String>, Vec<(Setting, String)>) {
+        let set = self.settings.iter().filter(|((setting, _), value)| **value != setting.plain());
+        (
+            self.entries.clone(),
+            self.vxlan.keys().cloned().collect(),
+            set.map(|(key, _)| key.clone()).collect(),
+        )
+    }
+
     fn seen(&self, bridges: &BTreeSet<String>) -> Seen {
         Seen {
             links: self.links.clone(),
@@ -105,11 +146,16 @@ impl FakeWorld {
                 Some(_) => Rules::Different,
             },
             forwarding: self.forwarding,
+            underlay: Some(Underlay { device: "eth0".to_owned(), mtu: self.mtu.max(overlay::MTU) }),
+            vxlan: self.vxlan.clone(),
+            entries: self.entries.clone(),
+            settings: self.settings.clone(),
+            accepts: self.docker_user,
         }
     }
 
     fn bridges(&self) -> BTreeSet<String> {
-        self.environments.values().cloned().collect()
+        self.environments.values().map(|(bridge, _)| bridge.clone()).collect()
     }
 
     fn carry_out(&mut self, steps: &[Step]) {
@@ -128,6 +174,29 @@ impl FakeWorld {
                 Step::Remove { device, ip, .. } => {
                     self.addresses.retain(|a| !(a.ours && a.device == *device && a.ip == *ip));
                 }
+                Step::MakeDevice { device, vxlan } => {
+                    self.links.insert(device.clone(), true);
+                    self.vxlan.insert(device.clone(), vxlan.clone());
+                }
+                Step::DropDevice { device } => {
+                    self.remove_bridge(device);
+                    self.vxlan.remove(device);
+                    self.entries.retain(|entry| !entry.is_on(device));
+                    self.settings.retain(|(_, of), _| of != device);
+                }
+                Step::Mtu { device, mtu } => {
+                    if let Some(vxlan) = self.vxlan.get_mut(device) {
+                        vxlan.mtu = *mtu;
+                    }
+                }
+                Step::Set { setting, device, value } => {
+                    self.settings.insert((*setting, device.clone()), *value);
+                }
+                Step::Put(entry) => {
+                    self.entries.retain(|other| !entry.replaces(other));
+                    self.entries.insert(entry.clone());
+                }
+                Step::Take(entry) => _ = self.entries.remove(entry),
             }
         }
     }
@@ -137,17 +206,26 @@ impl FakeWorld {
     }
 }
 
+fn before_of((bridge, overlay): &(String, Option<OverlayTrace>)) -> Before<'_> {
+    Before { bridge, overlay: overlay.as_ref() }
+}
+
 impl Fabric for Fake {
     async fn ensure(&self, wish: &FabricWish) -> Result<FabricStatus, Error> {
         wish.check()?;
         let mut world = self.lock();
         world.ensured += 1;
         world.next_failure()?;
-        let before = world.environments.insert(wish.environment.clone(), wish.bridge.clone());
+        let trace = wish.overlay.as_ref().map(|overlay| overlay.trace(wish.subnet));
+        let next = (wish.bridge.clone(), trace);
+        let before = world.environments.insert(wish.environment.clone(), next);
         let seen = world.seen(&world.bridges());
-        let plan = plan::ensure(&seen, wish, before.as_deref());
+        let plan = plan::ensure(&seen, wish, before.as_ref().map(before_of));
         world.switched_on = SwitchedOn::by(&plan, &seen).or(world.switched_on);
         world.carry_out(&plan.steps);
+        if let Some(device) = plan.taken {
+            return Err(Error::DeviceTaken { device });
+        }
         if plan.bridge_missing {
             return Err(Error::BridgeMissing { bridge: wish.bridge.clone() });
         }
@@ -161,10 +239,11 @@ impl Fabric for Fake {
         let seen = world.seen(&world.bridges());
         let steps = match (&leaving, world.environments.is_empty()) {
             (None, false) => return Ok(()),
-            (Some(bridge), false) => plan::remove(&seen, Leaving::One { bridge }),
+            (Some(trace), false) => plan::remove(&seen, Leaving::One(before_of(trace))),
             (_, true) => {
                 let switched_on = world.switched_on.take();
-                plan::remove(&seen, Leaving::Last { switched_on })
+                let before = leaving.as_ref().map(before_of);
+                plan::remove(&seen, Leaving::Last { before, switched_on })
             }
         };
         world.carry_out(&steps);
@@ -180,6 +259,7 @@ impl Fabric for Fake {
         Ok(Facts {
             hostname: "fake".to_owned(),
             address: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+            mtu: Some(self.lock().mtu.max(overlay::MTU)),
             kernel: "6.1.0-fake".to_owned(),
         })
     }

@@ -1,11 +1,12 @@
 //! What Remuda does to a host's network besides Docker's own bridge: the link-local address with
-//! its nftables rules, balancer addresses on the bridge, forwarding; who holds a port; what a
+//! its nftables rules, balancer addresses on the bridge, forwarding, the ways to other hosts; who holds a port; what a
 //! container's resolv.conf says; what `remuda doctor` has to know.
 //!
 //! It never touches an address, rule, sysctl or file that it did not make, and never listens.
 
 mod error;
 mod wish;
+mod overlay;
 mod plan;
 mod rules;
 
@@ -21,6 +22,7 @@ pub use error::Error;
 pub use fabric::{Fabric, Facts, LocalAddress};
 pub use fake::{Fake, FakeAddress, FakeWorld};
 pub use linux::Linux;
+pub use overlay::{Overlay, OverlayMode, OverlayPeer, VXLAN_BYTES, VXLAN_DEVICE, VXLAN_PORT};
 pub use preflight::{Finding, PreflightOptions, preflight};
 pub use resolv::{remove_resolv, resolv_conf, write_resolv};
 pub use sockets::{Holder, HostPort, Program};

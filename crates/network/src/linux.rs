@@ -1,22 +1,26 @@
 //! `Fabric` on a real host. It looks, lets `plan` think, writes down what will be ours, and does
 //! the steps; a step that fails does not keep the others from being done.
 
+mod entries;
+mod iptables;
 mod journal;
 pub(crate) mod nft;
 pub(crate) mod route;
+mod settings;
 mod table;
 
 use crate::Error;
 use crate::fabric::{Fabric, Facts, LocalAddress};
+use crate::overlay::Vxlan;
 use crate::plan::{self, Leaving, Plan, Rules, Seen, Step, SwitchedOn};
 use crate::rules::{self, RuleSet};
 use crate::sockets::{self, Holder, HostPort};
 use crate::wish::{FabricStatus, FabricWish};
 use journal::{Journal, Loaded, Trace};
 use route::{Link, Session};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Mutex;
@@ -54,24 +58,40 @@ impl Linux {
         Self { inner: Arc::new(Inner { dir: data_dir.into(), turn: Mutex::new(None) }) }
     }
 
-    async fn look(&self) -> Result<Look, Error> {
+    /// With what overlays there are, if `bridges` may have any; `underlay` is the host's address.
+    async fn look(
+        &self,
+        bridges: Option<BTreeSet<String>>,
+        underlay: Option<Ipv4Addr>,
+    ) -> Result<Look, Error> {
         let session = Session::open()?;
         let links = session.links().await?;
-        let addresses = route::ours(&links, &session.addresses().await?);
+        let raw = session.addresses().await?;
         let kernel = table::fingerprint().map_err(Error::TableRead)?;
-        let seen = Seen {
+        let mut seen = Seen {
             links: links.iter().map(|(name, link)| (name.clone(), link.up)).collect(),
-            addresses,
+            addresses: route::ours(&links, &raw),
             rules: if kernel.is_some() { Rules::Different } else { Rules::Absent },
             forwarding: read_forwarding().await?,
+            ..Seen::default()
         };
+        if let Some(bridges) = bridges {
+            seen.underlay = underlay.and_then(|ip| entries::underlay(&links, &raw, ip));
+            let devices = links.iter().filter_map(|(n, l)| Some((n.clone(), l.vxlan.clone()?)));
+            seen.vxlan = devices.collect();
+            seen.entries = session.entries(&links).await?;
+            let accepted = iptables::accepted().await?;
+            seen.accepts = accepted.is_some();
+            seen.entries.extend(accepted.into_iter().flatten());
+            seen.settings = settings::read(bridges.iter().chain(seen.vxlan.keys())).await?;
+        }
         Ok(Look { session, links, seen, kernel })
     }
 
     /// Does the steps; all of them, whatever fails.
     async fn carry_out(
         &self,
-        look: &Look,
+        look: &mut Look,
         steps: &[Step],
         text: &str,
         journal: &mut Journal,
@@ -92,6 +112,18 @@ impl Linux {
                 Step::Remove { device, ip, prefix } => {
                     look.session.remove((device, index(look, device)), *ip, *prefix).await
                 }
+                Step::MakeDevice { device, vxlan } => make_device(look, device, vxlan).await,
+                Step::DropDevice { device } => {
+                    look.session.drop_device(device, index(look, device)).await
+                }
+                Step::Mtu { device, mtu } => {
+                    look.session.set_mtu(device, index(look, device), *mtu).await
+                }
+                Step::Set { setting, device, value } => {
+                    settings::write(*setting, device, *value).await
+                }
+                Step::Put(entry) => look.session.put(&look.links, entry).await,
+                Step::Take(entry) => look.session.take(&look.links, entry).await,
             };
             match done {
                 Ok(()) => tracing::info!(action = %step.repair(), "host network changed"),
@@ -119,8 +151,11 @@ impl Linux {
             link_local: wish.link_local,
             dns: wish.dns,
             metadata: wish.metadata,
+            overlay: wish.overlay.as_ref().map(|overlay| overlay.trace(wish.subnet)),
         };
-        let mut look = self.look().await?;
+        let bridges = overlay_bridges(journal.environments.values().chain([&trace]));
+        let underlay = wish.overlay.as_ref().map(|overlay| overlay.underlay);
+        let mut look = self.look(bridges, underlay).await?;
         let before = journal.environments.get(&wish.environment).cloned();
         let mut next = journal.clone();
         next.environments.insert(wish.environment.clone(), trace.clone());
@@ -131,13 +166,16 @@ impl Linux {
         {
             look.seen.rules = Rules::AsWished;
         }
-        let plan = plan::ensure(&look.seen, wish, before.as_ref().map(|t| t.bridge.as_str()));
+        let plan = plan::ensure(&look.seen, wish, before.as_ref().map(Trace::before));
         next.switched_on = SwitchedOn::by(&plan, &look.seen).or(next.switched_on);
         if next != *journal {
             journal::save(&self.inner.dir, &next).await?;
             *journal = next;
         }
-        let mut errors = self.carry_out(&look, &plan.steps, &text, journal).await;
+        let mut errors = self.carry_out(&mut look, &plan.steps, &text, journal).await;
+        if let Some(device) = plan.taken.clone() {
+            errors.push(Error::DeviceTaken { device });
+        }
         if plan.bridge_missing {
             errors.push(Error::BridgeMissing { bridge: wish.bridge.clone() });
         }
@@ -151,7 +189,10 @@ impl Linux {
         if leaving.is_none() && !rest.environments.is_empty() {
             return Ok(());
         }
-        let mut look = self.look().await?;
+        // A journal that was lost may have known of one.
+        let bridges = overlay_bridges(journal.environments.values());
+        let bridges = bridges.or_else(|| leaving.is_none().then(BTreeSet::new));
+        let mut look = self.look(bridges, None).await?;
         let (steps, text) = match (rest.environments.values().next().cloned(), &leaving) {
             (Some(other), Some(trace)) => {
                 let text = rule_text(&other, &rest);
@@ -161,14 +202,15 @@ impl Linux {
                 {
                     look.seen.rules = Rules::AsWished;
                 }
-                (plan::remove(&look.seen, Leaving::One { bridge: &trace.bridge }), text)
+                (plan::remove(&look.seen, Leaving::One(trace.before())), text)
             }
             _ => {
                 let switched_on = rest.switched_on;
-                (plan::remove(&look.seen, Leaving::Last { switched_on }), String::new())
+                let before = leaving.as_ref().map(Trace::before);
+                (plan::remove(&look.seen, Leaving::Last { before, switched_on }), String::new())
             }
         };
-        let errors = self.carry_out(&look, &steps, &text, &mut rest).await;
+        let errors = self.carry_out(&mut look, &steps, &text, &mut rest).await;
         // Forgotten only when it is gone: what could not be taken away is tried again.
         if errors.is_empty() {
             if rest.environments.is_empty() {
@@ -215,10 +257,18 @@ impl Fabric for Linux {
             Some(ip) => Some(IpAddr::V4(ip)),
             None => plain_address(&self.local_addresses().await?),
         };
+        let mtu = match address {
+            Some(IpAddr::V4(ip)) => {
+                let links = session.links().await?;
+                entries::underlay(&links, &session.addresses().await?, ip).map(|u| u.mtu)
+            }
+            _ => None,
+        };
         let system = rustix::system::uname();
         Ok(Facts {
             hostname: system.nodename().to_string_lossy().into_owned(),
             address,
+            mtu,
             kernel: system.release().to_string_lossy().into_owned(),
         })
     }
@@ -244,8 +294,28 @@ fn index(look: &Look, device: &str) -> u32 {
 
 fn rule_text(services: &Trace, journal: &Journal) -> String {
     let bridges = journal.environments.values().map(|trace| trace.bridge.as_str()).collect();
+    let overlays = journal.environments.values().filter_map(|trace| {
+        let overlay = trace.overlay.as_ref()?;
+        Some((trace.bridge.as_str(), overlay))
+    });
+    let overlays = overlays.collect();
     let Trace { link_local, dns, metadata, .. } = *services;
-    RuleSet { link_local, dns, metadata, bridges }.text()
+    RuleSet { link_local, dns, metadata, bridges, overlays }.text()
+}
+
+/// The bridges of these, if any of them has an overlay.
+fn overlay_bridges<'a>(
+    traces: impl Iterator<Item = &'a Trace> + Clone,
+) -> Option<BTreeSet<String>> {
+    let any = traces.clone().any(|trace| trace.overlay.is_some());
+    any.then(|| traces.map(|trace| trace.bridge.clone()).collect())
+}
+
+/// Makes the overlay's device and learns its index.
+async fn make_device(look: &mut Look, device: &str, vxlan: &Vxlan) -> Result<(), Error> {
+    look.session.make_vxlan(device, vxlan).await?;
+    look.links = look.session.links().await?;
+    Ok(())
 }
 
 fn hash(text: &str) -> u64 {

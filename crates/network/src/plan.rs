@@ -1,9 +1,12 @@
 //! The thinking: what a host's network lacks of a wish, and what of it is ours to take away.
 //! Pure: it looks at what was seen and says which steps, it does none of them.
 
+mod overlay;
+
+use crate::overlay::{Entry, OverlayTrace, Setting, Underlay, VXLAN_DEVICE, Vxlan};
 use crate::wish::{FabricStatus, FabricWish, Repair};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// End of the label of every address that we add, e.g. `lo:rmd`. It lives and dies with the
@@ -41,6 +44,23 @@ pub(crate) struct Seen {
     pub(crate) addresses: Vec<Address>,
     pub(crate) rules: Rules,
     pub(crate) forwarding: bool,
+    /// The device that the host's address in the overlay's wish is on.
+    pub(crate) underlay: Option<Underlay>,
+    /// VXLAN devices that have a name of ours.
+    pub(crate) vxlan: BTreeMap<String, Vxlan>,
+    /// Entries that have our mark or are on such a device.
+    pub(crate) entries: BTreeSet<Entry>,
+    /// Settings of bridges and of such devices.
+    pub(crate) settings: BTreeMap<(Setting, String), i32>,
+    /// Has Docker a chain for rules of others?
+    pub(crate) accepts: bool,
+}
+
+/// What an environment had on this host until now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Before<'a> {
+    pub(crate) bridge: &'a str,
+    pub(crate) overlay: Option<&'a OverlayTrace>,
 }
 
 /// One effect on the host.
@@ -52,6 +72,12 @@ pub(crate) enum Step {
     Up { device: String },
     Add { device: String, ip: Ipv4Addr, prefix: u8 },
     Remove { device: String, ip: Ipv4Addr, prefix: u8 },
+    MakeDevice { device: String, vxlan: Vxlan },
+    DropDevice { device: String },
+    Mtu { device: String, mtu: u32 },
+    Set { setting: Setting, device: String, value: i32 },
+    Put(Entry),
+    Take(Entry),
 }
 
 impl Step {
@@ -60,9 +86,30 @@ impl Step {
         match self {
             Self::ReplaceRules | Self::DropRules => Repair::Rules,
             Self::Forwarding(_) => Repair::Forwarding,
+            Self::Up { device } if device.starts_with(VXLAN_DEVICE) => Repair::OverlayTuned,
             Self::Up { .. } => Repair::BridgeUp,
             Self::Add { ip, .. } => Repair::AddressAdded(*ip),
             Self::Remove { ip, .. } => Repair::AddressRemoved(*ip),
+            Self::MakeDevice { .. } => Repair::OverlayMade,
+            Self::DropDevice { .. } => Repair::OverlayRemoved,
+            Self::Mtu { .. } => Repair::OverlayTuned,
+            Self::Set { .. } => Repair::Setting,
+            Self::Put(entry) => match entry {
+                Entry::Neighbour { ip, .. } | Entry::Forward { host: ip, .. } => {
+                    Repair::PeerAdded(*ip)
+                }
+                Entry::Route { to, .. } => Repair::RouteAdded(*to),
+                Entry::Rule { .. } => Repair::Setting,
+                Entry::Accept { .. } => Repair::Accepted,
+            },
+            Self::Take(entry) => match entry {
+                Entry::Neighbour { ip, .. } | Entry::Forward { host: ip, .. } => {
+                    Repair::PeerRemoved(*ip)
+                }
+                Entry::Route { to, .. } => Repair::RouteRemoved(*to),
+                Entry::Rule { .. } => Repair::Setting,
+                Entry::Accept { .. } => Repair::AcceptRemoved,
+            },
         }
     }
 }
@@ -76,6 +123,8 @@ pub(crate) struct Plan {
     pub(crate) foreign: Vec<Ipv4Addr>,
     /// The bridge is not there: what belongs on it waits.
     pub(crate) bridge_missing: bool,
+    /// Somebody else's device that has the name of the overlay's.
+    pub(crate) taken: Option<String>,
 }
 
 impl Plan {
@@ -86,9 +135,9 @@ impl Plan {
     }
 }
 
-/// What `seen` lacks of `wish`. `before` is the environment's bridge until now: what is ours on it
-/// goes when the wish names another one.
-pub(crate) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<&str>) -> Plan {
+/// What `seen` lacks of `wish`. `before` is what the environment had until now: what is ours there
+/// goes when the wish names something else.
+pub(crate) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<Before<'_>>) -> Plan {
     let mut plan = Plan::default();
     // Rules come before the address: it is never reachable from outside the host, not for a moment.
     if seen.rules != Rules::AsWished {
@@ -108,8 +157,8 @@ pub(crate) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<&str>) -> Pl
             prefix: 32,
         }),
     }
-    if let Some(old) = before.filter(|old| *old != wish.bridge) {
-        plan.steps.extend(ours_on(seen, old, |_| true));
+    if let Some(old) = before.filter(|old| old.bridge != wish.bridge) {
+        plan.steps.extend(ours_on(seen, old.bridge, |_| true));
     }
     match seen.links.get(&wish.bridge) {
         None => plan.bridge_missing = true,
@@ -120,6 +169,7 @@ pub(crate) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<&str>) -> Pl
             on_bridge(seen, wish, &mut plan);
         }
     }
+    overlay::ensure(seen, wish, before, &mut plan);
     plan
 }
 
@@ -181,9 +231,11 @@ impl SwitchedOn {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Leaving<'a> {
     /// One environment's, while others stay on this host.
-    One { bridge: &'a str },
+    One(Before<'a>),
     /// All that is ours: the last environment leaves, or the journal was lost.
     Last {
+        /// What it had, when it is known.
+        before: Option<Before<'a>>,
         /// Did we switch forwarding on since this boot?
         switched_on: Option<SwitchedOn>,
     },
@@ -192,17 +244,25 @@ pub(crate) enum Leaving<'a> {
 /// What is ours to take away.
 pub(crate) fn remove(seen: &Seen, leaving: Leaving<'_>) -> Vec<Step> {
     match leaving {
-        Leaving::One { bridge } => {
+        Leaving::One(Before { bridge, overlay }) => {
             let mut steps: Vec<Step> = ours_on(seen, bridge, |_| true).collect();
+            steps.extend(overlay.into_iter().flat_map(|t| overlay::remove(seen, bridge, t)));
             if seen.rules != Rules::AsWished {
                 steps.push(Step::ReplaceRules);
             }
             steps
         }
-        Leaving::Last { switched_on } => {
+        Leaving::Last { before, switched_on } => {
+            let known = before.and_then(|before| Some((before.bridge, before.overlay?)));
+            let mut steps: Vec<Step> = known
+                .map(|(bridge, trace)| overlay::remove(seen, bridge, trace))
+                .unwrap_or_default();
+            let rest = overlay::remove_all(seen);
+            steps.extend(rest.into_iter().filter(|step| !steps.contains(step)).collect::<Vec<_>>());
             // The address goes before the rules that keep others from it.
-            let mut steps: Vec<Step> =
-                seen.addresses.iter().filter(|a| a.ours).map(removal).collect();
+            let on_dropped = |a: &&Address| seen.vxlan.contains_key(&a.device);
+            let ours = seen.addresses.iter().filter(|a| a.ours && !on_dropped(a));
+            steps.extend(ours.map(removal));
             if seen.rules != Rules::Absent {
                 steps.push(Step::DropRules);
             }

@@ -137,6 +137,7 @@ fn rules(options: &PreflightOptions) -> String {
         link_local: options.link_local,
         dns: at(DNS_PORT),
         metadata: at(METADATA_PORT),
+        overlays: BTreeMap::new(),
         bridges: BTreeSet::from([options.bridge.as_str()]),
     }
     .text()

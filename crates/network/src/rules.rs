@@ -1,7 +1,8 @@
 //! The text of our one nftables table. Pure. It is loaded as one batch: the kernel swaps the old
 //! table for the new one at once, so that no packet meets a gap.
 
-use std::collections::BTreeSet;
+use crate::overlay::OverlayTrace;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// The table; nobody else's rules are ever named.
@@ -18,6 +19,8 @@ pub(crate) struct RuleSet<'a> {
     pub(crate) metadata: SocketAddr,
     /// Bridges of all environments on this host.
     pub(crate) bridges: BTreeSet<&'a str>,
+    /// Overlays by their bridge.
+    pub(crate) overlays: BTreeMap<&'a str, &'a OverlayTrace>,
 }
 
 impl RuleSet<'_> {
@@ -30,7 +33,9 @@ impl RuleSet<'_> {
     /// - The shield stands before connection tracking (-300 is `raw`): what comes in by a
     ///   physical interface leaves no trace.
     pub(crate) fn text(&self) -> String {
-        let Self { link_local, dns, metadata, bridges } = self;
+        let Self { link_local, dns, metadata, bridges, overlays } = self;
+        let overlays: String =
+            overlays.iter().map(|(bridge, trace)| overlay_text(bridge, trace)).collect();
         let mut callers = String::new();
         for name in ["lo"].into_iter().chain(bridges.iter().copied()).chain(["docker0", "br-*"]) {
             callers.push_str(&format!("    iifname \"{name}\" return\n"));
@@ -57,10 +62,56 @@ impl RuleSet<'_> {
     type nat hook output priority -105; policy accept;
     jump services
   }}
-}}
+{overlays}}}
 "
         )
     }
+}
+
+/// Chains of one overlay.
+///
+/// - VXLAN of our VNI is taken from the peers alone; other people's VXLAN on the same port is not
+///   looked at. The VNI is the three bytes after the UDP header and the first word of VXLAN's.
+/// - What comes out of the overlay goes to its bridge or to the host, and nowhere else.
+/// - A TCP connection learns at its start what fits through the overlay.
+/// - Sources stay: Docker masquerades all that leaves a bridge. Rewriting an address to itself
+///   before that (100) settles the matter for the connection; an accept would not.
+fn overlay_text(bridge: &str, trace: &OverlayTrace) -> String {
+    let OverlayTrace { device, subnet, vni, port, peers } = trace;
+    let mut text = String::new();
+    if let Some(device) = device {
+        let mut known = String::new();
+        if !peers.is_empty() {
+            let list: Vec<String> = peers.iter().map(ToString::to_string).collect();
+            known = format!("    ip saddr {{ {} }} return\n", list.join(", "));
+        }
+        text = format!(
+            "  chain {device}_senders {{
+{known}    drop
+  }}
+  chain {device}_in {{
+    type filter hook input priority 0; policy accept;
+    udp dport {port} @th,96,24 {vni} jump {device}_senders
+  }}
+  chain {device}_through {{
+    type filter hook forward priority 0; policy accept;
+    iifname \"{device}\" oifname != \"{bridge}\" drop
+    oifname \"{device}\" iifname != \"{bridge}\" drop
+    oifname \"{device}\" tcp flags & (syn | rst) == syn tcp option maxseg size set rt mtu
+  }}
+"
+        );
+    }
+    // A name may have characters that a chain's may not.
+    let chain: String =
+        bridge.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    text + &format!(
+        "  chain sources_{chain} {{
+    type nat hook postrouting priority 95; policy accept;
+    ip saddr {subnet} ip daddr {subnet} oifname != \"{bridge}\" snat ip to ip saddr
+  }}
+"
+    )
 }
 
 #[cfg(test)]
@@ -75,6 +126,7 @@ mod tests {
             dns: at(7653),
             metadata: at(7680),
             bridges: BTreeSet::from(["remuda0", "remuda1"]),
+            overlays: BTreeMap::new(),
         }
         .text();
         assert!(text.starts_with("add table inet remuda\ndelete table inet remuda\ntable inet"));

@@ -1,14 +1,15 @@
 //! What one environment wants of a host's network, and what was done about it.
 
 use crate::Error;
+use crate::overlay::Overlay;
 use ipnet::Ipv4Net;
 use model::limits::BRIDGE_ADDRESSES_MAX;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// Longest bridge name: the kernel's 15 bytes less the mark on our addresses (`plan::MARK`).
-const BRIDGE_NAME_BYTES_MAX: usize = 11;
+/// Longest name of a device of ours: the kernel's 15 bytes less the mark on our addresses (`plan::MARK`).
+const DEVICE_NAME_BYTES_MAX: usize = 11;
 
 /// What one environment wants of a host's network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct FabricWish {
     pub metadata: SocketAddr,
     /// Balancer addresses in `subnet`, /32 each on the bridge.
     pub bridge_addresses: BTreeSet<Ipv4Addr>,
+    /// The ways to other hosts; none on a host that is alone.
+    pub overlay: Option<Overlay>,
 }
 
 impl FabricWish {
@@ -42,6 +45,7 @@ impl FabricWish {
             dns: at(crate::DNS_PORT),
             metadata: at(crate::METADATA_PORT),
             bridge_addresses: BTreeSet::new(),
+            overlay: None,
         }
     }
 
@@ -52,8 +56,16 @@ impl FabricWish {
     }
 
     fn broken_rule(&self) -> Option<String> {
-        if let Some(why) = bridge_name_problem(&self.bridge) {
+        if let Some(why) = device_name_problem(&self.bridge) {
             return Some(format!("bridge name {:?} {why}", self.bridge));
+        }
+        if let Some(overlay) = &self.overlay {
+            if let Some(why) = device_name_problem(&overlay.device) {
+                return Some(format!("overlay device {:?} {why}", overlay.device));
+            }
+            if let Some(why) = overlay.broken_rule(self.subnet) {
+                return Some(why);
+            }
         }
         if !self.link_local.is_link_local() {
             return Some(format!("{} is not in 169.254.0.0/16", self.link_local));
@@ -80,9 +92,9 @@ impl FabricWish {
 }
 
 /// A name that is safe in rules and file names, and leaves room for the mark.
-fn bridge_name_problem(name: &str) -> Option<&'static str> {
+fn device_name_problem(name: &str) -> Option<&'static str> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
-    if name.is_empty() || name.len() > BRIDGE_NAME_BYTES_MAX {
+    if name.is_empty() || name.len() > DEVICE_NAME_BYTES_MAX {
         Some("must have 1 to 11 bytes")
     } else if !name.bytes().all(plain) || name.starts_with('.') || name == "lo" {
         Some("must be letters, digits, '-', '_', '.', not start with '.' and not be lo")
@@ -113,6 +125,26 @@ pub enum Repair {
     AddressAdded(Ipv4Addr),
     /// An address of ours that nobody wishes any more was taken away.
     AddressRemoved(Ipv4Addr),
+    /// A kernel setting of the bridge or of the overlay's device was set.
+    Setting,
+    /// The overlay's device was made.
+    OverlayMade,
+    /// The overlay's device was taken away.
+    OverlayRemoved,
+    /// The overlay's device was set up, or its MTU follows the underlay's.
+    OverlayTuned,
+    /// Where a host is was told to the overlay's device.
+    PeerAdded(Ipv4Addr),
+    /// Where a host is was taken from the overlay's device.
+    PeerRemoved(Ipv4Addr),
+    /// A route to addresses on another host was set.
+    RouteAdded(Ipv4Net),
+    /// A route that nobody wishes was taken away.
+    RouteRemoved(Ipv4Net),
+    /// Docker's rules let the traffic of containers between hosts pass.
+    Accepted,
+    /// A rule of ours in Docker's chain was taken away.
+    AcceptRemoved,
 }
 
 impl fmt::Display for Repair {
@@ -123,6 +155,16 @@ impl fmt::Display for Repair {
             Self::BridgeUp => f.write_str("bridge set up"),
             Self::AddressAdded(ip) => write!(f, "address {ip} added"),
             Self::AddressRemoved(ip) => write!(f, "address {ip} removed"),
+            Self::Setting => f.write_str("kernel setting for the overlay set"),
+            Self::OverlayMade => f.write_str("overlay device made"),
+            Self::OverlayRemoved => f.write_str("overlay device removed"),
+            Self::OverlayTuned => f.write_str("overlay device set up"),
+            Self::PeerAdded(ip) => write!(f, "overlay entry of host {ip} set"),
+            Self::PeerRemoved(ip) => write!(f, "overlay entry of {ip} removed"),
+            Self::RouteAdded(to) => write!(f, "route to {to} set"),
+            Self::RouteRemoved(to) => write!(f, "route to {to} removed"),
+            Self::Accepted => f.write_str("traffic between hosts accepted in chain DOCKER-USER"),
+            Self::AcceptRemoved => f.write_str("rule removed from chain DOCKER-USER"),
         }
     }
 }

@@ -10,7 +10,10 @@
 #[path = "bed/netns.rs"]
 mod netns;
 
-use network::{Error, Fabric, FabricStatus, FabricWish, Fake, LINK_LOCAL, Linux, Repair};
+use ipnet::Ipv4Net;
+use network::{
+    Error, Fabric, FabricStatus, FabricWish, Fake, LINK_LOCAL, Linux, Overlay, OverlayPeer, Repair,
+};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
@@ -36,6 +39,10 @@ trait Host {
     fn let_in(&self) -> Option<BTreeSet<String>>;
     fn forwarding(&self) -> bool;
     fn is_up(&self, device: &str) -> bool;
+    /// What there are ways to on other hosts, with the next host.
+    fn ways(&self) -> BTreeSet<(Ipv4Net, Ipv4Addr)>;
+    fn cut_way(&self, to: Ipv4Net);
+    fn has_device(&self, device: &str) -> bool;
 }
 
 fn wish(environment: &str, bridge: &str, balancers: &[Ipv4Addr]) -> FabricWish {
@@ -191,6 +198,71 @@ async fn two_environments_share_a_host<H: Host>(host: H) {
     assert_eq!(seen(&host), before);
 }
 
+async fn has_ways_to_the_peers_it_is_told_of_and_no_others<H: Host>(host: H) {
+    host.make_bridge("remuda0", "10.42.0.1/16");
+    let before = seen(&host);
+    let block = |n: u8| Ipv4Net::new(Ipv4Addr::new(10, 42, n, 0), 26).unwrap();
+    let underlay = |n: u8| Ipv4Addr::new(192, 0, 2, n);
+    let told = |peers: &[u8]| {
+        let mut wish = wish("e1", "remuda0", &[]);
+        let mut overlay = Overlay::new("e1", "remudavx0", underlay(1));
+        for n in peers {
+            let routes = BTreeSet::from([block(*n)]);
+            overlay.peers.insert(n.to_string(), OverlayPeer { underlay: underlay(*n), routes });
+        }
+        wish.overlay = Some(overlay);
+        wish
+    };
+    let ways = |peers: &[u8]| peers.iter().map(|n| (block(*n), underlay(*n))).collect();
+    host.fabric().ensure(&told(&[2, 3])).await.unwrap();
+    assert_eq!(host.ways(), ways(&[2, 3]));
+    host.cut_way(block(2));
+    assert_eq!(host.ways(), ways(&[3]));
+    let repaired = host.fabric().ensure(&told(&[2, 3])).await.unwrap().repaired;
+    assert_eq!(repaired, [Repair::RouteAdded(block(2))]);
+    assert_eq!(host.ways(), ways(&[2, 3]));
+    let restarted = host.restarted();
+    assert_eq!(restarted.ensure(&told(&[2, 3])).await.unwrap(), FabricStatus::default());
+    let repaired = restarted.ensure(&told(&[3, 4])).await.unwrap().repaired;
+    let has = |repair: Repair| repaired.contains(&repair);
+    assert!(has(Repair::RouteRemoved(block(2))) && has(Repair::RouteAdded(block(4))));
+    assert!(has(Repair::PeerRemoved(underlay(2))) && has(Repair::PeerAdded(underlay(4))));
+    assert_eq!(host.ways(), ways(&[3, 4]));
+    // Alone again: there is nothing to keep a device for.
+    assert!(host.has_device("remudavx0"));
+    restarted.ensure(&wish("e1", "remuda0", &[])).await.unwrap();
+    assert!(!host.has_device("remudavx0") && host.ways().is_empty());
+    restarted.ensure(&told(&[2])).await.unwrap();
+    restarted.remove("e1").await.unwrap();
+    assert!(!host.has_device("remudavx0") && host.ways().is_empty());
+    assert_eq!(seen(&host), before);
+}
+
+async fn two_environments_have_overlays_apart<H: Host>(host: H) {
+    host.make_bridge("remuda0", "10.42.0.1/16");
+    host.make_bridge("remuda1", "10.43.0.1/16");
+    let told = |n: u8| {
+        let mut wish = wish(&format!("e{n}"), &format!("remuda{n}"), &[]);
+        let own = Ipv4Addr::new(192, 0, 2, 1);
+        let mut overlay = Overlay::new(&wish.environment, &format!("remudavx{n}"), own);
+        let routes = [Ipv4Net::new(Ipv4Addr::new(10, 42 + n, 5, 0), 26).unwrap()].into();
+        let underlay = Ipv4Addr::new(192, 0, 2, 2);
+        overlay.peers.insert("h2".to_owned(), OverlayPeer { underlay, routes });
+        wish.overlay = Some(overlay);
+        wish
+    };
+    let fabric = host.fabric();
+    for n in [0, 1, 0, 1] {
+        fabric.ensure(&told(n)).await.unwrap();
+    }
+    assert_eq!(fabric.ensure(&told(0)).await.unwrap(), FabricStatus::default());
+    assert_eq!(host.ways().len(), 2);
+    fabric.remove("e0").await.unwrap();
+    assert!(!host.has_device("remudavx0") && host.has_device("remudavx1"));
+    assert_eq!(host.ways().len(), 1);
+    assert_eq!(fabric.ensure(&told(1)).await.unwrap(), FabricStatus::default());
+}
+
 async fn refuses_a_wish_that_no_host_can_carry_out<H: Host>(host: H) {
     let before = seen(&host);
     let outside = wish("e1", "remuda0", &[Ipv4Addr::new(192, 0, 2, 1)]);
@@ -255,6 +327,15 @@ impl Host for Fake {
     }
     fn is_up(&self, device: &str) -> bool {
         self.with(|w| w.links.get(device) == Some(&true))
+    }
+    fn ways(&self) -> BTreeSet<(Ipv4Net, Ipv4Addr)> {
+        self.with(|w| w.ways().into_iter().filter_map(|(to, via)| Some((to, via?))).collect())
+    }
+    fn cut_way(&self, to: Ipv4Net) {
+        self.with(|w| w.cut_way(to));
+    }
+    fn has_device(&self, device: &str) -> bool {
+        self.with(|w| w.links.contains_key(device))
     }
 }
 
@@ -328,6 +409,21 @@ impl Host for Kernel {
     fn is_up(&self, device: &str) -> bool {
         netns::run("ip", &["-o", "link", "show", device]).contains(",UP")
     }
+    fn ways(&self) -> BTreeSet<(Ipv4Net, Ipv4Addr)> {
+        let listed = netns::run("ip", &["route", "show", "proto", "82"]);
+        let parsed = listed.lines().map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            assert_eq!(words[1], "via", "{line}");
+            (words[0].parse().unwrap(), words[2].parse().unwrap())
+        });
+        parsed.collect()
+    }
+    fn cut_way(&self, to: Ipv4Net) {
+        netns::run("ip", &["route", "del", &to.to_string()]);
+    }
+    fn has_device(&self, device: &str) -> bool {
+        netns::attempt("ip", &["link", "show", device]).0
+    }
 }
 
 /// Waits for a future on a runtime of its own.
@@ -365,6 +461,8 @@ contract! {
     leaves_forwarding_on_for_a_docker_that_came_after_it
     without_the_bridge_all_else_is_done
     two_environments_share_a_host
+    has_ways_to_the_peers_it_is_told_of_and_no_others
+    two_environments_have_overlays_apart
     refuses_a_wish_that_no_host_can_carry_out
     tells_addresses_and_facts
 }

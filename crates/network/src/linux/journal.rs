@@ -3,7 +3,8 @@
 //! before the thing itself is done, so that a crash in between is never forgotten.
 
 use crate::Error;
-use crate::plan::SwitchedOn;
+use crate::overlay::OverlayTrace;
+use crate::plan::{Before, SwitchedOn};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -45,6 +46,16 @@ pub(crate) struct Trace {
     pub(crate) link_local: Ipv4Addr,
     pub(crate) dns: std::net::SocketAddr,
     pub(crate) metadata: std::net::SocketAddr,
+    /// Its overlay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) overlay: Option<OverlayTrace>,
+}
+
+impl Trace {
+    /// For the plan.
+    pub(crate) fn before(&self) -> Before<'_> {
+        Before { bridge: &self.bridge, overlay: self.overlay.as_ref() }
+    }
 }
 
 /// Reads the journal in `dir`; none is an empty one. A damaged one counts as empty, with a
@@ -108,6 +119,7 @@ mod tests {
             link_local: crate::LINK_LOCAL,
             dns: "169.254.169.250:7653".parse().unwrap(),
             metadata: "169.254.169.250:7680".parse().unwrap(),
+            overlay: None,
         };
         let kept = Journal {
             boot: "a".into(),

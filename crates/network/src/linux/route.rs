@@ -1,7 +1,9 @@
 //! Interfaces, addresses and routes through rtnetlink. One short-lived socket per `Session`; the
 //! task that drives it ends with the session.
 
+use super::entries::vxlan_of;
 use crate::Error;
+use crate::overlay::{self, Vxlan};
 use crate::plan::{Address, MARK};
 use futures_util::{Stream, TryStreamExt};
 use ipnet::Ipv4Net;
@@ -22,11 +24,14 @@ const FAR_AWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) up: bool,
+    pub(crate) mtu: u32,
+    /// What it is, when it is a VXLAN device with a name of ours.
+    pub(crate) vxlan: Option<Vxlan>,
 }
 
 /// An open rtnetlink socket.
 pub(crate) struct Session {
-    handle: Handle,
+    pub(super) handle: Handle,
     /// Drives the socket; aborted when the session is dropped.
     _driver: JoinSet<()>,
 }
@@ -43,14 +48,22 @@ impl Session {
     pub(crate) async fn links(&self) -> Result<BTreeMap<String, Link>, Error> {
         let found = collect("list interfaces", self.handle.link().get().execute()).await?;
         let named = found.into_iter().filter_map(|message| {
+            let (mut name, mut mtu) = (None, overlay::MTU);
+            for attribute in &message.attributes {
+                match attribute {
+                    LinkAttribute::IfName(text) => name = Some(text.clone()),
+                    LinkAttribute::Mtu(bytes) => mtu = *bytes,
+                    _ => {}
+                }
+            }
+            let name = name?;
             let link = Link {
                 index: message.header.index,
                 up: message.header.flags.contains(LinkFlags::Up),
+                mtu,
+                vxlan: vxlan_of(&name, &message),
             };
-            message.attributes.into_iter().find_map(|attribute| match attribute {
-                LinkAttribute::IfName(name) => Some((name, link.clone())),
-                _ => None,
-            })
+            Some((name, link))
         });
         Ok(named.collect())
     }
@@ -108,13 +121,15 @@ impl Session {
         tolerate(done, &[], || format!("set {name} up"))
     }
 
-    /// IPv4 routes to networks (not to single local addresses) with their device's index.
+    /// IPv4 routes to networks (not to single local addresses) with their device's index; ours to
+    /// other hosts are left out.
     pub(crate) async fn routes(&self) -> Result<Vec<(Ipv4Net, Option<u32>)>, Error> {
         /// `RT_TABLE_LOCAL`: the host's own addresses and broadcasts.
         const TABLE_LOCAL: u8 = 255;
         let message = RouteMessageBuilder::<Ipv4Addr>::new().build();
         let found = collect("list routes", self.handle.route().get(message).execute()).await?;
-        let kept = found.iter().filter(|route| route.header.table != TABLE_LOCAL);
+        let theirs = |route: &&RouteMessage| route.header.protocol != super::entries::PROTOCOL;
+        let kept = found.iter().filter(|route| route.header.table != TABLE_LOCAL).filter(theirs);
         Ok(kept.filter_map(route_of).collect())
     }
 
@@ -189,7 +204,7 @@ fn route_of(route: &RouteMessage) -> Option<(Ipv4Net, Option<u32>)> {
     Some((Ipv4Net::new(to, route.header.destination_prefix_length).ok()?, device))
 }
 
-async fn collect<T>(
+pub(super) async fn collect<T>(
     doing: &'static str,
     stream: impl Stream<Item = Result<T, rtnetlink::Error>>,
 ) -> Result<Vec<T>, Error> {
@@ -197,7 +212,7 @@ async fn collect<T>(
     all.map_err(|e| Error::Netlink { doing: doing.to_owned(), source: to_io(e) })
 }
 
-fn tolerate(
+pub(super) fn tolerate(
     done: Result<(), rtnetlink::Error>,
     fine: &[io::ErrorKind],
     doing: impl FnOnce() -> String,

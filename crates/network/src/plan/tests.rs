@@ -9,6 +9,11 @@ fn wish(balancers: &[&str]) -> FabricWish {
     wish
 }
 
+/// The environment had this bridge until now.
+fn before(bridge: &str) -> Option<Before<'_>> {
+    Some(Before { bridge, overlay: None })
+}
+
 fn address(device: &str, ip: &str, prefix: u8, ours: bool) -> Address {
     Address { device: device.into(), ip: ip.parse().unwrap(), prefix, ours }
 }
@@ -33,6 +38,7 @@ fn settled() -> Seen {
         ],
         rules: Rules::AsWished,
         forwarding: true,
+        ..Seen::default()
     }
 }
 
@@ -82,7 +88,7 @@ fn each_thing_that_is_missing_or_too_much_gets_its_step() {
     for (name, spoil, balancers, expected) in cases {
         let mut seen = settled();
         spoil(&mut seen);
-        let plan = ensure(&seen, &wish(balancers), Some("remuda0"));
+        let plan = ensure(&seen, &wish(balancers), before("remuda0"));
         assert_eq!(plan.steps, expected, "{name}");
         assert!(!plan.bridge_missing && plan.foreign.is_empty(), "{name}");
     }
@@ -109,7 +115,7 @@ fn what_somebody_else_has_set_is_used_and_reported() {
     let plan = ensure(&seen, &wish(&["10.42.3.7"]), None);
     assert_eq!(plan.steps, []);
     assert_eq!(plan.foreign, [crate::LINK_LOCAL, Ipv4Addr::new(10, 42, 3, 7)]);
-    let gone = remove(&seen, Leaving::Last { switched_on: None });
+    let gone = remove(&seen, Leaving::Last { before: None, switched_on: None });
     assert_eq!(gone, [Step::DropRules], "an address that was there before us must stay");
 }
 
@@ -119,7 +125,7 @@ fn a_renamed_bridge_leaves_nothing_of_ours_on_the_old_one() {
     seen.links.insert("remuda9".into(), true);
     let mut wish = wish(&[]);
     wish.bridge = "remuda9".into();
-    let plan = ensure(&seen, &wish, Some("remuda0"));
+    let plan = ensure(&seen, &wish, before("remuda0"));
     assert_eq!(plan.steps, [take("remuda0", "10.42.3.7", 32), add("remuda9", "10.42.0.1", 16)]);
 }
 
@@ -128,7 +134,13 @@ fn what_is_removed_is_ours_and_all_of_it() {
     let mut seen = settled();
     seen.addresses.push(address("remuda1", "10.43.3.7", 32, true));
     assert_eq!(
-        remove(&seen, Leaving::Last { switched_on: Some(SwitchedOn { docker_was_there: false }) }),
+        remove(
+            &seen,
+            Leaving::Last {
+                before: None,
+                switched_on: Some(SwitchedOn { docker_was_there: false })
+            }
+        ),
         [
             take("lo", "169.254.169.250", 32),
             take("remuda0", "10.42.3.7", 32),
@@ -139,14 +151,16 @@ fn what_is_removed_is_ours_and_all_of_it() {
     );
     seen.rules = Rules::Different;
     assert_eq!(
-        remove(&seen, Leaving::One { bridge: "remuda0" }),
+        remove(&seen, Leaving::One(Before { bridge: "remuda0", overlay: None })),
         [take("remuda0", "10.42.3.7", 32), Step::ReplaceRules]
     );
     seen.forwarding = false;
-    let last =
-        remove(&seen, Leaving::Last { switched_on: Some(SwitchedOn { docker_was_there: false }) });
+    let last = remove(
+        &seen,
+        Leaving::Last { before: None, switched_on: Some(SwitchedOn { docker_was_there: false }) },
+    );
     assert!(!last.contains(&Step::Forwarding(false)), "it is off already");
-    assert_eq!(remove(&Seen::default(), Leaving::Last { switched_on: None }), []);
+    assert_eq!(remove(&Seen::default(), Leaving::Last { before: None, switched_on: None }), []);
 }
 
 /// The steps as a host would take them.
@@ -167,6 +181,7 @@ fn apply(seen: &mut Seen, steps: &[Step]) {
                 let gone = seen.addresses.remove(at.expect("only what was seen is removed"));
                 assert!(gone.ours, "an address of somebody else was removed: {gone:?}");
             }
+            other => panic!("no overlay was wished: {other:?}"),
         }
     }
 }
@@ -191,7 +206,7 @@ fn any_seen() -> impl Strategy<Value = Seen> {
                 .filter(|((device, _), _)| links.contains_key(*device))
                 .map(|((device, ip), ours)| address(device, ip, 32, ours))
                 .collect();
-            Seen { links, addresses, rules, forwarding }
+            Seen { links, addresses, rules, forwarding, ..Seen::default() }
         },
     )
 }
@@ -201,18 +216,18 @@ proptest! {
     fn a_plan_carried_out_leaves_nothing_to_plan(
         mut seen in any_seen(),
         balancers in prop::sample::subsequence(vec!["10.42.3.7", "10.42.3.8"], 0..=2),
-        before in prop::option::of(prop::sample::select(vec!["remuda0", "remuda1"])),
+        old in prop::option::of(prop::sample::select(vec!["remuda0", "remuda1"])),
     ) {
         let wish = wish(&balancers);
         let theirs = others(&seen);
         let was_off = !seen.forwarding;
-        let first = ensure(&seen, &wish, before);
+        let first = ensure(&seen, &wish, old.and_then(before));
         let switched_on = SwitchedOn::by(&first, &seen);
         apply(&mut seen, &first.steps);
-        let second = ensure(&seen, &wish, Some("remuda0"));
+        let second = ensure(&seen, &wish, before("remuda0"));
         prop_assert_eq!(&second.steps, &vec![]);
         prop_assert_eq!(&second.foreign, &first.foreign);
-        let gone = remove(&seen, Leaving::Last { switched_on });
+        let gone = remove(&seen, Leaving::Last { before: None, switched_on });
         apply(&mut seen, &gone);
         prop_assert_eq!(others(&seen), theirs);
         prop_assert!(seen.addresses.iter().all(|a| !a.ours));

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "shared by several test programs")]
 
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -70,9 +71,10 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 /// All that a fabric could leave behind, as text to compare. Counters are left out.
 pub(crate) fn whole_state() -> String {
     let addresses: String = run("ip", &["-o", "address", "show"]);
-    let routes = run("ip", &["route", "show", "table", "all"]);
+    let routes = run("ip", &["route", "show", "table", "all"]) + &run("ip", &["rule"]);
     let rules = run("nft", &["-s", "list", "ruleset"]);
-    let settings = run("sysctl", &["-a", "-r", "^net\\.ipv4\\.(ip_forward|conf)"]);
+    let settings =
+        run("sysctl", &["-a", "-r", "^net\\.ipv4\\.(ip_forward|conf|neigh.*proxy_delay)"]);
     format!("{addresses}\n{routes}\n{rules}\n{settings}")
 }
 
@@ -121,6 +123,25 @@ pub(crate) fn make_bridge(name: &str, address: &str) {
     run("ip", &["link", "set", name, "up"]);
 }
 
+/// A host of its own, on a switch that is this namespace.
+pub(crate) struct Host {
+    link: Container,
+}
+
+impl Host {
+    /// With `address` on the bridge `switch`.
+    pub(crate) fn on_switch(n: u8, switch: &str, address: &str) -> Self {
+        let link = Container::with_link(n, address);
+        run("ip", &["link", "set", &format!("veth{n}"), "master", switch, "up"]);
+        Self { link }
+    }
+
+    /// Runs `body` on the host; what it starts is there as well.
+    pub(crate) fn on<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        self.link.on(body)
+    }
+}
+
 /// A namespace with one interface, `eth0`.
 pub(crate) struct Container {
     process: Process,
@@ -162,6 +183,20 @@ impl Container {
         container.exec("ip", &["address", "add", address, "dev", "eth0"]);
         container.exec("ip", &["link", "set", "eth0", "up"]);
         container
+    }
+
+    /// Runs `body` inside, in a thread of its own.
+    pub(crate) fn on<T: Send>(&self, body: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/proc/{}/ns/net", self.process.id());
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(move || {
+                let net = std::fs::File::open(path).unwrap();
+                let kind = Some(rustix::thread::LinkNameSpaceType::Network);
+                rustix::thread::move_into_link_name_space(net.as_fd(), kind).unwrap();
+                body()
+            });
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Runs a program inside; (success, stdout, stderr).

@@ -1,0 +1,111 @@
+//! What a publication asks of the host's network: Docker's bridge, what the fabric adds to it, and
+//! the ways to the other hosts. Pure.
+
+use crate::{BRIDGE, FOLDER_LABEL, NETWORK};
+use engine::wish::NetworkWish;
+use model::host_spec::HostSpec;
+use model::instance::Goal;
+use network::{FabricWish, Overlay, OverlayPeer, VXLAN_BYTES};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The VXLAN device between hosts.
+const DEVICE: &str = "remudavx0";
+
+/// The network that Docker is to have. Packets of its containers fit through VXLAN over a device
+/// with this MTU, whether there are other hosts yet or not: it cannot be changed later.
+pub(super) fn docker(spec: &HostSpec, folder: &Path, underlay_mtu: Option<u32>) -> NetworkWish {
+    let environment = &spec.environment;
+    let labels = [
+        (engine::label::ENVIRONMENT.to_owned(), environment.id.clone()),
+        (FOLDER_LABEL.to_owned(), folder.display().to_string()),
+    ];
+    NetworkWish {
+        name: NETWORK.into(),
+        bridge_name: BRIDGE.into(),
+        subnet: environment.subnet,
+        gateway: model::host::gateway(environment.subnet),
+        ip_range: model::host::docker_range(environment.subnet),
+        labels: labels.into(),
+        mtu: underlay_mtu.map(|mtu| mtu.saturating_sub(VXLAN_BYTES)),
+        options: BTreeMap::new(),
+    }
+}
+
+/// What the fabric is to make.
+pub(super) fn fabric(spec: &HostSpec) -> FabricWish {
+    let environment = &spec.environment;
+    let mut wish = FabricWish::new(&environment.id, BRIDGE, environment.subnet);
+    let balancers = spec.balancers.values().filter(|placement| placement.goal == Goal::Run);
+    wish.bridge_addresses = balancers.filter_map(|placement| placement.address).collect();
+    wish.overlay = overlay(spec);
+    wish
+}
+
+/// The ways to the other hosts; none while there is no other, or while nobody knows where this one
+/// can be reached.
+fn overlay(spec: &HostSpec) -> Option<Overlay> {
+    let own = spec.peers.get(&spec.host)?;
+    let mut overlay = Overlay::new(&spec.environment.id, DEVICE, own.address);
+    let single = own.routes.iter().filter(|to| to.prefix_len() == 32);
+    overlay.own = single.map(ipnet::Ipv4Net::addr).collect();
+    let others = spec.peers.iter().filter(|(host, _)| **host != spec.host);
+    overlay.peers = others
+        .map(|(host, peer)| {
+            let routes = peer.routes.clone();
+            (host.to_string(), OverlayPeer { underlay: peer.address, routes })
+        })
+        .collect();
+    (!overlay.peers.is_empty()).then_some(overlay)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::host::Environment;
+    use model::host_spec::Peer;
+    use model::time::Generation;
+    use std::sync::Arc;
+
+    fn peer(address: &str, routes: &[&str]) -> Peer {
+        let routes = routes.iter().map(|to| to.parse().unwrap()).collect();
+        Peer { address: address.parse().unwrap(), routes }
+    }
+
+    fn spec(peers: &[(&str, Peer)]) -> HostSpec {
+        let subnet = "10.42.0.0/16".parse().unwrap();
+        let peers = peers.iter().map(|(host, peer)| (host.parse().unwrap(), peer.clone()));
+        HostSpec {
+            generation: Generation::default(),
+            host: "h1".parse().unwrap(),
+            environment: Environment::new("e1".into(), "default", subnet),
+            instances: BTreeMap::new(),
+            balancers: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            images_kept: Default::default(),
+            peers: Arc::new(peers.collect()),
+        }
+    }
+
+    #[test]
+    fn a_host_has_an_overlay_when_there_are_others_and_it_is_known_itself() {
+        let one = || ("h1", peer("192.0.2.1", &["10.42.1.0/26", "10.42.2.9/32"]));
+        let two = || ("h2", peer("192.0.2.2", &["10.42.2.0/26"]));
+        assert_eq!(fabric(&spec(&[])).overlay, None);
+        assert_eq!(fabric(&spec(&[one()])).overlay, None, "alone");
+        assert_eq!(fabric(&spec(&[two()])).overlay, None, "its own address is not known");
+        let overlay = fabric(&spec(&[one(), two()])).overlay.unwrap();
+        assert_eq!(overlay.underlay.to_string(), "192.0.2.1");
+        assert_eq!(overlay.own, ["10.42.2.9".parse().unwrap()].into(), "in a block of the other");
+        assert_eq!(overlay.peers.keys().collect::<Vec<_>>(), ["h2"]);
+    }
+
+    #[test]
+    fn packets_of_containers_fit_into_vxlan() {
+        let spec = spec(&[]);
+        let mtu = |underlay| docker(&spec, Path::new("/var/lib/remuda"), underlay).mtu;
+        assert_eq!(mtu(Some(1500)), Some(1450));
+        assert_eq!(mtu(Some(9000)), Some(8950));
+        assert_eq!(mtu(None), None);
+    }
+}
