@@ -498,6 +498,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         }
         let status = HostStatus {
             host: self.parts.host.clone(),
+            number: 0,
             generation: publication.map(|p| p.spec.generation).unwrap_or_default(),
             view: state.report.view,
             facts,

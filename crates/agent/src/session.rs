@@ -115,6 +115,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
 
     async fn serve(&mut self, mut session: Session) {
         let mut tasks = JoinSet::new();
+        let mut said = 0;
         let mut beats = Beats::default();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut again = tokio::time::interval(STATUS_PERIOD);
@@ -167,7 +168,9 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     }
                     let status = self.status.borrow_and_update().clone();
                     if let Some(status) = status {
-                        let message = Up::Status(Box::new((*status).clone()));
+                        said += 1;
+                        let numbered = HostStatus { number: said, ..(*status).clone() };
+                        let message = Up::Status(Box::new(numbered));
                         if session.up.send(message).await.is_err() {
                             return;
                         }

@@ -47,8 +47,10 @@ pub const EVENTS: &str = "/api/v1/events";
 pub const ENVIRONMENT: &str = "/api/v1/environment";
 /// All hosts.
 pub const HOSTS: &str = "/api/v1/hosts";
-/// Make a join token.
+/// Make a join token: POST; list them: GET.
 pub const HOST_TOKENS: &str = "/api/v1/hosts/tokens";
+/// Revoke a join token: DELETE.
+pub const HOST_TOKEN: &str = "/api/v1/hosts/tokens/{token}";
 /// One host: GET, DELETE.
 pub const HOST: &str = "/api/v1/hosts/{host}";
 /// The host gets no new instances.

@@ -3,6 +3,7 @@
 
 pub mod host;
 pub mod rollout;
+pub mod token;
 
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;

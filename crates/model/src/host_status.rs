@@ -12,6 +12,10 @@ use std::collections::BTreeMap;
 pub struct HostStatus {
     /// Of which host.
     pub host: HostId,
+    /// Counts the statuses of a session: one that comes after a newer one is of the past. 0 comes
+    /// from an agent that does not count.
+    #[serde(default)]
+    pub number: u64,
     /// Spec that the agent works on.
     pub generation: Generation,
     /// View that its dataplane serves.

@@ -48,6 +48,12 @@ pub const EXEC_MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 pub const INCARNATIONS_BEHIND_MAX: u64 = 500_000_000;
 /// Most join tokens kept, expired ones with them.
 pub const JOIN_TOKENS_MAX: usize = 1_000;
+/// Time that a join token is good for when nothing else is said, in milliseconds.
+pub const JOIN_TOKEN_MS_DEFAULT: u64 = 3_600_000;
+/// The shortest and the longest, in milliseconds.
+pub const JOIN_TOKEN_MS_MIN: u64 = 60_000;
+/// See `JOIN_TOKEN_MS_MIN`.
+pub const JOIN_TOKEN_MS_MAX: u64 = 30 * 24 * 3_600_000;
 /// Most events kept in memory for `remuda events`.
 pub const EVENTS_MAX: usize = 10_000;
 /// Most revisions of a service kept.

@@ -11,7 +11,7 @@ use crate::service::{Link, LossPolicy, ServiceSpec, Template};
 use crate::stack::VolumeSpec;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -400,6 +400,15 @@ pub struct Token {
     pub expires_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Most hosts that may join with it; `None` is any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses_max: Option<u32>,
+    /// Those that have, where they are counted.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub used_by: BTreeSet<HostId>,
+    /// Labels that a host gets which joins with it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What a token is good for.

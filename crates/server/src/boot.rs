@@ -46,6 +46,9 @@ pub(crate) fn admin_token(environment: &Environment, now: Timestamp) -> (String,
         role: TokenRole::Admin,
         expires_at: None,
         created_at: now,
+        uses_max: None,
+        used_by: [].into(),
+        labels: [].into(),
     };
     let proposal = Proposal {
         reads: vec![(RecordKey::Token(parts.id), None)],

@@ -157,6 +157,7 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
     let heard = AtomicI64::new(shared.now().0);
     let ingester = async {
         let silence = Duration::from_millis(HOST_DISCONNECTED_MS);
+        let mut newest = 0;
         loop {
             let message = match tokio::time::timeout(silence, up.recv()).await {
                 Ok(Some(message)) => message,
@@ -168,7 +169,11 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
             };
             heard.store(shared.now().0, Relaxed);
             match message {
+                Up::Status(status) if status.number > 0 && status.number <= newest => {
+                    tracing::debug!(%host, number = status.number, "status of the past ignored");
+                }
                 Up::Status(status) if status.host == host || is_in(Mutation::StatusOfOthers) => {
+                    newest = newest.max(status.number);
                     ingest(&shared, *status).await;
                 }
                 Up::Status(status) => {
@@ -327,6 +332,7 @@ mod tests {
             let seen = InstanceStatus { phase, ..InstanceStatus::default() };
             let status = HostStatus {
                 host: host.clone(),
+                number: 0,
                 generation: model::time::Generation(generation),
                 view: model::time::Index(0),
                 facts: model::host::HostFacts::default(),

@@ -12,15 +12,17 @@ mod openapi;
 mod relay;
 mod services;
 mod stacks;
+mod tokens;
 
 pub(crate) use auth::allowed;
 pub use openapi::document;
+pub(crate) use services::refused as refusal;
 
 use crate::state::Shared;
 use api::routes;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use model::limits::API_BODY_BYTES_MAX;
 use store::Store;
 
@@ -49,7 +51,8 @@ pub(crate) fn router<S: Store>(shared: Shared<S>) -> Router {
         .route(routes::EVENTS, get(events::list::<S>))
         .route(routes::ENVIRONMENT, get(environment::show::<S>).put(environment::put::<S>))
         .route(routes::HOSTS, get(hosts::list::<S>))
-        .route(routes::HOST_TOKENS, post(hosts::token::<S>))
+        .route(routes::HOST_TOKENS, post(tokens::create::<S>).get(tokens::list::<S>))
+        .route(routes::HOST_TOKEN, delete(tokens::revoke::<S>))
         .route(routes::HOST, get(hosts::show::<S>).delete(hosts::remove::<S>))
         .route(routes::HOST_CORDON, post(hosts::cordon::<S>))
         .route(routes::HOST_UNCORDON, post(hosts::uncordon::<S>))

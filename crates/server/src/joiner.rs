@@ -1,8 +1,9 @@
 //! Enrolment: a join token is checked, a certificate that names the host is signed.
 
-use crate::http::allowed;
+use crate::http::{allowed, refusal};
 use crate::state::Shared;
 use api::grpc::{EnrollRequest, EnrollResponse, Enroller};
+use control::operate::token::enroll;
 use model::record::TokenRole;
 use store::Store;
 
@@ -29,6 +30,11 @@ impl<S: Store> Enroller for Joiner<S> {
         }
         let environment = shared.cluster().environment().map(|e| (**e).clone());
         let environment = environment.ok_or("the server is still starting")?;
+        let token = api::token::parse(&request.token).map(|parts| parts.id).unwrap_or_default();
+        shared
+            .propose(|cluster, now| enroll(cluster, &token, &host, now).map_err(refusal))
+            .await
+            .map_err(|error| error.message)?;
         let certificate_pem =
             api::tls::sign_agent(&shared.authority.ca, &request.request_pem, &host)
                 .map_err(|error| api::error::chain(&error))?;

@@ -23,6 +23,7 @@ mod reconcile;
 mod rows;
 mod scheduler;
 mod state;
+mod tokens;
 mod usage;
 mod validate;
 
@@ -184,6 +185,23 @@ impl<S: Store> Server<S> {
     #[must_use]
     pub fn pin(&self) -> String {
         self.shared.authority.pin.clone()
+    }
+
+    /// Makes a join token with the usual bounds, once the server runs.
+    ///
+    /// # Errors
+    /// When there are too many or the store refuses.
+    pub fn join_token(
+        &self,
+    ) -> impl Future<Output = Result<api::wire::JoinToken, api::error::ErrorInfo>> + use<S> {
+        let shared = self.shared.clone();
+        async move { tokens::make(&shared, api::wire::JoinTokenRequest::default()).await }
+    }
+
+    /// Has any host joined?
+    #[must_use]
+    pub fn has_hosts(&self) -> bool {
+        self.shared.cluster().hosts().next().is_some()
     }
 
     /// Serves until the future is dropped. Without a socket (simulation) there is no API.

@@ -143,6 +143,9 @@ async fn found(store: &Memory, seed: u64, dir: &Path, clock: &SimClock) {
         role: TokenRole::Admin,
         expires_at: None,
         created_at: clock.clock().now(),
+        uses_max: None,
+        used_by: [].into(),
+        labels: [].into(),
     };
     let edits = vec![
         Edit::Put(Record::Environment(Arc::new(environment))),

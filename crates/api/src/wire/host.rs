@@ -75,9 +75,43 @@ pub struct HostRemoveQuery {
     pub force: bool,
 }
 
+/// What a join token is to be good for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct JoinTokenRequest {
+    /// Milliseconds, from a minute to 30 days; without it an hour.
+    pub ttl_ms: Option<u64>,
+    /// How many hosts may join with it; without it any number.
+    pub uses: Option<u32>,
+    /// Labels that a host gets which joins with it.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A join token, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct JoinTokenRow {
+    /// Public part.
+    pub id: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+    /// Has it stopped working?
+    pub expired: bool,
+    /// How many hosts may join with it; `null` is any number.
+    pub uses: Option<u32>,
+    /// Hosts that have joined with it, where they are counted.
+    pub used_by: Vec<String>,
+    /// Labels that a host gets which joins with it.
+    pub labels: BTreeMap<String, String>,
+}
+
 /// Answer of `HOST_TOKENS`.
 #[derive(Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct JoinToken {
+    /// Public part, to revoke it by.
+    #[serde(default)]
+    pub id: String,
     /// Shown once; only a hash is kept.
     pub token: String,
     /// When it stops working.

@@ -69,6 +69,13 @@ pub(super) const HOST: &str = "Examples:
   remuda host uncordon node-1
   remuda host label node-1 zone=a ssd-
   remuda host token create";
+pub(super) const HOST_TOKEN_CREATE: &str = "Examples:
+  remuda host token create
+  remuda host token create --ttl 10m --uses 1
+  remuda host token create --uses 10 --label zone=east --label disk=ssd
+
+Then, on the host:
+  remuda agent --join SERVER:7600 --token rmj_…";
 pub(super) const HOST_DRAIN: &str = "Examples:
   remuda host drain node-1
   remuda host drain node-1 --deadline 2m --force

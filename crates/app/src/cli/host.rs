@@ -1,6 +1,7 @@
 //! `host`: list and show; cordon, drain, label, remove; tokens to join one.
 
 mod drain;
+mod token;
 
 use super::client::client;
 use super::{Format, Global, ago, examples, list};
@@ -8,7 +9,7 @@ use crate::exit::{Failure, Outcome};
 use crate::output::{self, Cell, Colour};
 use api::client::Client;
 use api::routes;
-use api::wire::{Accepted, HostDetail, HostRow, JoinToken, RebalanceRequest};
+use api::wire::{Accepted, HostDetail, HostRow, RebalanceRequest};
 use clap::Subcommand;
 use http::Method;
 use model::host::{DiskFacts, Environment, Rebalance, Scheduling};
@@ -79,8 +80,34 @@ pub(crate) enum Policy {
 /// Commands of `host token`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Make a join token; it is shown once and good for an hour
-    Create,
+    /// Make a join token; it is shown once
+    #[command(after_help = examples::HOST_TOKEN_CREATE)]
+    Create {
+        /// How long it is good for, from a minute to 30 days [default: 1h]
+        #[arg(long, value_parser = super::apply::duration)]
+        ttl: Option<std::time::Duration>,
+        /// How many hosts may join with it [default: any number]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        uses: Option<u32>,
+        /// A label that a host gets which joins with it, key=value; may be said again
+        #[arg(long = "label", value_parser = pair)]
+        labels: Vec<(String, String)>,
+    },
+    /// List join tokens, without their secrets
+    Ls,
+    /// Take a join token away; who has joined with it stays
+    Revoke {
+        /// Id, as `host token ls` shows it
+        id: String,
+    },
+}
+
+/// `key=value`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is not key=value")),
+    }
 }
 
 /// `key=value`, or `key-`.
@@ -121,15 +148,7 @@ pub(super) async fn run(global: &Global, command: HostCommand) -> Outcome {
             tell(global, &done, &format!("{host} has left"));
         }
         HostCommand::Rebalance { policy } => rebalance(global, &client, policy).await?,
-        HostCommand::Token(TokenCommand::Create) => {
-            let token: JoinToken = client.write(Method::POST, routes::HOST_TOKENS, &()).await?;
-            if global.output == Format::Json {
-                output::json(&token);
-            } else {
-                output::line(&token.token);
-                output::note(&format!("good until {}", output::utc(token.expires_at)));
-            }
-        }
+        HostCommand::Token(command) => token::run(global, &client, command).await?,
     }
     Ok(())
 }

@@ -5,9 +5,12 @@ use super::{CONTEXT, clock, failed, make_private_dir, told_to_stop};
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::paths::{self, Context};
+use api::error::ErrorInfo;
+use api::wire::JoinToken;
 use clap::Args;
 use ipnet::Ipv4Net;
 use model::host::Environment;
+use network::Fabric as _;
 use server::Server;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -143,6 +146,40 @@ pub(crate) fn read_subnet(data_dir: &Path) -> Ipv4Net {
     text.lines().nth(1).and_then(|line| line.parse().ok()).unwrap_or(usual)
 }
 
+/// Says how a host joins: while none has, with a token that can be used as it stands.
+async fn tell_joining(
+    listen: SocketAddr,
+    has_hosts: bool,
+    token: impl Future<Output = Result<JoinToken, ErrorInfo>>,
+) {
+    let at = reachable(listen).await;
+    let later = |what: &str| {
+        let how = format!("remuda agent --join {at} --token $(remuda host token create)");
+        output::note(&format!("to join {what} host: {how}"));
+    };
+    if has_hosts {
+        return later("another");
+    }
+    let Ok(token) = token.await else { return later("a") };
+    let until = output::utc(token.expires_at);
+    output::note(&format!("to join a host, run this there as root (good until {until}):"));
+    output::note(&format!("  remuda agent --join {at} --token {}", token.token));
+    if listen.ip().is_loopback() {
+        output::note("  (only this machine reaches it there: see --listen)");
+    }
+}
+
+/// Where hosts find the server: an address of this machine when it listens on all of them.
+async fn reachable(listen: SocketAddr) -> SocketAddr {
+    let mut at = listen;
+    if at.ip().is_unspecified() {
+        let facts = network::Linux::new(std::env::temp_dir()).facts().await;
+        let own = facts.ok().and_then(|facts| facts.address);
+        at.set_ip(own.unwrap_or_else(|| std::net::Ipv4Addr::LOCALHOST.into()));
+    }
+    at
+}
+
 /// `remuda server`.
 ///
 /// # Errors
@@ -158,14 +195,17 @@ pub(crate) async fn run(mut args: ServerArgs) -> Outcome {
         url(args.listen),
         opened.server.token_file.display()
     ));
-    output::note(&format!(
-        "to join a host: remuda agent --join {} --token $(remuda host token create)",
-        args.listen
-    ));
+    let has_hosts = opened.server.has_hosts();
+    let telling = tell_joining(args.listen, has_hosts, opened.server.join_token());
+    let telling = async {
+        telling.await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         result = opened.server.run(Some(opened.socket)) => {
             return result.map_err(|e| failed("server", &e));
         }
+        () = telling => {}
         stopped = told_to_stop() => stopped?,
     }
     output::note("what runs goes on; `remuda dev down` takes all away");

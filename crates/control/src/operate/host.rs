@@ -54,6 +54,24 @@ pub fn drain(
     })
 }
 
+/// Are these keys and values that a host may have?
+pub(super) fn check_labels<'a>(
+    labels: impl Iterator<Item = (&'a String, Option<&'a String>)>,
+) -> Result<(), Refused> {
+    for (key, value) in labels {
+        let long = key.len() > 256 || value.is_some_and(|value| value.len() > 1_024);
+        let control = |text: &String| text.chars().any(char::is_control);
+        if key.trim().is_empty() || long || control(key) || value.is_some_and(control) {
+            let shown: String = key.chars().take(60).collect();
+            return Err(Refused::new(
+                format!("label {shown:?} cannot be used"),
+                "a key has 1 to 256 bytes, a value at most 1024, neither control characters",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Sets labels, and takes away those without a value.
 ///
 /// # Errors
@@ -63,17 +81,7 @@ pub fn label(
     id: &HostId,
     labels: &BTreeMap<String, Option<String>>,
 ) -> Result<Proposal, Refused> {
-    for (key, value) in labels {
-        let long = key.len() > 256 || value.as_ref().is_some_and(|value| value.len() > 1_024);
-        let control = |text: &str| text.chars().any(char::is_control);
-        if key.trim().is_empty() || long || control(key) || value.as_deref().is_some_and(control) {
-            let shown: String = key.chars().take(60).collect();
-            return Err(Refused::new(
-                format!("label {shown:?} cannot be used"),
-                "a key has 1 to 256 bytes, a value at most 1024, neither control characters",
-            ));
-        }
-    }
+    check_labels(labels.iter().map(|(key, value)| (key, value.as_ref())))?;
     let proposal = change(cluster, id, |host| {
         for (key, value) in labels {
             match value {

@@ -79,6 +79,9 @@ mod tests {
             role: TokenRole::Admin,
             expires_at: Some(Timestamp(100)),
             created_at: Timestamp(0),
+            uses_max: None,
+            used_by: [].into(),
+            labels: [].into(),
         };
         let mut cluster = Cluster::default();
         let edits = vec![

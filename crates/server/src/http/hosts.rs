@@ -1,32 +1,21 @@
-//! Hosts: show, cordon, drain, label, remove; and tokens to join one.
+//! Hosts: show, cordon, drain, label, remove.
 
 use super::extract::{self, Path};
 use crate::rows;
 use crate::state::Shared;
-use api::error::{ErrorInfo, Kind};
+use api::error::ErrorInfo;
 use api::routes;
-use api::wire::{Accepted, DrainRequest, HostDetail, HostRemoveQuery, HostRow, JoinToken};
+use api::wire::{Accepted, DrainRequest, HostDetail, HostRemoveQuery, HostRow};
 use axum::Json;
 use axum::extract::State;
 use control::operate::{Refused, host as verbs};
-use model::change::{Change, Edit, Proposal};
+use model::change::Proposal;
 use model::cluster::Cluster;
 use model::id::HostId;
-use model::limits::{DRAIN_DEADLINE_MS_DEFAULT, JOIN_TOKENS_MAX, TXN_OPS_MAX};
-use model::record::{Record, RecordKey, Token, TokenRole};
+use model::limits::DRAIN_DEADLINE_MS_DEFAULT;
 use model::time::Timestamp;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use store::Store;
-
-/// A join token is good for an hour.
-const JOIN_TOKEN_MS: u64 = 3_600_000;
-const REMEMBERED_MS: u64 = 24 * 3_600_000;
-
-/// An expired token is remembered for a day, to say that it has expired.
-fn is_old(token: &Token, now: Timestamp) -> bool {
-    token.expires_at.is_some_and(|end| now >= end.plus_ms(REMEMBERED_MS))
-}
 
 /// A host id from a path.
 fn host_id(text: &str) -> Result<HostId, ErrorInfo> {
@@ -124,50 +113,4 @@ pub(super) async fn remove<S: Store>(
     extract::Query(query): extract::Query<HostRemoveQuery>,
 ) -> Result<Json<Accepted>, ErrorInfo> {
     operate(&shared, &host, |cluster, id, _| verbs::remove(cluster, id, query.force)).await
-}
-
-/// Makes a join token. It is shown here and never again.
-#[utoipa::path(post, path = routes::HOST_TOKENS, responses((status = 200, body = JoinToken)))]
-pub(super) async fn token<S: Store>(
-    State(shared): State<Shared<S>>,
-) -> Result<Json<JoinToken>, ErrorInfo> {
-    let (text, parts) = api::token::format(
-        api::token::JOIN_PREFIX,
-        rand::random(),
-        rand::random(),
-        &shared.authority.pin,
-    );
-    let now = shared.now();
-    let expires_at = now.plus_ms(JOIN_TOKEN_MS);
-    shared
-        .propose(|cluster, _| {
-            let environment = cluster
-                .environment()
-                .ok_or_else(|| ErrorInfo::unavailable("the server is still starting"))?;
-            let token = Token {
-                id: parts.id.clone(),
-                hash: api::token::hash(environment, &parts.secret),
-                role: TokenRole::Join,
-                expires_at: Some(expires_at),
-                created_at: now,
-            };
-            let joins = || cluster.tokens().filter(|token| token.role == TokenRole::Join);
-            if joins().filter(|token| !is_old(token, now)).count() >= JOIN_TOKENS_MAX {
-                return Err(ErrorInfo::new(
-                    Kind::Conflict,
-                    format!("there are {JOIN_TOKENS_MAX} join tokens already"),
-                )
-                .hint("each ends an hour after it was made"));
-            }
-            let old = joins().filter(|token| is_old(token, now));
-            let mut edits: Vec<Edit> = old
-                .take(TXN_OPS_MAX / 4)
-                .map(|t| Edit::Delete(RecordKey::Token(t.id.clone())))
-                .collect();
-            edits.push(Edit::Put(Record::Token(Arc::new(token))));
-            let reads = vec![(RecordKey::Token(parts.id.clone()), None)];
-            Ok(Proposal { reads, change: Change { edits } })
-        })
-        .await?;
-    Ok(Json(JoinToken { token: text, expires_at }))
 }

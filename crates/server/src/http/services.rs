@@ -47,7 +47,7 @@ async fn operate<S: Store>(
 }
 
 /// What people asked for means nothing now.
-pub(super) fn refused(refused: Refused) -> ErrorInfo {
+pub(crate) fn refused(refused: Refused) -> ErrorInfo {
     ErrorInfo::new(Kind::Conflict, refused.why).hint(refused.hint)
 }
 

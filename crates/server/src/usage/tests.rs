@@ -7,6 +7,7 @@ use model::time::{Generation, Index};
 fn of(host: &str, requests: Option<Requests>) -> HostStatus {
     HostStatus {
         host: host.parse().unwrap(),
+        number: 0,
         generation: Generation(1),
         view: Index(1),
         facts: HostFacts::default(),

@@ -156,6 +156,7 @@ fn mistaken(world: &World, by: usize, other: usize) -> HostStatus {
         cluster.instances_on(&host).map(|one| (one.id.clone(), absent.clone())).collect();
     HostStatus {
         host,
+        number: 0,
         generation: Generation(if by == other { 0 } else { cluster.index().0 }),
         view: cluster.index(),
         facts,

@@ -49,6 +49,9 @@ fn every_kind_of_record_survives() {
         role: TokenRole::Join,
         expires_at: None,
         created_at: Timestamp(1),
+        uses_max: None,
+        used_by: [].into(),
+        labels: [].into(),
     };
     let environment = Environment {
         id: "e1".into(),
