@@ -78,6 +78,16 @@ impl LeaseClock {
         }
     }
 
+    /// Writes down the lease as it is: the first container that lives by it has come.
+    pub(crate) async fn keep(&self) {
+        let heard = self.state().heard;
+        if let Some(sent) = heard
+            && let Err(error) = self.write(sent).await
+        {
+            tracing::debug!(%error, "lease cannot be written");
+        }
+    }
+
     async fn write(&self, sent: Instant) -> std::io::Result<()> {
         let ago = i64::try_from(sent.elapsed().as_millis()).unwrap_or(i64::MAX);
         let at = self.clock.now().0.saturating_sub(ago);
@@ -153,6 +163,20 @@ mod tests {
         let lease = second.now();
         assert!(!lease.renewed);
         assert_eq!(lease.unheard_ms, Some(6_400));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_was_not_kept_is_kept_when_it_is_needed() {
+        let dir = tempfile::tempdir().unwrap();
+        let time = clock(Instant::now());
+        let first = LeaseClock::open(Journal::folder(dir.path()), time.clone()).await;
+        first.keep().await;
+        first.renew(Instant::now(), false).await;
+        let again = || async { LeaseClock::open(Journal::folder(dir.path()), time.clone()).await };
+        assert_eq!(again().await.now().unheard_ms, None);
+        tokio::time::advance(Duration::from_millis(300)).await;
+        first.keep().await;
+        assert_eq!(again().await.now().unheard_ms, Some(300));
     }
 
     #[tokio::test(start_paused = true)]

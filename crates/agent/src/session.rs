@@ -184,10 +184,15 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
     /// The server has heard what was sent then.
     async fn heard(&mut self, sent: Option<tokio::time::Instant>) {
         let Some(sent) = sent else { return };
-        let kept = self.publication.borrow().as_ref().is_some_and(|publication| {
-            publication.spec.instances.values().any(|one| one.stop_after_ms.is_some())
-        });
+        let kept = self.lives_by_lease();
         self.lease.renew(sent, kept).await;
+    }
+
+    /// Is there a container of which at most one may run in the cluster?
+    fn lives_by_lease(&self) -> bool {
+        self.publication.borrow().as_ref().is_some_and(|publication| {
+            publication.spec.instances.values().any(|one| one.stop_after_ms.is_some())
+        })
     }
 
     /// What a full disk refused is written when there is room.
@@ -224,7 +229,12 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
             return;
         }
         self.unwritten = !self.journal.write(&publication).await;
+        let lived_by_lease = self.lives_by_lease();
         self.publication.send_replace(Some(publication));
+        if !lived_by_lease && self.lives_by_lease() {
+            // Who dies before the next answer of the server must know of the last one.
+            self.lease.keep().await;
+        }
     }
 }
 

@@ -24,7 +24,8 @@ pub(crate) fn sidekicks(
         .collect()
 }
 
-/// Is the instance ready: its primary, and each sidekick that is there to stay?
+/// Is the instance ready: its primary, and each sidekick that is there to stay? A primary that has
+/// run to its end has ended the unit.
 pub(crate) fn of_instance(
     template: &Template,
     primary: &InstanceStatus,
@@ -32,6 +33,9 @@ pub(crate) fn of_instance(
     now: Timestamp,
 ) -> Ready {
     let mut worst = ready(template, primary, now);
+    if primary.phase == Phase::Completed {
+        return worst;
+    }
     for (_, seen) in sidekicks {
         worst = match (worst, ready(template, seen, now)) {
             (Ready::No, _) | (_, Ready::No) => return Ready::No,
@@ -194,6 +198,7 @@ mod tests {
             ("running:healthy", "backoff", false, Ready::No),
             ("running:initializing", "running", false, Ready::No),
             ("running:healthy", "running", true, Ready::At(late)),
+            ("completed", "starting", true, Ready::Yes),
             ("running", "failed", true, Ready::No),
         ] {
             let mut parts = sidekick(sidekicks);

@@ -6,12 +6,14 @@ use control::{cluster, host};
 use model::change::{Change, Edit};
 use model::cluster::Cluster;
 use model::container_spec::{ContainerSpec, Mount, NetworkMode, PullPolicy, VolumesFrom};
+use model::health::Health;
 use model::host::{Environment, Host, HostFacts, HostLink, Scheduling};
 use model::host_spec::{HostSpec, InstanceSpec};
 use model::id::InstanceId;
 use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
 use model::record::{
-    Record, RecordKey, Revision, RevisionStatus, Service, ServiceSettings, ServiceStatus, Stack,
+    Record, RecordKey, Revision, RevisionStatus, Rollout, Run, RunCause, RunOutcome, Service,
+    ServiceSettings, ServiceStatus, Stack,
 };
 use model::scaling::{Metric, Mode, Scaling};
 use model::service::{LossPolicy, PortMapping, RestartPolicy, Sidekick, Template, Transport};
@@ -392,4 +394,57 @@ fn an_instance_is_forgotten_when_all_of_its_containers_are_gone() {
     assert_eq!(all, expect);
     unit.seen = vec![("shop/web#1@3+log", seen(Phase::Absent))];
     assert_eq!(deleted(&unit), ["instance-status/shop/web#1@3+log"], "nothing stands behind it");
+}
+
+#[test]
+fn a_primary_without_a_check_settles_whatever_its_sidekick_says() {
+    let seen = |health| InstanceStatus {
+        phase: Phase::Running,
+        health,
+        changed_at: Timestamp(NOW.0 - 10),
+        ..InstanceStatus::default()
+    };
+    let mut unit = Unit::new();
+    unit.status.rollout =
+        Rollout::Running { target: unit.service.target, before: None, since: NOW };
+    unit.seen = vec![
+        (UNIT, seen(Health::Unchecked)),
+        ("shop/web#2@9+log", seen(Health::Healthy)),
+        ("shop/web#2@9+cache", seen(Health::Healthy)),
+    ];
+    let plan = cluster::plan(&unit.cluster(), NOW);
+    assert!(plan.wake_at.is_some_and(|at| at > NOW), "it settles first: {:?}", plan.wake_at);
+    for (_, one) in &mut unit.seen {
+        one.changed_at = Timestamp(NOW.0 - 60_000);
+    }
+    let plan = cluster::plan(&unit.cluster(), NOW);
+    assert_eq!(plan.wake_at, None, "and is ready then");
+}
+
+#[test]
+fn a_run_that_fails_by_one_of_its_containers_ends_with_all_of_them() {
+    let mut unit = Unit::new();
+    unit.service.settings.mode = Mode::Job(Box::default());
+    unit.status.runs_made = 1;
+    unit.status.runs = vec![Run {
+        number: 1,
+        due: NOW,
+        cause: RunCause::Hand,
+        incarnation: Some(9),
+        ended_at: None,
+        outcome: RunOutcome::Running,
+    }];
+    let seen = |phase| InstanceStatus { phase, ..InstanceStatus::default() };
+    unit.seen = vec![
+        (UNIT, seen(Phase::Running)),
+        ("shop/web#2@9+log", seen(Phase::Failed)),
+        ("shop/web#2@9+cache", seen(Phase::Running)),
+    ];
+    let proposals = cluster::plan(&unit.cluster(), NOW).proposals;
+    let edits = proposals.iter().flat_map(|proposal| &proposal.change.edits);
+    let mut goals = edits.filter_map(|edit| match edit {
+        Edit::Put(Record::Instance(instance)) => Some((instance.goal, instance.reason.as_str())),
+        _ => None,
+    });
+    assert_eq!(goals.next(), Some((Goal::Stop, "sidekick log is failed")));
 }

@@ -34,11 +34,21 @@ pub enum Mutation {
     LoseReason,
     /// A status that comes while another one is stored is dropped, and not asked for again.
     LoseStatus,
+    /// A host does not stop what may run elsewhere when it does not hear the server.
+    OutliveLease,
+    /// A job that forbids a second run begins one beside the first.
+    RunBeside,
+    /// Who shares a namespace stays in the old one when its owner starts again.
+    StayBehind,
+    /// Hard constraints are not looked at.
+    IgnoreConstraint,
+    /// A global service forgets one of the hosts.
+    SkipHost,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::DropFence,
         Self::ReuseIncarnation,
         Self::ForgetDrain,
@@ -54,6 +64,11 @@ impl Mutation {
         Self::KeepSurplus,
         Self::LoseReason,
         Self::LoseStatus,
+        Self::OutliveLease,
+        Self::RunBeside,
+        Self::StayBehind,
+        Self::IgnoreConstraint,
+        Self::SkipHost,
     ];
 }
 

@@ -29,6 +29,7 @@ mod validate;
 
 pub use authority::{Authority, AuthorityError};
 pub use http::document;
+pub use preview::validate as check_stack;
 pub use scheduler::SchedulerUrl;
 
 use api::link::Switchboard;

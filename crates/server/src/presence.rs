@@ -61,18 +61,24 @@ pub(crate) async fn note_silence<S: Store>(shared: &Shared<S>, id: &HostId, hear
     .await;
 }
 
-/// Follows the hosts that are away, for ever. A server that starts knows nothing of what was heard
-/// before: nobody has been away for longer than it has been there.
-pub(crate) async fn run<S: Store>(shared: Shared<S>) {
+/// A server that starts knows nothing of what was heard before: nobody has been away for longer than
+/// it has been there. Nothing may be planned before that is written down.
+pub(crate) async fn begin<S: Store>(shared: &Shared<S>) {
     let start = shared.now();
     let hosts: Vec<HostId> = shared.cluster().hosts().map(|host| host.id.clone()).collect();
     for id in &hosts {
-        write(&shared, id, |old, _| {
+        write(shared, id, |old, _| {
             let old = old.filter(|old| old.status != HostLink::Active)?;
             (old.unheard_since < start).then(|| Host { unheard_since: start, ..old.clone() })
         })
         .await;
     }
+}
+
+/// Follows the hosts that are away, for ever.
+pub(crate) async fn run<S: Store>(shared: Shared<S>) {
+    let start = shared.now();
+    let hosts: Vec<HostId> = shared.cluster().hosts().map(|host| host.id.clone()).collect();
     tokio::time::sleep(Duration::from_millis(HOST_DISCONNECTED_MS)).await;
     let connected = shared.hosts.connected();
     for id in hosts.iter().filter(|id| !connected.contains(id)) {

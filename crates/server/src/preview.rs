@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 ///
 /// # Errors
 /// `Kind::Invalid` with the service and the limit.
-pub(crate) fn validate(spec: &StackSpec) -> Result<(), ErrorInfo> {
+pub fn validate(spec: &StackSpec) -> Result<(), ErrorInfo> {
     let count = spec.services.len();
     if count > STACK_SERVICES_MAX {
         let why = format!("there are {count} services; at most {STACK_SERVICES_MAX}");

@@ -3,6 +3,7 @@
 use crate::latest::Interest;
 use crate::scheduler::Scheduler;
 use crate::state::Shared;
+use control::audit::Auditor;
 use control::cluster::{ClusterPlan, Planner};
 use control::placement::external::{Answer, Key};
 use model::change::{Change, Edit, Proposal};
@@ -26,12 +27,14 @@ const HISTORY: u64 = 20_000;
 
 /// Plans and commits for ever.
 pub(crate) async fn run<S: Store>(shared: Shared<S>, mut scheduler: Option<Scheduler>) {
+    crate::presence::begin(&shared).await;
     let mut clusters = shared.follow(Interest::Every);
     let mut compacted = Index(0);
     let mut planner = match &scheduler {
         Some(_) => Planner::with_scheduler(),
         None => Planner::default(),
     };
+    let mut auditor = Auditor::default();
     loop {
         let cluster = clusters.take();
         let now = shared.now();
@@ -40,7 +43,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>, mut scheduler: Option<Sched
             tell(scheduler, &mut planner, &mut plan);
         }
         if plan.proposals.is_empty() {
-            for violation in control::audit::audit(&cluster) {
+            for violation in auditor.follow(&cluster) {
                 tracing::error!(?violation, "audit found a violation");
             }
             compacted = compact(&shared, cluster.index(), compacted).await;

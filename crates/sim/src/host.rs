@@ -5,15 +5,14 @@ use crate::clock::SimClock;
 use crate::dataplane::agree;
 use crate::dice::Dice;
 use crate::judge::Judge;
-use crate::operator::IMAGES;
+use crate::operator::images;
 use crate::wire::{SimLink, Way, Wire};
 use agent::{Agent, Journal, Options};
-use engine::fake::{Link, Program};
+use engine::fake::Link;
 use model::id::HostId;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 /// Most milliseconds that a usual clock is wrong.
 const SKEW_MS: i64 = 2_000;
@@ -49,14 +48,15 @@ impl SimHost {
         // Its own dice: a world with fewer hosts has the same first ones.
         let mut dice = Dice::of(seed, 1_000 + number as u64);
         let ahead = dice.around(if dice.clone().once_in(8) { SKEW_LARGE_MS } else { SKEW_MS });
-        let clock = SimClock::new(Instant::now(), ahead, dice.around(DRIFT_PPM));
+        let clock = SimClock::new(seed, ahead, dice.around(DRIFT_PPM));
         let engine = engine::Fake::with_clock(clock.clock());
-        for image in &IMAGES[..2] {
-            engine.add_image(image, Some(Program::forever())).expect("a fixed valid image");
+        for (image, program, pull_ms) in images() {
+            let added = match pull_ms {
+                Some(ms) => engine.add_remote(image, Some(program), ms),
+                None => engine.add_image(image, Some(program)),
+            };
+            added.expect("a fixed valid image");
         }
-        engine.add_remote(IMAGES[2], Some(Program::forever()), 3_000).expect("a valid image");
-        engine.add_image(IMAGES[3], Some(Program::exits(300, 1))).expect("a fixed valid image");
-        engine.add_image(IMAGES[5], Some(Program::exits(400, 0))).expect("a fixed valid image");
         let fabric = network::Fake::new();
         fabric.with(|world| {
             world.make_bridge(agent::BRIDGE, Ipv4Addr::new(10, 42, 0, 1), 16);

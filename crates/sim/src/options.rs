@@ -20,6 +20,8 @@ pub(crate) struct Options {
     pub(crate) steps: Option<BTreeSet<usize>>,
     /// Known defects are put in, one after the other, until each is found.
     pub(crate) mutations: bool,
+    /// Only that the known seeds still find them.
+    pub(crate) known: bool,
     /// This one is in.
     pub(crate) mutation: Option<Mutation>,
 }
@@ -36,6 +38,7 @@ impl Options {
             hosts: None,
             steps: None,
             mutations: false,
+            known: false,
             mutation: None,
         };
         while let Some(word) = words.next() {
@@ -47,6 +50,7 @@ impl Options {
                 "--jobs" => options.jobs = number::<usize>(&word, &value()?)?.clamp(1, 1_024),
                 "--hosts" => options.hosts = Some(number::<usize>(&word, &value()?)?.max(1)),
                 "--mutations" => options.mutations = true,
+                "--known" => options.known = true,
                 "--mutation" => {
                     let text = value()?;
                     let named = |known: &&Mutation| format!("{known:?}") == text;

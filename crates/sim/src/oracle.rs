@@ -1,20 +1,21 @@
 //! What must hold, whatever happened: at every change of the store, at every call of an engine,
 //! and at rest.
 
+mod engines;
+mod placed;
 mod rest;
+mod runs;
+mod serving;
 
-use control::audit::Violation;
-use engine::fake::Op;
-use engine::seen::{EngineEvent, EventAction, SeenContainer};
+use control::audit::{Auditor, Violation};
+use engines::Engines;
 use model::change::Edit;
 use model::cluster::Cluster;
-use model::health::Health;
-use model::host::{HostLink, Scheduling};
-use model::id::{InstanceId, ServiceId};
-use model::instance::{Goal, Instance, Phase};
-use model::limits::{DNS_LAME_DUCK_MS, ROLLOUT_PROVEN_AGAIN_MS, SETTLE_MS_DEFAULT};
+use model::host::Scheduling;
+use model::id::{HostId, InstanceId, ServiceId};
+use model::instance::{Goal, Instance};
 use model::record::{Record, RecordKey};
-use model::rollout_policy::UpdateOrder;
+use runs::Promises;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use store::codec::Decoded;
@@ -42,6 +43,16 @@ pub enum Flaw {
     Undrained(String),
     /// The record of an instance is gone and its container runs.
     ForgottenAlive(String),
+    /// Two containers of one slot run at the same time, though at most one may.
+    Overlap(String),
+    /// A job ran twice for one time, or twice at once though that is forbidden.
+    RunTwice(String),
+    /// An instance was placed where it must not be.
+    Misplaced(String),
+    /// A sidekick runs in a namespace that nobody else has any more.
+    Stranded(String),
+    /// A global service has not one instance on each host that fits.
+    PerHost(String),
     /// A service was taken below its promised minimum by our own doing.
     BelowMinimum(String),
     /// A container of ours that no instance stands for, and nobody told of it.
@@ -72,20 +83,29 @@ impl Flaw {
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     cluster: Cluster,
+    auditor: Auditor,
     pub(crate) flaws: Vec<Flaw>,
     changes: u64,
     /// Every instance that there ever was.
     given: BTreeSet<InstanceId>,
     /// Those that some change ordered to stop or go, with the virtual time of the last order.
     ordered: BTreeMap<InstanceId, Instant>,
-    /// Since when an instance has been seen as it is, in virtual time.
+    /// Since when a container has been seen as it is, in virtual time.
     since: BTreeMap<InstanceId, Instant>,
     /// Hosts whose clocks were set: what they time may come too early.
     clocks_set: BTreeSet<usize>,
     /// How far a server's clock was set forward at most: what it times may be as much too early.
     server_ahead: Duration,
-    /// Containers that run, by instance.
-    running: BTreeMap<String, BTreeSet<(usize, String)>>,
+    /// When a server was started last.
+    server_started: Option<Instant>,
+    /// What was changed of a host last by somebody else than the planner.
+    host_changed: BTreeMap<HostId, Instant>,
+    /// Hosts that people have removed at some time.
+    removed_hosts: BTreeSet<HostId>,
+    /// What services have promised about their containers.
+    promises: Promises,
+    /// What the engines do, and what was done to them.
+    engines: Engines,
 }
 
 impl Oracle {
@@ -102,6 +122,11 @@ impl Oracle {
     /// The clock of the server was set so far forward.
     pub(crate) fn note_server_clock(&mut self, ahead: Duration) {
         self.server_ahead = self.server_ahead.max(ahead);
+    }
+
+    /// A server was started.
+    pub(crate) fn note_server(&mut self) {
+        self.server_started = Some(Instant::now());
     }
 
     pub(crate) fn flaw(&mut self, flaw: Flaw) {
@@ -128,8 +153,11 @@ impl Oracle {
             .collect();
         let slots_before = self.slots_of(&before, &ready_before);
         self.note_statuses(decoded);
+        self.note_hosts(decoded);
+        self.promises.note(decoded);
         self.cluster.apply(decoded.index, &decoded.change());
         self.changes += 1;
+        self.check_runs(decoded);
         let mut let_go: BTreeSet<ServiceId> = BTreeSet::new();
         for (prev, edit) in &decoded.edits {
             if let Edit::Delete(RecordKey::Instance(id)) = edit {
@@ -145,8 +173,11 @@ impl Oracle {
             {
                 self.flaw(Flaw::Moved(new.id.to_string()));
             }
-            if old.is_none() && !self.given.insert(new.id.clone()) {
-                self.flaw(Flaw::GivenTwice(new.id.to_string()));
+            if old.is_none() {
+                if !self.given.insert(new.id.clone()) {
+                    self.flaw(Flaw::GivenTwice(new.id.to_string()));
+                }
+                self.check_placed(new);
             }
             if new.goal != Goal::Run {
                 if old.is_none_or(|old| old.goal == Goal::Run) {
@@ -161,93 +192,32 @@ impl Oracle {
             let was = slots_before.get(&service).copied().unwrap_or(0);
             self.check_minimum(was, &service);
         }
+        self.audit();
+    }
+
+    /// What this change has broken.
+    fn audit(&mut self) {
+        let found = self.auditor.follow(&self.cluster);
+        self.tell_audit(found);
         if self.changes.is_multiple_of(WHOLE_AUDIT_EVERY) {
-            self.audit_whole();
+            let mut whole = control::audit::audit(&self.cluster);
+            let mut known: Vec<Violation> = self.auditor.violations().cloned().collect();
+            whole.sort();
+            known.sort();
+            if whole != known {
+                let text = format!("whole {whole:?}, by its changes {known:?}");
+                self.flaw(Flaw::Audit(text));
+            }
         }
     }
 
-    fn audit_whole(&mut self) {
-        for violation in control::audit::audit(&self.cluster) {
-            // Who removes a host leaves what was on it to the planner: it is gone at rest.
-            if !matches!(violation, Violation::NoHost(_)) {
+    fn tell_audit(&mut self, found: Vec<Violation>) {
+        for violation in found {
+            // Who removes a host leaves what was on it to the planner, and so does a host that is
+            // heard again: they are gone at rest.
+            if !matches!(violation, Violation::NoHost(_) | Violation::SlotTwice(..)) {
                 self.flaw(Flaw::Audit(format!("{violation:?}")));
             }
-        }
-    }
-
-    /// Instances of a running service were let go: enough others are ready, unless others than we
-    /// had taken them away.
-    fn check_minimum(&mut self, was: usize, id: &ServiceId) {
-        let Some(service) = self.cluster.service(id) else { return };
-        if service.goal != Goal::Run {
-            return;
-        }
-        let scale = service.scale;
-        let unavailable = match service.settings.update.order {
-            Some(UpdateOrder::StopFirst) => {
-                let batch = service.settings.update.batch_size.unwrap_or(scale / 4).max(1);
-                service.settings.update.max_unavailable.unwrap_or(batch)
-            }
-            Some(UpdateOrder::StartFirst) | None => 0,
-        };
-        let promised = scale.saturating_sub(unavailable) as usize;
-        let is = self.slots_with(&self.cluster, id, |one| self.is_ready(&self.cluster, one)).len();
-        if is < promised.min(was) {
-            let text = format!("{id}: {is} of {scale} ready, {was} before, {promised} promised");
-            self.flaw(Flaw::BelowMinimum(text));
-        }
-    }
-
-    /// A call of an engine.
-    pub(crate) fn call(&mut self, host: usize, op: Op, container: Option<&SeenContainer>) {
-        if !matches!(op, Op::Stop | Op::Remove | Op::Kill) {
-            return;
-        }
-        let Some(container) = container else { return };
-        let Some(instance) = container.instance.as_deref() else { return };
-        let text = || format!("{op:?} of {} ({instance}) on h{host}", container.name);
-        let primary = instance.parse().ok().map(|id: InstanceId| id.container(None));
-        let Some(ordered) = primary.and_then(|id| self.ordered.get(&id)).copied() else {
-            return self.flaw(Flaw::GoneUnasked(text()));
-        };
-        let waited = ordered.elapsed();
-        let lame_duck = Duration::from_millis(DNS_LAME_DUCK_MS * 9 / 10);
-        let timed = !self.clocks_set.contains(&host) && container.running();
-        if timed && waited < lame_duck {
-            self.flaw(Flaw::Undrained(format!("{} {waited:?} after its order", text())));
-        }
-    }
-
-    /// The record of an instance goes: so has its container, unless its host is not to be reached.
-    fn check_forgotten(&mut self, id: &InstanceId, before: Option<&Record>) {
-        let Some(Record::Instance(old)) = before else { return };
-        let host = self.cluster.host(&old.host);
-        let reached = host.is_some_and(|host| host.status == HostLink::Active);
-        let runs = self.running.get(&id.to_string()).is_some_and(|running| !running.is_empty());
-        if reached && runs {
-            self.flaw(Flaw::ForgottenAlive(id.to_string()));
-        }
-    }
-
-    /// Something happened to a container.
-    pub(crate) fn event(&mut self, host: usize, event: &EngineEvent) {
-        let Some(instance) = &event.instance else { return };
-        let key = (host, event.id.clone());
-        match event.action {
-            EventAction::Start => {
-                let running = self.running.entry(instance.clone()).or_default();
-                running.insert(key);
-                if running.len() > 1 {
-                    let text = format!("{instance}: {running:?}");
-                    self.flaw(Flaw::TwoAtOnce(text));
-                }
-            }
-            EventAction::Die { .. } | EventAction::Destroy => {
-                if let Some(running) = self.running.get_mut(instance) {
-                    running.remove(&key);
-                }
-            }
-            _ => {}
         }
     }
 
@@ -264,73 +234,30 @@ impl Oracle {
         }
     }
 
+    /// Notes what happens to hosts.
+    fn note_hosts(&mut self, decoded: &Decoded) {
+        for (prev, edit) in &decoded.edits {
+            match (prev, edit) {
+                (_, Edit::Delete(RecordKey::Host(id))) => {
+                    self.removed_hosts.insert(id.clone());
+                }
+                (Some(Record::Host(old)), Edit::Put(Record::Host(new)))
+                    if old.all_labels() == new.all_labels() && old.scheduling == new.scheduling => {
+                }
+                (_, Edit::Put(Record::Host(new))) => {
+                    self.host_changed.insert(new.id.clone(), Instant::now());
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Did people order it, whatever that takes away: a host that was removed, or is drained by
     /// force?
     fn is_people_s(&self, instance: &Instance) -> bool {
         self.cluster
             .host(&instance.host)
             .is_none_or(|host| matches!(host.scheduling, Scheduling::Draining { force: true, .. }))
-    }
-
-    /// Is it ready, as far as the store knows? Without a check it must have run for a while.
-    fn is_ready(&self, cluster: &Cluster, instance: &Instance) -> bool {
-        let settle = Duration::from_millis(SETTLE_MS_DEFAULT).saturating_sub(self.server_ahead);
-        let settled = || {
-            let since = self.since.get(&instance.id).map(Instant::elapsed);
-            since.is_some_and(|since| since >= settle)
-        };
-        instance.goal == Goal::Run
-            && cluster.instance_status(&instance.id).is_some_and(|seen| match seen.phase {
-                Phase::Running if seen.health == Health::Unchecked => settled(),
-                Phase::Running => seen.health.serves(),
-                Phase::Completed => true,
-                _ => false,
-            })
-    }
-
-    /// Does it serve in truth, whatever the store knows: it is ready, its container runs, and it is
-    /// not between two of its crashes?
-    fn serves(&self, cluster: &Cluster, instance: &Instance) -> bool {
-        let id = &instance.id;
-        let running = self.running.get(&id.to_string()).is_some_and(|running| !running.is_empty());
-        let crashed = cluster.instance_status(id).is_some_and(|seen| seen.restarts > 0);
-        let least = if crashed { ROLLOUT_PROVEN_AGAIN_MS } else { SETTLE_MS_DEFAULT };
-        let since = self.since.get(id).map(Instant::elapsed);
-        let proven = since.is_some_and(|since| since >= Duration::from_millis(least));
-        self.is_ready(cluster, instance) && running && proven
-    }
-
-    /// Slots of a service, up to its scale, with an instance that is as asked.
-    fn slots_with(
-        &self,
-        cluster: &Cluster,
-        id: &ServiceId,
-        is: impl Fn(&Instance) -> bool,
-    ) -> BTreeSet<u32> {
-        let scale = self.cluster.service(id).map_or(0, |service| service.scale);
-        cluster
-            .instances_of(id)
-            .filter(|instance| {
-                // What was said last of a host that is away counts for nothing.
-                let host = cluster.host(&instance.host);
-                host.is_some_and(|host| host.is_observed())
-                    && instance.id.n <= scale
-                    && is(instance)
-            })
-            .map(|instance| instance.id.n)
-            .collect()
-    }
-
-    /// Slots of these instances' services that were served.
-    fn slots_of(
-        &self,
-        before: &Cluster,
-        instances: &BTreeSet<InstanceId>,
-    ) -> BTreeMap<ServiceId, usize> {
-        let services: BTreeSet<&ServiceId> = instances.iter().map(|id| &id.service).collect();
-        let count =
-            |id: &ServiceId| self.slots_with(before, id, |one| self.serves(before, one)).len();
-        services.into_iter().map(|id| (id.clone(), count(id))).collect()
     }
 }
 

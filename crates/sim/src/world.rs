@@ -6,7 +6,7 @@ use crate::clock::SimClock;
 use crate::dice::Dice;
 use crate::host::SimHost;
 use crate::judge::Judge;
-use crate::oracle::Flaw;
+use crate::oracle::{Flaw, Oracle};
 use crate::scenario::{Scenario, Step};
 use crate::trace::Trace;
 use api::token;
@@ -17,7 +17,7 @@ use server::{Options, Server};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use store::{Memory, Store as _, codec};
+use store::{Gate, Memory, Store as _, codec};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -51,8 +51,10 @@ struct World {
     judge: Judge,
     hosts: Vec<SimHost>,
     server: Option<JoinHandle<()>>,
+    /// What the server writes passes here.
+    gate: Arc<Gate>,
     /// Servers that should be gone and still work.
-    zombies: Vec<JoinHandle<()>>,
+    zombies: Vec<(JoinHandle<()>, Arc<Gate>)>,
     /// Troubles that end by themselves: hosts, and when.
     pending: Vec<(Instant, Ending)>,
 }
@@ -92,7 +94,7 @@ async fn live(scenario: &Scenario, dir: &Path, keep: bool) -> Outcome {
     let trace = Trace::new(keep);
     let judge = Judge::new(trace.clone());
     let store = Memory::default();
-    let clock = SimClock::new(Instant::now(), 0, 0);
+    let clock = SimClock::new(scenario.seed, 0, 0);
     let watching = tokio::task::spawn(judge.clone().watch(store.clone()));
     found(&store, scenario.seed, dir, &clock).await;
     let hosts = (0..scenario.hosts)
@@ -105,6 +107,7 @@ async fn live(scenario: &Scenario, dir: &Path, keep: bool) -> Outcome {
         judge: judge.clone(),
         hosts,
         server: None,
+        gate: Arc::default(),
         zombies: vec![],
         pending: vec![],
     };
@@ -169,7 +172,9 @@ impl World {
             environment: None,
             clock: self.clock.clock(),
         };
-        let server = match Server::open(self.store.clone(), options).await {
+        self.gate = Arc::default();
+        let store = self.store.behind(Arc::clone(&self.gate));
+        let server = match Server::open(store, options).await {
             Ok(server) => server,
             Err(error) => {
                 self.tell(&format!("server not started: {error}"));
@@ -177,6 +182,7 @@ impl World {
                 return;
             }
         };
+        self.judge.with(Oracle::note_server);
         let board = server.switchboard();
         for host in &self.hosts {
             host.wire.lead_to(Some(board.clone()));
@@ -236,7 +242,7 @@ impl World {
             match ending {
                 Ending::Server if self.server.is_none() => self.start_server().await,
                 Ending::Server => {}
-                Ending::Zombies => self.zombies.drain(..).for_each(|zombie| zombie.abort()),
+                Ending::Zombies => self.end_zombies().await,
                 Ending::Agent(n) => self.hosts[n].start_agent(),
                 Ending::Power(n) => self.hosts[n].power_on(),
                 Ending::Engine(n) if self.hosts[n].powered => {
@@ -249,10 +255,25 @@ impl World {
         }
     }
 
+    /// Servers that should be gone are; what they had written until then comes at last.
+    async fn end_zombies(&mut self) {
+        let zombies = std::mem::take(&mut self.zombies);
+        if zombies.is_empty() {
+            return;
+        }
+        for (_, gate) in &zombies {
+            gate.open();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        for (zombie, _) in zombies {
+            zombie.abort();
+        }
+    }
+
     /// The faults end; everything gets its time, and is looked at until it is at rest.
     async fn rest(&mut self) -> (u64, Vec<Flaw>) {
         self.pending.clear();
-        self.zombies.drain(..).for_each(|zombie| zombie.abort());
+        self.end_zombies().await;
         for host in &mut self.hosts {
             host.heal();
         }
@@ -264,8 +285,10 @@ impl World {
         let mut quiet = 0;
         loop {
             self.pass(LOOK).await;
-            let containers: Vec<_> =
-                self.hosts.iter().flat_map(|host| host.engine.containers()).collect();
+            let on = |(n, host): (usize, &SimHost)| {
+                host.engine.containers().into_iter().map(move |one| (n, one)).collect::<Vec<_>>()
+            };
+            let containers: Vec<_> = self.hosts.iter().enumerate().flat_map(on).collect();
             let now = self.clock.clock().now();
             let flaws = self.judge.with(|oracle| oracle.at_rest(&containers, now));
             quiet = if flaws.is_empty() { quiet + 1 } else { 0 };

@@ -19,7 +19,7 @@ mod watch;
 pub use error::{Error, Kind, Result};
 pub use keys::{Key, Keys};
 pub use lease::LeaseId;
-pub use memory::{Fault, Memory};
+pub use memory::{Fault, Gate, Memory};
 pub use page::{Kv, Page, Read};
 pub use sqlite::{Restored, Sqlite, restore};
 pub use status::{BackupMeta, Epoch, Status};

@@ -15,14 +15,49 @@ use crate::{RESTORE_INDEX_JUMP, Store};
 use model::time::Index;
 use state::State;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// State in memory. A clone is the same store; the last one dropped closes it.
 #[derive(Clone, Debug)]
 pub struct Memory {
     /// Guards all of the state: every operation is one short critical section.
     state: Arc<Mutex<State>>,
+    /// Transactions through this handle wait here.
+    gate: Option<Arc<Gate>>,
+}
+
+/// Holds the transactions of one handle of a store, as a network would that is slow: when they go
+/// on, the state may be another one. Tests wait for it; it reads no clock.
+#[derive(Debug, Default)]
+pub struct Gate {
+    closed: AtomicBool,
+    opened: Notify,
+}
+
+impl Gate {
+    /// Transactions wait from now on.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// They go on, in the order in which they came.
+    pub fn open(&self) {
+        self.closed.store(false, Ordering::Relaxed);
+        self.opened.notify_waiters();
+    }
+
+    async fn pass(&self) {
+        loop {
+            let opened = self.opened.notified();
+            if !self.closed.load(Ordering::Relaxed) {
+                return;
+            }
+            opened.await;
+        }
+    }
 }
 
 /// A failure to be had by the next transaction.
@@ -46,7 +81,13 @@ impl Memory {
     /// An empty store of this epoch at index 0 and time 0.
     #[must_use]
     pub fn new(epoch: Epoch) -> Self {
-        Self { state: Arc::new(Mutex::new(State::new(epoch))) }
+        Self { state: Arc::new(Mutex::new(State::new(epoch))), gate: None }
+    }
+
+    /// A handle of the same store whose transactions wait while the gate is closed.
+    #[must_use]
+    pub fn behind(&self, gate: Arc<Gate>) -> Self {
+        Self { state: Arc::clone(&self.state), gate: Some(gate) }
     }
 
     /// Lets time pass: leases that run out end, the earliest first, each at its own index.
@@ -81,6 +122,9 @@ impl Store for Memory {
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome> {
         txn.check()?;
+        if let Some(gate) = &self.gate {
+            gate.pass().await;
+        }
         lock(&self.state).txn(&txn)
     }
 

@@ -24,6 +24,8 @@ pub(super) struct Member {
     pub(super) instance: Instance,
     /// Of the whole unit: as well as the worst of its containers.
     pub(super) seen: InstanceStatus,
+    /// Of its primary alone.
+    pub(super) primary: InstanceStatus,
     /// Of its sidekicks.
     pub(super) sidekicks: Vec<(ServiceName, InstanceStatus)>,
 }
@@ -35,7 +37,7 @@ impl Member {
         let sidekicks = unit::sidekicks(cluster, id, revision.map(|r| &r.template));
         let primary = cluster.instance_status(id).map(|seen| (**seen).clone()).unwrap_or_default();
         let seen = unit::folded(&primary, &sidekicks, instance.goal == Goal::Run);
-        Self { instance: instance.clone(), seen, sidekicks }
+        Self { instance: instance.clone(), seen, primary, sidekicks }
     }
 }
 
@@ -128,7 +130,7 @@ impl<'a> Draft<'a> {
     pub(super) fn is_ready(&mut self, index: usize) -> bool {
         let member = &self.members[index];
         let Some(template) = self.template(member.instance.target) else { return false };
-        match unit::of_instance(template, &member.seen, &member.sidekicks, self.now) {
+        match unit::of_instance(template, &member.primary, &member.sidekicks, self.now) {
             Ready::Yes => true,
             Ready::No => false,
             Ready::At(at) => {
@@ -202,6 +204,7 @@ impl<'a> Draft<'a> {
     fn forget_seen(&mut self, index: usize) {
         let member = &mut self.members[index];
         member.seen = InstanceStatus::default();
+        member.primary = InstanceStatus::default();
         let names = member.sidekicks.iter().map(|(name, _)| Some(name));
         let ids: Vec<InstanceId> =
             std::iter::once(None).chain(names).map(|n| member.instance.id.container(n)).collect();

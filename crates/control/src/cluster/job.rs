@@ -6,6 +6,7 @@ use super::{depend, leaving};
 use crate::ledger::Ledger;
 use model::instance::{Goal, Phase};
 use model::limits::{JOB_HISTORY_MAX, JOB_RUNS_PARALLEL_MAX};
+use model::mutation::{Mutation, is_in};
 use model::reason::{Reason, within_limit};
 use model::record::{Rollout, Run, RunCause, RunOutcome};
 use model::scaling::{Concurrency, JobSpec};
@@ -69,6 +70,8 @@ fn settle(draft: &mut Draft<'_>, job: &JobSpec, run: usize) {
                 "" => format!("exited with code {code}"),
                 reason => reason.to_owned(),
             };
+            // One container of the unit has failed: the others end with the run.
+            draft.set_goal(index, Goal::Stop, &why);
             return end(draft, run, RunOutcome::Failed { why });
         }
         _ => {}
@@ -147,7 +150,8 @@ fn take_due(draft: &mut Draft<'_>, job: &JobSpec) {
     draft.status.scheduled_to = due;
     let run = add(draft, due, RunCause::Schedule);
     let busy = running(draft);
-    if job.concurrency == Concurrency::Forbid && (!busy.is_empty() || waiting(draft) > 1) {
+    let forbids = job.concurrency == Concurrency::Forbid && !is_in(Mutation::RunBeside);
+    if forbids && (!busy.is_empty() || waiting(draft) > 1) {
         end(draft, run, RunOutcome::Skipped { why: "the run before it is not over".into() });
     }
 }
@@ -169,7 +173,7 @@ fn begin(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, job: &JobSpec) {
         }
         let busy = running(draft);
         match job.concurrency {
-            Concurrency::Forbid if !busy.is_empty() => continue,
+            Concurrency::Forbid if !busy.is_empty() && !is_in(Mutation::RunBeside) => continue,
             Concurrency::Replace => {
                 for old in busy {
                     let why = "replaced by the next run";

@@ -6,6 +6,7 @@ use model::cluster::Cluster;
 use model::host::{Host, HostLink, Scheduling};
 use model::id::HostId;
 use model::instance::{Goal, Phase};
+use model::mutation::{Mutation, is_in};
 use model::record::{Service, ServiceStatus};
 use model::scaling::Mode;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +84,8 @@ fn global(draft: &Draft<'_>, ledger: &Ledger<'_>) -> BTreeMap<u32, HostId> {
     });
     let mut pins = BTreeMap::new();
     let mut next = (1..).filter(|n| !taken.contains(n));
-    for host in draft.cluster.hosts() {
+    let first = usize::from(is_in(Mutation::SkipHost));
+    for host in draft.cluster.hosts().skip(first) {
         let has = known.get(&host.id).map(|(_, n)| *n);
         if !fit.contains(&host.id) || !takes_global(host, has.is_some()) {
             continue;

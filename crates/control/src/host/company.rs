@@ -6,6 +6,7 @@ use super::plan::{Action, SeenContainer, SeenInstance};
 use model::host_spec::InstanceSpec;
 use model::id::InstanceId;
 use model::instance::{Goal, Phase};
+use model::mutation::{Mutation, is_in};
 
 /// How people call a container of an instance.
 fn called(id: &InstanceId) -> String {
@@ -26,6 +27,9 @@ impl One<'_> {
 
     /// What comes next, as far as the others let it.
     pub(super) fn in_company(&self, next: Next) -> Next {
+        if self.primary_is_over() {
+            return self.end_with_primary();
+        }
         let starts = matches!(next.2, Some(Action::Create { .. } | Action::Start { .. }));
         if let Some(reason) = self.is_silent().filter(|_| starts) {
             return (Phase::Backoff, reason, None);
@@ -106,7 +110,7 @@ impl One<'_> {
 
     /// The owner of a namespace has started again: it is in one that nobody has any more.
     fn follow(&self) -> Option<Next> {
-        let own = self.container().filter(|own| own.running)?;
+        let own = self.container().filter(|own| own.running && !is_in(Mutation::StayBehind))?;
         let left = |owner: &InstanceId| {
             let there = self.container_of(owner).filter(|there| there.running);
             let Some(start) = there.and_then(|there| there.started_at) else { return false };
@@ -125,6 +129,35 @@ impl One<'_> {
         };
         let reason = format!("starts again after {}, whose {what} it shares", called(owner));
         Some((Phase::Starting, reason, Some(stop)))
+    }
+
+    /// Has the primary of this sidekick ended, and does it never start again?
+    fn primary_is_over(&self) -> bool {
+        let Some(primary) = &self.wanted.sidekick_of else { return false };
+        let (Some(wanted), Some(known)) = self.other(primary) else { return false };
+        let mut one = One {
+            id: primary,
+            wanted,
+            known,
+            spec: self.spec,
+            seen: self.seen,
+            now: self.now,
+            wake_at: None,
+        };
+        one.is_over()
+    }
+
+    /// It has no work without its primary.
+    fn end_with_primary(&self) -> Next {
+        let Some(own) = self.container().filter(|own| own.running) else {
+            return (Phase::Completed, String::new(), None);
+        };
+        let stop = Action::Stop {
+            instance: self.id.clone(),
+            container: own.id.clone(),
+            grace_ms: self.wanted.stop_grace_ms,
+        };
+        (Phase::Draining, "its primary has run to its end".into(), Some(stop))
     }
 
     /// A sidekick that is to end waits until its primary has.

@@ -243,6 +243,17 @@ impl One<'_> {
         format!("exited with code {code}{oom}")
     }
 
+    /// Has it ended, and is it never started again?
+    pub(super) fn is_over(&mut self) -> bool {
+        let ended = self.container().filter(|c| !c.running && c.started_at.is_some()).cloned();
+        let Some(container) = ended else { return false };
+        if self.wanted.goal != Goal::Run || self.known.busy.is_some() || self.known.memo.stopped {
+            return false;
+        }
+        let (phase, _, action) = self.after_exit(&container);
+        matches!(phase, Phase::Completed | Phase::Failed) && action.is_none()
+    }
+
     fn after_exit(&mut self, container: &SeenContainer) -> Next {
         let code = container.exit_code.unwrap_or(0);
         if self.known.memo.stopped {

@@ -4,6 +4,7 @@
 use super::decide::{Next, One};
 use super::plan::Action;
 use model::instance::Phase;
+use model::mutation::{Mutation, is_in};
 
 /// What stopping may take beyond the grace period, in milliseconds.
 const MARGIN_MS: u64 = 2_000;
@@ -30,7 +31,7 @@ fn whole_seconds(ms: u64) -> u64 {
 impl One<'_> {
     /// What the silence of the server asks of a container that runs; `None` when it may go on.
     pub(super) fn silence(&mut self) -> Option<Next> {
-        let stop_after_ms = self.wanted.stop_after_ms?;
+        let stop_after_ms = self.wanted.stop_after_ms.filter(|_| !is_in(Mutation::OutliveLease))?;
         let container = self.container().filter(|c| c.running)?.id.clone();
         let deadline = deadline(stop_after_ms, self.wanted.stop_grace_ms);
         let unheard_ms = self.seen.lease.unheard_ms.unwrap_or(u64::MAX);

@@ -7,6 +7,7 @@ use super::{Ask, Fleet, needs};
 use model::id::HostId;
 use model::instance::Instance;
 use model::limits::CONSTRAINTS_MAX;
+use model::mutation::{Mutation, is_in};
 use model::placement::{Constraint, Strategy, Subject};
 use model::service::PortMapping;
 use std::collections::BTreeSet;
@@ -122,6 +123,9 @@ impl Fleet {
             let test = Test { nth, negated: constraint.negated, at };
             if constraint.soft {
                 demand.soft.push(test);
+                continue;
+            }
+            if is_in(Mutation::IgnoreConstraint) {
                 continue;
             }
             match &test.at {

@@ -133,6 +133,28 @@ fn a_sidekick_ends_after_its_primary() {
 }
 
 #[test]
+fn a_sidekick_ends_when_its_primary_has_run_to_its_end() {
+    for (goal, first, second, action, phase) in [
+        ("run no", "exit=0@10", "up", "stop c2", "draining"),
+        ("run no", "exit=1@10", "up", "stop c2", "draining"),
+        ("run no", "exit=0@10", "up stopping", "-", "draining"),
+        ("run no", "exit=0@10", "exit=143@10 stopped", "-", "completed"),
+        ("run no", "exit=0@10", "here", "-", "completed"),
+        // It was ended by us, or comes back: it is not over.
+        ("run no", "exit=0@10 stopped", "up", "start c1", "running"),
+        ("run", "exit=0@10 failures=1", "up", "-", "running"),
+        ("run no", "up", "up", "-", "running"),
+    ] {
+        for spec in ["run", "run alone"] {
+            let plan = pair(goal, first, spec, second);
+            let status = &plan.statuses[&sidekick("log")];
+            assert_eq!(shown(&plan), action, "{goal}, {first} / {spec}: {second}");
+            assert_eq!(status.phase.to_string(), phase, "{goal}, {first} / {spec}: {second}");
+        }
+    }
+}
+
+#[test]
 fn containers_that_wait_for_each_other_or_for_nobody_say_so() {
     let (a, b) = (sidekick("a"), sidekick("b"));
     let on = |id: &InstanceId| InstanceSpec { network_of: Some(id.clone()), ..follower("run") };

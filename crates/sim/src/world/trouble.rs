@@ -35,6 +35,22 @@ fn soon(dice: &mut Dice, most_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(1 + dice.below(most_ms))
 }
 
+/// When a host that is cut off or without power is back: one time in three only after it was lost.
+fn back(dice: &mut Dice) -> Instant {
+    let most_ms = if dice.once_in(3) { 40_000 } else { 12_000 };
+    soon(dice, most_ms)
+}
+
+/// Hosts that may not hear the server for a while.
+fn note_silence(world: &World, hosts: impl IntoIterator<Item = usize>) {
+    world.judge.with(|oracle| hosts.into_iter().for_each(|n| oracle.note_silence(n)));
+}
+
+/// A host whose engine may fail, or has nobody to speak with it, until then.
+fn note_away(world: &World, n: usize, until: Instant) {
+    world.judge.with(|oracle| oracle.note_away(n, until));
+}
+
 fn one_host(world: &World, dice: &mut Dice) -> usize {
     usize::try_from(dice.below(world.hosts.len() as u64)).unwrap_or(0)
 }
@@ -57,6 +73,7 @@ async fn operator(world: &mut World, dice: &mut Dice) -> String {
 }
 
 async fn server(world: &mut World, dice: &mut Dice) -> String {
+    note_silence(world, 0..world.hosts.len());
     match dice.below(3) {
         0 => {
             world.kill_server();
@@ -70,7 +87,12 @@ async fn server(world: &mut World, dice: &mut Dice) -> String {
         }
         _ => {
             // The old one does not know yet that it is over.
-            world.zombies.extend(world.server.take());
+            let gate = std::sync::Arc::clone(&world.gate);
+            let late = dice.once_in(2);
+            if late {
+                gate.close();
+            }
+            world.zombies.extend(world.server.take().map(|zombie| (zombie, gate)));
             world.kill_server();
             let ahead = dice.around(3_000);
             let step = world.clock.set_ahead(ahead);
@@ -78,7 +100,8 @@ async fn server(world: &mut World, dice: &mut Dice) -> String {
             world.judge.with(|oracle| oracle.note_server_clock(forward));
             world.start_server().await;
             world.pending.push((soon(dice, 3_000), Ending::Zombies));
-            format!("second server started beside the first, its clock {ahead} ms ahead")
+            let how = if late { ", what the first one writes comes late" } else { "" };
+            format!("second server started beside the first, its clock {ahead} ms ahead{how}")
         }
     }
 }
@@ -86,14 +109,18 @@ async fn server(world: &mut World, dice: &mut Dice) -> String {
 fn agent(world: &mut World, dice: &mut Dice) -> String {
     let n = one_host(world, dice);
     world.hosts[n].kill_agent();
-    world.pending.push((soon(dice, 5_000), Ending::Agent(n)));
+    let until = soon(dice, 5_000);
+    note_silence(world, [n]);
+    note_away(world, n, until);
+    world.pending.push((until, Ending::Agent(n)));
     format!("agent of h{n} killed")
 }
 
 fn host(world: &mut World, dice: &mut Dice) -> String {
     let n = one_host(world, dice);
     world.hosts[n].power_off();
-    world.pending.push((soon(dice, 12_000), Ending::Power(n)));
+    note_silence(world, [n]);
+    world.pending.push((back(dice), Ending::Power(n)));
     format!("host h{n} without power")
 }
 
@@ -110,6 +137,8 @@ fn call(world: &mut World, dice: &mut Dice) -> String {
     let op = dice.pick(&ops).copied().unwrap_or(Op::Create);
     let kind = dice.pick(&kinds).copied().unwrap_or(FaultKind::LostReply);
     let n = one_host(world, dice);
+    // It may strike a call that is made much later.
+    note_away(world, n, Instant::now() + Duration::from_secs(60));
     let times = 1 + dice.small(3);
     world.hosts[n].engine.fault(Fault { times, ..Fault::once(op, kind) });
     format!("fault on h{n}: {op:?} {kind:?} x{times}")
@@ -121,7 +150,9 @@ fn engine_link(world: &mut World, dice: &mut Dice) -> String {
     if world.hosts[n].powered {
         world.hosts[n].engine.set_link(link);
     }
-    world.pending.push((soon(dice, 8_000), Ending::Engine(n)));
+    let until = soon(dice, 8_000);
+    note_away(world, n, until);
+    world.pending.push((until, Ending::Engine(n)));
     format!("engine of h{n}: {link:?}")
 }
 
@@ -168,6 +199,7 @@ fn mistaken(world: &World, by: usize, other: usize) -> HostStatus {
 
 fn wire(world: &mut World, dice: &mut Dice) -> String {
     let n = one_host(world, dice);
+    note_silence(world, [n]);
     let (what, ways): (&str, &[Way]) = match dice.below(7) {
         0 => ("cut towards the server", &[Way::Up]),
         1 => ("cut towards the agent", &[Way::Down]),
@@ -191,7 +223,7 @@ fn wire(world: &mut World, dice: &mut Dice) -> String {
         }
     };
     world.hosts[n].wire.cut(ways);
-    world.pending.push((soon(dice, 12_000), Ending::Wire(n)));
+    world.pending.push((back(dice), Ending::Wire(n)));
     format!("link of h{n} {what}")
 }
 

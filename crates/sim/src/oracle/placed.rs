@@ -1,0 +1,90 @@
+//! Is a new instance where it may be? Constraints hold when an instance is placed: what changes
+//! later moves nobody.
+
+use super::serving::{containers_of, template_of};
+use super::{Flaw, Oracle};
+use model::host::Host;
+use model::id::ServiceName;
+use model::instance::{Goal, Instance};
+use model::placement::{Constraint, Subject};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A decision may rest on news that are so old.
+const STALE: Duration = Duration::from_secs(1);
+/// Two servers may decide at the same time for so long.
+const TWO_SERVERS: Duration = Duration::from_secs(10);
+
+/// Does a host have a label, in lower case?
+pub(super) fn has_label(host: &Host, key: &str, value: Option<&str>) -> bool {
+    host.all_labels().iter().any(|(k, v)| {
+        k.eq_ignore_ascii_case(key) && value.is_none_or(|value| v.eq_ignore_ascii_case(value))
+    })
+}
+
+impl Oracle {
+    fn is_recent(at: Option<&Instant>, time: Duration) -> bool {
+        at.is_some_and(|at| at.elapsed() < time)
+    }
+
+    /// Checks an instance that has just been decided on.
+    pub(super) fn check_placed(&mut self, new: &Instance) {
+        let recent = Self::is_recent(self.host_changed.get(&new.host), STALE)
+            || Self::is_recent(self.server_started.as_ref(), TWO_SERVERS);
+        let cluster = self.cluster.clone();
+        let (Some(template), Some(host)) = (template_of(&cluster, new), cluster.host(&new.host))
+        else {
+            return;
+        };
+        let placement = &template.placement;
+        let mut broken: Vec<String> = vec![];
+        if placement.requested_host.as_ref().is_some_and(|asked| *asked != new.host) {
+            broken.push("another host was asked for".into());
+        }
+        let own = cluster
+            .instances_on(&new.host)
+            .filter(|one| one.id.service == new.id.service && one.goal == Goal::Run);
+        let own = own.count();
+        if placement.max_per_host.is_some_and(|max| own > max as usize) {
+            broken.push(format!("{own} of it are there"));
+        }
+        if !recent {
+            let hard = placement.constraints.iter().filter(|one| !one.soft);
+            broken.extend(hard.filter(|one| !self.is_met(new, host, one)).map(ToString::to_string));
+        }
+        for why in broken {
+            self.flaw(Flaw::Misplaced(format!("{} on {}: {why}", new.id, new.host)));
+        }
+    }
+
+    fn is_met(&self, new: &Instance, host: &Host, constraint: &Constraint) -> bool {
+        let others = || self.cluster.instances_on(&host.id).filter(|one| one.id != new.id);
+        let found = match &constraint.on {
+            Subject::HostLabel { key, value } => has_label(host, key, value.as_deref()),
+            Subject::Host { name } => {
+                host.id.as_str().eq_ignore_ascii_case(name)
+                    || host.facts.hostname.eq_ignore_ascii_case(name)
+            }
+            Subject::ContainerLabel { key, value } => {
+                others().any(|one| self.carries(one, key, value.as_deref()))
+            }
+            Subject::Container { name } => others().any(|one| {
+                containers_of(&self.cluster, one)
+                    .iter()
+                    .any(|id| id.public_name().eq_ignore_ascii_case(name))
+            }),
+        };
+        found != constraint.negated
+    }
+
+    /// Has one of its containers this label?
+    fn carries(&self, instance: &Instance, key: &str, value: Option<&str>) -> bool {
+        let Some(template) = template_of(&self.cluster, instance) else { return false };
+        template.containers().any(|(_, one): (Option<&ServiceName>, _)| {
+            one.labels.iter().any(|(k, v)| {
+                k.eq_ignore_ascii_case(key)
+                    && value.is_none_or(|value| v.eq_ignore_ascii_case(value))
+            })
+        })
+    }
+}
