@@ -173,7 +173,8 @@ fn begin(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, job: &JobSpec) {
         }
         let busy = running(draft);
         match job.concurrency {
-            Concurrency::Forbid if !busy.is_empty() && !is_in(Mutation::RunBeside) => continue,
+            _ if is_in(Mutation::RunBeside) => {}
+            Concurrency::Forbid if !busy.is_empty() || is_ending(draft) => continue,
             Concurrency::Replace => {
                 for old in busy {
                     let why = "replaced by the next run";
@@ -181,6 +182,9 @@ fn begin(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, job: &JobSpec) {
                         draft.set_goal(index, Goal::Stop, why);
                     }
                     end(draft, old, RunOutcome::Failed { why: why.into() });
+                }
+                if is_ending(draft) {
+                    continue;
                 }
             }
             _ if busy.len() >= JOB_RUNS_PARALLEL_MAX => continue,
@@ -198,6 +202,25 @@ fn begin(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, job: &JobSpec) {
             Err(reason) => wait(draft, job, run, due, reason),
         }
     }
+}
+
+/// Is an instance of a run that is over still there, as far as anybody can know?
+fn is_ending(draft: &mut Draft<'_>) -> bool {
+    let over = [Phase::Absent, Phase::Stopped, Phase::Completed, Phase::Failed];
+    let ending: Vec<usize> = (0..draft.members.len())
+        .filter(|index| {
+            let member = &draft.members[*index];
+            member.instance.goal != Goal::Run
+                && !over.contains(&member.seen.phase)
+                && !leaving::is_given_up(draft, *index)
+        })
+        .collect();
+    for index in &ending {
+        if let Some(at) = leaving::given_up_at(draft, *index) {
+            draft.wake(at);
+        }
+    }
+    !ending.is_empty()
 }
 
 /// A run that cannot begin waits, and is left out in the end.

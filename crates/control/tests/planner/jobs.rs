@@ -57,6 +57,11 @@ fn two_runs_at_once_are_as_the_job_says() {
         while !world.runs().contains("2 ") {
             world.run(500);
         }
+        if policy == "replace" {
+            let told = "1 failed (replaced by the next run), 2 waiting";
+            assert_eq!(world.runs(), told, "what was replaced is still ending");
+        }
+        world.run(5_000);
         assert_eq!(world.runs(), wanted, "{policy}");
     }
 }

@@ -58,7 +58,11 @@ impl Oracle {
     }
 
     fn is_met(&self, new: &Instance, host: &Host, constraint: &Constraint) -> bool {
-        let others = || self.cluster.instances_on(&host.id).filter(|one| one.id != new.id);
+        // One that is stopped counts for nothing.
+        let others = || {
+            let there = self.cluster.instances_on(&host.id);
+            there.filter(|one| one.id != new.id && one.goal != Goal::Stop)
+        };
         let found = match &constraint.on {
             Subject::HostLabel { key, value } => has_label(host, key, value.as_deref()),
             Subject::Host { name } => {

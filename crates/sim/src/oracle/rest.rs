@@ -16,6 +16,7 @@ use model::scaling::Mode;
 use model::service::Template;
 use model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What is found while everything is looked at.
 struct Look<'a> {
@@ -76,7 +77,7 @@ impl Oracle {
             let own = self.engines.start_of(&(*host, container.id.clone()));
             for owner in owners(container) {
                 let start = self.engines.start_of(&(*host, owner.to_owned()));
-                let gone = start.is_none() && !self.comes_back(container);
+                let gone = start.is_none() && !self.is_explained(container);
                 if gone || start.is_some_and(|start| Some(start) > own) {
                     let text = format!("{} shares with {owner} on h{host}", container.name);
                     flaws.push(Flaw::Stranded(text));
@@ -85,14 +86,19 @@ impl Oracle {
         }
     }
 
-    /// Does another container of the same instance wait for its next start?
-    fn comes_back(&self, container: &SeenContainer) -> bool {
+    /// Does another container of the same instance wait for its next start, or has a sidekick done
+    /// its one work? What it shared goes on without it.
+    fn is_explained(&self, container: &SeenContainer) -> bool {
         let Some(id) = of(container) else { return false };
         let Some(instance) = self.cluster.instance(&id.instance()) else { return false };
         let others = containers_of(&self.cluster, instance).into_iter().filter(|one| *one != id);
-        let mut seen = others.filter_map(|one| self.cluster.instance_status(&one));
-        seen.any(|seen| match seen.phase {
+        let seen = |one: InstanceId| {
+            let seen = self.cluster.instance_status(&one)?;
+            Some((one.sidekick.is_some(), Arc::clone(seen)))
+        };
+        others.filter_map(seen).any(|(sidekick, seen)| match seen.phase {
             Phase::Backoff | Phase::Starting | Phase::Pulling => true,
+            Phase::Completed => sidekick,
             Phase::Failed => !seen.reason.ends_with("it is not started again"),
             _ => false,
         })
