@@ -231,8 +231,8 @@ fn a_bad_revision_rolls_itself_back_and_says_why_while_nothing_fails() {
         load.well("a sick revision");
         svc(machine, "history").says(&["failed", "503"]);
         machine.ok(&["svc", "show", "shop/web"]).says(&["failed", "503"]);
-        // Good for two slots, then bad: what it needs goes away.
-        let file = file(machine, NEW, "batch_size: 1, interval: 2s", "/");
+        // Good for two slots, then bad: what it needs goes away, and long before the third one moves.
+        let file = file(machine, NEW, "batch_size: 1, interval: 8s", "/");
         machine.ok(&["up", "-f", &file, "-p", "shop", "--no-wait"]);
         wait_until("two slots to have moved", || ready(machine, NEW) == 2);
         machine.ok(&["svc", "stop", "shop/back"]);
