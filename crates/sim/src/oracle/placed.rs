@@ -58,10 +58,12 @@ impl Oracle {
     }
 
     fn is_met(&self, new: &Instance, host: &Host, constraint: &Constraint) -> bool {
-        // One that is stopped counts for nothing.
+        // One that is stopped keeps nobody away, and may be what another one is to be with.
         let others = || {
             let there = self.cluster.instances_on(&host.id);
-            there.filter(|one| one.id != new.id && one.goal != Goal::Stop)
+            there
+                .filter(|one| one.id != new.id)
+                .filter(|one| one.goal != Goal::Stop || !constraint.negated)
         };
         let found = match &constraint.on {
             Subject::HostLabel { key, value } => has_label(host, key, value.as_deref()),
