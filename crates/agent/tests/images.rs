@@ -248,6 +248,7 @@ fn instance(id: &InstanceId, image: &str, goal: Goal) -> InstanceSpec {
         stop_after_ms: None,
         image_id: None,
         measured: false,
+        ended: None,
     }
 }
 

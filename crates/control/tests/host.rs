@@ -54,6 +54,7 @@ fn wanted(words: &str) -> InstanceSpec {
         stop_after_ms: None,
         image_id: None,
         measured: false,
+        ended: None,
     };
     for word in words.split_whitespace() {
         match word {

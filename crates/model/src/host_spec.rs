@@ -95,6 +95,19 @@ pub struct InstanceSpec {
     /// Is its use of cpu and memory to be reported?
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub measured: bool,
+    /// It has run to its end: when its container is gone, as after `docker container prune`, no
+    /// other one is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// How a container has run to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// Exit code, when its container was there to tell it.
+    pub exit_code: Option<i64>,
+    /// What its status told with it.
+    pub reason: String,
 }
 
 /// A balancer on this host.

@@ -177,7 +177,7 @@ impl Oracle {
                 if !self.given.insert(new.id.clone()) {
                     self.flaw(Flaw::GivenTwice(new.id.to_string()));
                 }
-                self.check_placed(new);
+                self.check_placed(new, &before);
             }
             if new.goal != Goal::Run {
                 if old.is_none_or(|old| old.goal == Goal::Run) {

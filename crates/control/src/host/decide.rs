@@ -2,7 +2,7 @@
 
 use super::plan::{Action, BusyKind, Seen, SeenContainer, SeenInstance};
 use model::health::Health;
-use model::host_spec::{HostSpec, InstanceSpec};
+use model::host_spec::{Ended, HostSpec, InstanceSpec};
 use model::id::InstanceId;
 use model::instance::{Goal, InstanceStatus, Phase};
 use model::limits::{RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN};
@@ -47,7 +47,11 @@ impl One<'_> {
             image_id: container.map(|c| c.image_id.clone()).unwrap_or_default(),
             started_at: container.and_then(|c| c.started_at),
             restarts: self.known.memo.starts.saturating_sub(1),
-            exit_code: container.filter(|c| !c.running).and_then(|c| c.exit_code),
+            exit_code: match container {
+                Some(container) if container.running => None,
+                Some(container) => container.exit_code,
+                None => self.has_ended().and_then(|ended| ended.exit_code),
+            },
             reason,
             changed_at: self.now,
         };
@@ -182,8 +186,18 @@ impl One<'_> {
                 self.try_again(|id| Action::Start { instance: id, container: container.id.clone() })
             }
             Some(container) => self.after_exit(&container),
-            None => self.make(),
+            None => match self.has_ended() {
+                Some(ended) => (Phase::Completed, ended.reason.clone(), None),
+                None => self.make(),
+            },
         }
+    }
+
+    /// It has run to its end and its container is gone: whoever removed that wants no second run.
+    fn has_ended(&self) -> Option<&Ended> {
+        let known = self.known;
+        let gone = known.container().is_none() && known.busy.is_none() && !known.memo.unsure;
+        self.wanted.ended.as_ref().filter(|_| gone && self.wanted.goal == Goal::Run)
     }
 
     fn make(&mut self) -> Next {
@@ -245,6 +259,9 @@ impl One<'_> {
 
     /// Has it ended, and is it never started again?
     pub(super) fn is_over(&mut self) -> bool {
+        if self.has_ended().is_some() {
+            return true;
+        }
         let ended = self.container().filter(|c| !c.running && c.started_at.is_some()).cloned();
         let Some(container) = ended else { return false };
         if self.wanted.goal != Goal::Run || self.known.busy.is_some() || self.known.memo.stopped {

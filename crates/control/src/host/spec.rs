@@ -4,10 +4,10 @@ use crate::names;
 use crate::parts::{Part, parts};
 use crate::publish;
 use model::cluster::Cluster;
-use model::container_spec::{ContainerSpec, Mount, PullPolicy};
-use model::host_spec::{BalancerPlacement, HostSpec, InstanceSpec};
+use model::container_spec::{ContainerSpec, Mount, PullPolicy, VolumesFrom};
+use model::host_spec::{BalancerPlacement, Ended, HostSpec, InstanceSpec};
 use model::id::{HostId, InstanceId, ServiceId};
-use model::instance::Instance;
+use model::instance::{Instance, Phase};
 use model::record::{Revision, Service};
 use model::scaling::{Metric, Mode, Scaling};
 use model::service::{Kind, LossPolicy};
@@ -135,7 +135,19 @@ impl Made<'_> {
             stop_after_ms,
             image_id: self.image_id(part),
             measured,
+            ended: self.ended(part),
         }
+    }
+
+    /// How it has ended for good. One whose volumes others have is made again all the same: they
+    /// cannot be made without it.
+    fn ended(&self, part: &Part<'_>) -> Option<Ended> {
+        let seen = self.cluster.instance_status(&part.id)?;
+        let mut containers = self.revision.template.containers();
+        let lends = |of: &VolumesFrom| self.instance.id.container(of.sidekick.as_ref()) == part.id;
+        let lends = containers.any(|(_, other)| other.volumes_from.iter().any(lends));
+        (seen.phase == Phase::Completed && !lends)
+            .then(|| Ended { exit_code: seen.exit_code, reason: seen.reason.clone() })
     }
 
     /// The container's template, with what the instance's name decides.

@@ -3,8 +3,9 @@
 
 use super::serving::{containers_of, template_of};
 use super::{Flaw, Oracle};
+use model::cluster::Cluster;
 use model::host::Host;
-use model::id::ServiceName;
+use model::id::{InstanceId, ServiceName};
 use model::instance::{Goal, Instance};
 use model::placement::{Constraint, Subject};
 use std::time::Duration;
@@ -27,8 +28,8 @@ impl Oracle {
         at.is_some_and(|at| at.elapsed() < time)
     }
 
-    /// Checks an instance that has just been decided on.
-    pub(super) fn check_placed(&mut self, new: &Instance) {
+    /// Checks an instance that has just been decided on, given the state before that change.
+    pub(super) fn check_placed(&mut self, new: &Instance, before: &Cluster) {
         let recent = Self::is_recent(self.host_changed.get(&new.host), STALE)
             || Self::is_recent(self.server_started.as_ref(), TWO_SERVERS);
         let cluster = self.cluster.clone();
@@ -50,47 +51,57 @@ impl Oracle {
         }
         if !recent {
             let hard = placement.constraints.iter().filter(|one| !one.soft);
-            broken.extend(hard.filter(|one| !self.is_met(new, host, one)).map(ToString::to_string));
+            broken.extend(
+                hard.filter(|one| !self.is_met(new, host, one, before)).map(ToString::to_string),
+            );
         }
         for why in broken {
             self.flaw(Flaw::Misplaced(format!("{} on {}: {why}", new.id, new.host)));
         }
     }
 
-    fn is_met(&self, new: &Instance, host: &Host, constraint: &Constraint) -> bool {
-        // One that is stopped keeps nobody away, and may be what another one is to be with.
-        let others = || {
-            let there = self.cluster.instances_on(&host.id);
-            there
-                .filter(|one| one.id != new.id)
-                .filter(|one| one.goal != Goal::Stop || !constraint.negated)
+    fn is_met(&self, new: &Instance, host: &Host, one: &Constraint, before: &Cluster) -> bool {
+        // What goes in the same change is still there for what is to be with it. One that is
+        // stopped keeps nobody away, and may be what another one is to be with.
+        let stops = |cluster: &Cluster, id: &InstanceId| {
+            cluster.instance(id).is_some_and(|one| one.goal == Goal::Stop)
         };
-        let found = match &constraint.on {
+        let others = || {
+            let there = self.cluster.instances_on(&host.id).filter(|other| other.id != new.id);
+            let gone = before.instances_on(&host.id).filter(|_| !one.negated);
+            there
+                .filter(|other| {
+                    let stops = stops(before, &other.id) || stops(&self.cluster, &other.id);
+                    !one.negated || !stops
+                })
+                .map(|other| (&self.cluster, other))
+                .chain(gone.map(|other| (before, other)))
+        };
+        let found = match &one.on {
             Subject::HostLabel { key, value } => has_label(host, key, value.as_deref()),
             Subject::Host { name } => {
                 host.id.as_str().eq_ignore_ascii_case(name)
                     || host.facts.hostname.eq_ignore_ascii_case(name)
             }
             Subject::ContainerLabel { key, value } => {
-                others().any(|one| self.carries(one, key, value.as_deref()))
+                others().any(|(cluster, other)| carries(cluster, other, key, value.as_deref()))
             }
-            Subject::Container { name } => others().any(|one| {
-                containers_of(&self.cluster, one)
+            Subject::Container { name } => others().any(|(cluster, other)| {
+                containers_of(cluster, other)
                     .iter()
                     .any(|id| id.public_name().eq_ignore_ascii_case(name))
             }),
         };
-        found != constraint.negated
+        found != one.negated
     }
+}
 
-    /// Has one of its containers this label?
-    fn carries(&self, instance: &Instance, key: &str, value: Option<&str>) -> bool {
-        let Some(template) = template_of(&self.cluster, instance) else { return false };
-        template.containers().any(|(_, one): (Option<&ServiceName>, _)| {
-            one.labels.iter().any(|(k, v)| {
-                k.eq_ignore_ascii_case(key)
-                    && value.is_none_or(|value| v.eq_ignore_ascii_case(value))
-            })
+/// Has one of the containers of an instance this label?
+fn carries(cluster: &Cluster, instance: &Instance, key: &str, value: Option<&str>) -> bool {
+    let Some(template) = template_of(cluster, instance) else { return false };
+    template.containers().any(|(_, one): (Option<&ServiceName>, _)| {
+        one.labels.iter().any(|(k, v)| {
+            k.eq_ignore_ascii_case(key) && value.is_none_or(|value| v.eq_ignore_ascii_case(value))
         })
-    }
+    })
 }

@@ -6,12 +6,14 @@ use super::placed::has_label;
 use super::serving::{containers_of, template_of};
 use super::{Flaw, Oracle};
 use engine::seen::SeenContainer;
+use model::change::{Edit, Proposal};
 use model::cluster::Cluster;
 use model::host::{Host, HostLink, Scheduling};
 use model::id::InstanceId;
 use model::instance::{Goal, Instance, InstanceStatus, Phase};
 use model::placement::Subject;
-use model::record::{Rollout, RunOutcome, Service, ServiceStatus};
+use model::reason::{Blocked, Reason};
+use model::record::{Record, Rollout, RunOutcome, Service, ServiceStatus};
 use model::scaling::Mode;
 use model::service::Template;
 use model::time::Timestamp;
@@ -47,7 +49,8 @@ impl Oracle {
         for instance in cluster.instances().filter(|i| i.goal != Goal::Run) {
             look.ending(instance);
         }
-        for proposal in control::cluster::plan(cluster, now).proposals {
+        let plan = control::cluster::plan(cluster, now);
+        for proposal in plan.proposals.iter().filter(|one| !only_tells(cluster, one)) {
             let text = format!("planned: {:?}", proposal.change.edits.first());
             look.flaws.push(Flaw::NotQuiet(text));
         }
@@ -73,7 +76,10 @@ impl Oracle {
     /// Who shares a namespace is in the one that its owner is in now, unless the owner comes back
     /// and takes him along.
     fn check_namespaces(&self, containers: &[(usize, SeenContainer)], flaws: &mut Vec<Flaw>) {
-        for (host, container) in containers.iter().filter(|(_, c)| c.running()) {
+        let known = |container: &SeenContainer| {
+            of(container).is_some_and(|id| self.cluster.instance(&id.instance()).is_some())
+        };
+        for (host, container) in containers.iter().filter(|(_, c)| c.running() && known(c)) {
             let own = self.engines.start_of(&(*host, container.id.clone()));
             for owner in owners(container) {
                 let start = self.engines.start_of(&(*host, owner.to_owned()));
@@ -103,6 +109,25 @@ impl Oracle {
             _ => false,
         })
     }
+}
+
+/// Does a proposal only name other lacks of the same hosts? A host that lacks several things is
+/// counted under one of them, and what waits is looked at again only when that one may have gone.
+fn only_tells(cluster: &Cluster, proposal: &Proposal) -> bool {
+    let same = |stored: &Blocked, new: &Blocked| match (&stored.reason, &new.reason) {
+        (Reason::NoFit { hosts: before, .. }, Reason::NoFit { hosts, .. }) => {
+            stored.n == new.n && before == hosts
+        }
+        _ => stored == new,
+    };
+    proposal.change.edits.iter().all(|edit| {
+        let Edit::Put(Record::ServiceStatus(new)) = edit else { return false };
+        let Some(stored) = cluster.service_status(&new.service) else { return false };
+        let alike = stored.blocked.len() == new.blocked.len()
+            && stored.blocked.iter().zip(&new.blocked).all(|(stored, new)| same(stored, new));
+        let told = ServiceStatus { blocked: stored.blocked.clone(), ..(**new).clone() };
+        alike && told == **stored
+    })
 }
 
 /// Whose container it is.
