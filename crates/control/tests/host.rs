@@ -13,7 +13,7 @@ use control::host::{
 use model::container_spec::ContainerSpec;
 use model::health::Health;
 use model::host::Environment;
-use model::host_spec::{HostSpec, InstanceSpec};
+use model::host_spec::{Ended, HostSpec, InstanceSpec};
 use model::id::InstanceId;
 use model::instance::{Goal, Target};
 use model::limits::{CONTAINER_STARTS_PARALLEL_MAX, RESTART_BACKOFF_MS_MAX};
@@ -33,7 +33,7 @@ fn ago(ms: i64) -> Timestamp {
     Timestamp(NOW.0 - ms)
 }
 
-/// `run|stop|remove [no|failure:N] [probed]`.
+/// `run|stop|remove [no|failure:N] [probed] [ended]`.
 fn wanted(words: &str) -> InstanceSpec {
     let mut spec = InstanceSpec {
         goal: Goal::Run,
@@ -63,6 +63,7 @@ fn wanted(words: &str) -> InstanceSpec {
             "remove" => spec.goal = Goal::Remove,
             "no" => spec.restart = RestartPolicy::No,
             "probed" => spec.probed = true,
+            "ended" => spec.ended = Some(Ended { exit_code: Some(3), reason: "exit 3".into() }),
             other => {
                 let max_attempts = Some(other.strip_prefix("failure:").unwrap().parse().unwrap());
                 spec.restart = RestartPolicy::OnFailure { max_attempts };
@@ -229,6 +230,15 @@ fn the_next_action_of_an_instance() {
         ("stop", "up unsure drained", "draining", "stop c1"),
         // An end in the future: the clock was set back since.
         ("run", "exit=1@-9000 failures=3", "backoff", "start c1"),
+        // It ran to its end, and somebody has pruned its container.
+        ("run no", "", "pulling", "pull web:1"),
+        ("run no ended", "", "completed", "-"),
+        ("run no ended", "here", "completed", "-"),
+        ("run no ended", "here unsure", "starting", "create"),
+        ("run no ended", "here starting", "starting", "-"),
+        ("run no ended", "up", "running", "-"),
+        ("stop no ended", "", "stopped", "-"),
+        ("remove no ended", "", "absent", "-"),
     ] {
         let plan = one(spec, known, "");
         let status = &plan.statuses[&id(1)];
@@ -239,6 +249,12 @@ fn the_next_action_of_an_instance() {
             status.reason
         );
     }
+}
+
+#[test]
+fn what_has_ended_keeps_its_exit_code_when_its_container_is_gone() {
+    let status = &one("run no ended", "", "").statuses[&id(1)];
+    assert_eq!((status.exit_code, status.reason.as_str()), (Some(3), "exit 3"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use model::cluster::Cluster;
 use model::container_spec::{ContainerSpec, Mount, NetworkMode, PullPolicy, VolumesFrom};
 use model::health::Health;
 use model::host::{Environment, Host, HostFacts, HostLink, Scheduling};
-use model::host_spec::{HostSpec, InstanceSpec};
+use model::host_spec::{Ended, HostSpec, InstanceSpec};
 use model::id::InstanceId;
 use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
 use model::record::{
@@ -207,6 +207,22 @@ fn each_container_of_a_unit_has_its_entry() {
     assert_eq!((cache.restart, cache.stop_grace_ms), (RestartPolicy::Once, 3_000));
     // A port of its own must listen before it gets a request.
     assert_eq!((web.probed, log.probed, cache.probed), (true, false, true));
+}
+
+#[test]
+fn what_has_run_to_its_end_is_said_so_unless_others_need_its_volumes() {
+    let mut unit = Unit::new();
+    let seen = |phase| InstanceStatus { phase, exit_code: Some(0), ..InstanceStatus::default() };
+    unit.seen = vec![
+        (UNIT, seen(Phase::Completed)),
+        ("shop/web#2@9+cache", seen(Phase::Completed)),
+        ("shop/web#2@9+log", seen(Phase::Failed)),
+    ];
+    let all = unit.containers();
+    let ended = Ended { exit_code: Some(0), reason: String::new() };
+    assert_eq!(all["cache"].ended, Some(ended));
+    assert_eq!(all["web"].ended, None, "log cannot be made without its volumes");
+    assert_eq!(all["log"].ended, None, "it has failed, and may be tried again");
 }
 
 #[test]

@@ -137,6 +137,7 @@ fn a_sidekick_ends_when_its_primary_has_run_to_its_end() {
     for (goal, first, second, action, phase) in [
         ("run no", "exit=0@10", "up", "stop c2", "draining"),
         ("run no", "exit=1@10", "up", "stop c2", "draining"),
+        ("run no ended", "", "up", "stop c2", "draining"),
         ("run no", "exit=0@10", "up stopping", "-", "draining"),
         ("run no", "exit=0@10", "exit=143@10 stopped", "-", "completed"),
         ("run no", "exit=0@10", "here", "-", "completed"),
