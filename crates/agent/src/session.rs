@@ -86,8 +86,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
         let mut tries = 0_u64;
         let mut said = Said::default();
         loop {
-            let hello =
-                Hello { host: self.host.clone(), version: env!("CARGO_PKG_VERSION").into() };
+            let hello = Hello::new(self.host.clone(), env!("CARGO_PKG_VERSION"));
             match self.link.connect(hello).await {
                 Ok(session) => {
                     tracing::info!(host = %self.host, "session with the server begun");

@@ -1,14 +1,18 @@
 //! The link over gRPC: TLS with the CA pinned, HTTP/2, one bidirectional `Session` per agent, one
-//! `Attach` per stream, and `Enroll`. Bodies are the JSON of `link`'s types, so that one side may
+//! `Attach` per stream, `Enroll` and `Renew`. Bodies are the JSON of `link`'s types, so that one side may
 //! be a version ahead: unknown fields are ignored, missing ones have defaults.
 
 mod agent_side;
+mod connection;
+mod membership;
 mod server_side;
 
-pub use agent_side::{Enrolled, GrpcLink, enroll};
+pub use agent_side::{Caller, GrpcLink, Standing};
+pub use membership::{Enrolled, Joining, enroll};
 pub use server_side::{Enroller, LinkServer};
 
 use bytes::Bytes;
+use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// The only message: its body is JSON, or a chunk in `Attach`.
@@ -20,6 +24,7 @@ pub struct Frame {
 }
 
 const ENROLL: &str = "/remuda.Agent/Enroll";
+const RENEW: &str = "/remuda.Agent/Renew";
 const SESSION: &str = "/remuda.Agent/Session";
 const ATTACH: &str = "/remuda.Agent/Attach";
 const STREAM_HEADER: &str = "remuda-stream";
@@ -33,6 +38,9 @@ pub struct EnrollRequest {
     pub host: model::id::HostId,
     /// Certificate request, PEM.
     pub request_pem: String,
+    /// What the clock of the host says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Timestamp>,
 }
 
 /// Answer of `Enroll`.
@@ -44,6 +52,20 @@ pub struct EnrollResponse {
     pub certificate_pem: String,
     /// The environment that it is a member of now.
     pub environment: model::host::Environment,
+}
+
+/// Body of `Renew`: what the certificate of the connection says stays as it is.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RenewRequest {
+    /// Certificate request for a new key, PEM.
+    pub request_pem: String,
+}
+
+/// Answer of `Renew`.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct RenewResponse {
+    /// The new certificate, PEM.
+    pub certificate_pem: String,
 }
 
 fn encode<T: Serialize>(value: &T) -> Result<Frame, tonic::Status> {

@@ -1,10 +1,12 @@
 //! The link between server and agent. The agent dials; it gets publications and stream requests
 //! and sends what it sees. `MemoryLink` joins the two in one process, `grpc` across processes.
 
+use crate::peer::Peer;
 use crate::stream::{Duplex, StreamRequest, duplex};
 use model::host_spec::HostSpec;
 use model::host_status::HostStatus;
 use model::id::HostId;
+use model::time::Timestamp;
 use model::view::HostView;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +32,31 @@ pub struct Hello {
     pub host: HostId,
     /// Version of the agent.
     pub version: String,
+    /// What the clock of the host says; the carrier fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Timestamp>,
+    /// Which run of which agent it is; the carrier fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<AgentRun>,
+}
+
+impl Hello {
+    /// As an agent begins.
+    #[must_use]
+    pub fn new(host: HostId, version: impl Into<String>) -> Self {
+        Self { host, version: version.into(), clock: None, run: None }
+    }
+}
+
+/// One run of an agent: what tells two agents apart that say that they are the same host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentRun {
+    /// Drawn when the process began.
+    pub process: String,
+    /// The kernel's id of the boot.
+    pub boot: String,
+    /// Name of the machine.
+    pub hostname: String,
 }
 
 /// What goes down, besides publications.
@@ -109,6 +136,22 @@ pub enum LinkError {
         /// Why.
         why: String,
     },
+    /// The server refuses this agent until it joins again.
+    #[error("server {address} refuses this agent: {why}")]
+    Void {
+        /// Where.
+        address: String,
+        /// Why.
+        why: String,
+    },
+    /// The clock of this host and the life of the server's certificate have nothing in common.
+    #[error("the certificate of server {address} cannot be trusted now: {why}")]
+    Clock {
+        /// Where.
+        address: String,
+        /// Both times.
+        why: String,
+    },
 }
 
 /// The agent's way to the server: dial a session, attach to a stream.
@@ -161,6 +204,8 @@ pub struct Arrival {
     pub open: mpsc::Sender<Down>,
     /// Kept as long as the session lasts.
     pub presence: Presence,
+    /// The connection that carries it; `None` when the agent is in the same process.
+    pub peer: Option<Peer>,
 }
 
 /// The one session of a host: until it is dropped no other one begins.
@@ -210,7 +255,7 @@ impl Switchboard {
     /// # Errors
     /// `LinkError::Unreachable` when the server is going down, `LinkError::Refused` while another
     /// agent of the same host has a session: two would undo each other's work.
-    pub async fn begin(&self, hello: Hello) -> Result<Session, LinkError> {
+    pub async fn begin(&self, hello: Hello, peer: Option<Peer>) -> Result<Session, LinkError> {
         let presence = self.enter(&hello.host).ok_or_else(|| LinkError::Refused {
             address: "here".into(),
             why: format!(
@@ -223,7 +268,7 @@ impl Switchboard {
         let (open, mut opens) = mpsc::channel::<Down>(SESSION_QUEUE_MAX);
         let (publish, mut latest) = watch::channel(None::<Arc<Publication>>);
         let (down_tx, down) = mpsc::channel(SESSION_QUEUE_MAX);
-        let arrival = Arrival { hello, up, publish, open, presence };
+        let arrival = Arrival { hello, up, publish, open, presence, peer };
         self.inner.arrivals.send(arrival).await.map_err(|_closed| LinkError::Unreachable {
             address: "here".into(),
             why: "it is going down".into(),
@@ -298,7 +343,7 @@ impl MemoryLink {
 
 impl AgentLink for MemoryLink {
     async fn connect(&self, hello: Hello) -> Result<Session, LinkError> {
-        self.switchboard.begin(hello).await
+        self.switchboard.begin(hello, None).await
     }
 
     async fn attach(&self, stream: u64) -> Result<Duplex, LinkError> {
@@ -318,21 +363,21 @@ mod tests {
     }
 
     fn hello(name: &str) -> Hello {
-        Hello { host: host(name), version: "1".into() }
+        Hello::new(host(name), "1")
     }
 
     #[tokio::test]
     async fn a_host_has_one_session_until_it_is_over() {
         let (board, mut arrivals) = Switchboard::new();
-        let _first = board.begin(hello("a")).await.unwrap();
+        let _first = board.begin(hello("a"), None).await.unwrap();
         let arrival = arrivals.recv().await.unwrap();
-        let twin = board.begin(hello("a")).await;
+        let twin = board.begin(hello("a"), None).await;
         assert!(matches!(twin, Err(LinkError::Refused { why, .. }) if why.contains("--host")));
-        let _other = board.begin(hello("b")).await.unwrap();
+        let _other = board.begin(hello("b"), None).await.unwrap();
         assert!(board.is_present(&host("a")));
         drop(arrival);
         assert!(!board.is_present(&host("a")));
-        assert!(board.begin(hello("a")).await.is_ok());
+        assert!(board.begin(hello("a"), None).await.is_ok());
     }
 
     #[tokio::test]

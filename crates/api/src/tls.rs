@@ -1,17 +1,23 @@
-//! Certificates of the cluster: its own CA, the server's certificate, the agents' certificates,
-//! and a client side that trusts a CA by the hash of its certificate (from the join token).
+//! TLS of the cluster: its own CA, the server's certificate, and a client side that trusts a CA by
+//! the hash of its certificate (from the join token). The agents' certificates: `certificate`.
 
-use model::id::HostId;
+use model::limits::{CA_MS, CERTIFICATE_SLACK_MS};
+use model::time::Timestamp;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
-    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName as DistinguishedNames, RootCertStore,
+    ServerConfig, SignatureScheme,
+};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// ALPN of agents: only under it a client certificate is asked for.
 pub const ALPN_AGENT: &[u8] = b"remuda-agent/1";
@@ -52,40 +58,55 @@ pub struct Identity {
     pub key_pem: String,
 }
 
-fn make<T>(what: &str, result: Result<T, rcgen::Error>) -> Result<T, TlsError> {
+pub(crate) fn make<T>(what: &str, result: Result<T, rcgen::Error>) -> Result<T, TlsError> {
     result.map_err(|source| TlsError::Make { what: what.to_owned(), source })
 }
 
-fn named(name: &str) -> DistinguishedName {
+pub(crate) fn named(name: &str) -> DistinguishedName {
     let mut dn = DistinguishedName::new();
     dn.push(DnType::CommonName, name);
     dn
 }
 
-/// Makes a CA.
+/// A certificate is good from one time to the other.
+pub(crate) fn live(params: &mut CertificateParams, from: Timestamp, until: Timestamp) {
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let at =
+        |time: Timestamp| epoch + Duration::from_secs(u64::try_from(time.0 / 1_000).unwrap_or(0));
+    (params.not_before, params.not_after) = (at(from), at(until));
+}
+
+fn long_lived(params: &mut CertificateParams, now: Timestamp) {
+    let slack = i64::try_from(CERTIFICATE_SLACK_MS).unwrap_or(0);
+    live(params, Timestamp(now.0.saturating_sub(slack)), now.plus_ms(CA_MS));
+}
+
+/// Makes a CA that is good for twenty years.
 ///
 /// # Errors
 /// `TlsError::Make`.
-pub fn make_ca(environment: &str) -> Result<Identity, TlsError> {
+pub fn make_ca(environment: &str, now: Timestamp) -> Result<Identity, TlsError> {
     let key = make("of the CA", KeyPair::generate())?;
     let mut params = make("of the CA", CertificateParams::new(Vec::<String>::new()))?;
     params.distinguished_name = named(&format!("Remuda CA {environment}"));
+    long_lived(&mut params, now);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = make("of the CA", params.self_signed(&key))?;
     Ok(Identity { chain_pem: certificate.pem(), key_pem: key.serialize_pem() })
 }
 
-fn issuer(ca: &Identity) -> Result<Issuer<'static, KeyPair>, TlsError> {
+pub(crate) fn issuer(ca: &Identity) -> Result<Issuer<'static, KeyPair>, TlsError> {
     let key = make("of the CA", KeyPair::from_pem(&ca.key_pem))?;
     make("of the CA", Issuer::from_ca_cert_pem(&ca.chain_pem, key))
 }
 
-/// Makes the server's certificate for `SERVER_NAME`, localhost and further names or addresses.
+/// Makes the server's certificate for `SERVER_NAME`, localhost and further names or addresses. Its
+/// key is never written down, and it is made anew at each start: it may live as long as the CA.
 ///
 /// # Errors
 /// `TlsError` when the CA cannot be read or a name is not one.
-pub fn make_server(ca: &Identity, names: &[String]) -> Result<Identity, TlsError> {
+pub fn make_server(ca: &Identity, names: &[String], now: Timestamp) -> Result<Identity, TlsError> {
     let mut all =
         vec![SERVER_NAME.to_owned(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
     all.extend(names.iter().cloned());
@@ -93,46 +114,14 @@ pub fn make_server(ca: &Identity, names: &[String]) -> Result<Identity, TlsError
     let key = make("of the server", KeyPair::generate())?;
     let mut params = make("of the server", CertificateParams::new(all))?;
     params.distinguished_name = named(SERVER_NAME);
+    long_lived(&mut params, now);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let certificate = make("of the server", params.signed_by(&key, &issuer(ca)?))?;
     let chain_pem = format!("{}{}", certificate.pem(), ca.chain_pem);
     Ok(Identity { chain_pem, key_pem: key.serialize_pem() })
 }
 
-/// Makes a key and a certificate request on the host; no name in it is trusted by the server.
-///
-/// # Errors
-/// `TlsError::Make`.
-pub fn make_request() -> Result<(String, String), TlsError> {
-    let key = make("request", KeyPair::generate())?;
-    let params = make("request", CertificateParams::new(Vec::<String>::new()))?;
-    let request = make("request", params.serialize_request(&key))?;
-    Ok((make("request", request.pem())?, key.serialize_pem()))
-}
-
-/// Signs an agent's request; the certificate names `host` whatever the request says.
-///
-/// # Errors
-/// `TlsError` when the request is not one.
-pub fn sign_agent(ca: &Identity, request_pem: &str, host: &HostId) -> Result<String, TlsError> {
-    let what = format!("of agent {host}");
-    let mut request = make(&what, CertificateSigningRequestParams::from_pem(request_pem))?;
-    let mut params = make(&what, CertificateParams::new(Vec::<String>::new()))?;
-    params.distinguished_name = named(host.as_str());
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    request.params = params;
-    Ok(make(&what, request.signed_by(&issuer(ca)?))?.pem())
-}
-
-/// The host that a verified client certificate names.
-#[must_use]
-pub fn host_of(certificate: &CertificateDer<'_>) -> Option<HostId> {
-    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
-    let name = parsed.subject().iter_common_name().next()?.as_str().ok()?;
-    HostId::parse(name).ok()
-}
-
-fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     CertificateDer::pem_slice_iter(pem.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|e| TlsError::Read { what: "certificate", why: e.to_string() })
@@ -173,6 +162,7 @@ pub fn api_config(server: &Identity) -> Result<Arc<ServerConfig>, TlsError> {
 }
 
 /// TLS of the agents' link: a certificate of our CA is asked for, and needed for all but enrolment.
+/// One that is not good at this time passes: whoever has it hears why nothing else does.
 ///
 /// # Errors
 /// `TlsError`.
@@ -181,11 +171,12 @@ pub fn agent_server_config(server: &Identity, ca_pem: &str) -> Result<Arc<Server
     for certificate in chain(ca_pem)? {
         roots.add(certificate)?;
     }
-    let verifier =
+    let inner =
         rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
             .allow_unauthenticated()
             .build()
             .map_err(|e| TlsError::Read { what: "CA certificate", why: e.to_string() })?;
+    let verifier = Arc::new(AtAnyTime { inner });
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
@@ -277,19 +268,52 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Accepts a certificate of our CA whatever the time is: whether it is good now is judged where its
+/// owner can be told, by the clock of the server.
+#[derive(Debug)]
+struct AtAnyTime {
+    inner: Arc<dyn ClientCertVerifier>,
+}
 
-    #[test]
-    fn an_agents_certificate_names_the_host_that_the_server_chose() {
-        let ca = make_ca("test").unwrap();
-        let (request, _key) = make_request().unwrap();
-        let host = HostId::parse("alpha").unwrap();
-        let pem = sign_agent(&ca, &request, &host).unwrap();
-        let der = chain(&pem).unwrap().remove(0);
-        assert_eq!(host_of(&der), Some(host));
-        assert_eq!(pin(&ca.chain_pem).unwrap().len(), 64);
-        assert!(sign_agent(&ca, "nonsense", &HostId::parse("x").unwrap()).is_err());
+impl ClientCertVerifier for AtAnyTime {
+    fn root_hint_subjects(&self) -> &[DistinguishedNames] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let end = crate::certificate::read(end_entity).and_then(|c| u64::try_from(c.until.0).ok());
+        let at = end.map_or(now, |ms| UnixTime::since_unix_epoch(Duration::from_millis(ms)));
+        self.inner.verify_client_cert(end_entity, intermediates, at)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
     }
 }

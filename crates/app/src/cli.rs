@@ -24,6 +24,8 @@ mod status;
 mod stats;
 mod watch;
 
+pub(crate) use apply::duration;
+
 use crate::exit::Outcome;
 use crate::role;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};

@@ -239,12 +239,7 @@ pub(crate) fn size(bytes: u64) -> String {
 /// Local day and time is not known to a static binary without zone files: UTC, RFC 3339.
 #[must_use]
 pub(crate) fn utc(at: model::time::Timestamp) -> String {
-    let ms = at.0.rem_euclid(1000);
-    let secs = at.0.div_euclid(1000);
-    let (days, rest) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
-    let (year, month, day) = model::time::civil(days);
-    let (h, m, s) = (rest / 3_600, rest % 3_600 / 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z")
+    at.utc()
 }
 
 #[cfg(test)]

@@ -50,6 +50,7 @@ fn host(n: u32) -> Result<Host, Box<dyn Error>> {
         scheduling: Scheduling::Active,
         labels: std::collections::BTreeMap::new(),
         reason: String::new(),
+        membership: model::host::Membership::default(),
     })
 }
 

@@ -319,6 +319,7 @@ fn of_host(prev: Option<&Host>, next: &Host) -> Option<Told> {
                 Told::new(Severity::Warn, "host.disconnected", next.reason.clone())
             }
             HostLink::Lost => Told::new(Severity::Error, "host.lost", next.reason.clone()),
+            HostLink::Joined => Told::info("host.joined", next.reason.clone()),
         }
     } else if prev.is_some_and(|prev| prev.scheduling != next.scheduling) {
         match next.scheduling {

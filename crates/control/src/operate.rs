@@ -1,7 +1,8 @@
 //! What people ask for besides a spec: scale, restart, stop, start, run, remove (here), verbs of a
-//! rollout, and verbs of hosts.
+//! rollout, verbs of hosts, and who is a member.
 
 pub mod host;
+pub mod member;
 pub mod rollout;
 pub mod token;
 

@@ -61,6 +61,7 @@ impl World {
             scheduling: Scheduling::Active,
             labels: BTreeMap::new(),
             reason: String::new(),
+            membership: model::host::Membership::default(),
         };
         let records =
             vec![Record::Environment(Arc::new(environment)), Record::Host(Arc::new(host))];

@@ -136,6 +136,7 @@ impl Unit {
             scheduling: Scheduling::Active,
             labels: BTreeMap::new(),
             reason: String::new(),
+            membership: model::host::Membership::default(),
         };
         let stack = Stack {
             name: "shop".parse().unwrap(),

@@ -68,6 +68,20 @@ pub struct Host {
     /// Why it is not connected; empty when it is.
     #[serde(default)]
     pub reason: String,
+    /// What it proves itself with.
+    #[serde(default)]
+    pub membership: Membership,
+}
+
+/// What a host proves itself with. One whose agent is in the server's own process has none of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Membership {
+    /// Which joining of it counts: a certificate of an earlier one is refused. Empty when it has
+    /// got none that names its joining.
+    pub enrolment: String,
+    /// When its newest certificate ends.
+    pub certificate_until: Option<Timestamp>,
 }
 
 /// Slow-moving facts of a host.
@@ -142,6 +156,8 @@ pub enum HostLink {
     Disconnected,
     /// It has been away for long: each service does what it says for that.
     Lost,
+    /// It has joined, and its agent has never connected: it is not away, for it was never there.
+    Joined,
 }
 
 /// May a host get new instances?
@@ -191,6 +207,12 @@ impl Host {
     #[must_use]
     pub fn takes_instances(&self) -> bool {
         self.status == HostLink::Active && self.scheduling == Scheduling::Active
+    }
+
+    /// Was its agent here, and is it not now?
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self.status, HostLink::Disconnected | HostLink::Lost)
     }
 
     /// Is what its agent says of its instances what they are now? Not while it is away, and not

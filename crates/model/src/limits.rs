@@ -116,6 +116,25 @@ pub const DATAPLANE_GRACE_MS: u64 = 5_000;
 pub const DATAPLANE_ADMIN_CONNECTIONS_MAX: usize = 32;
 /// Longest time of one exchange on the dataplane's port of metrics, in milliseconds.
 pub const DATAPLANE_ADMIN_MS_MAX: u64 = 10_000;
+/// Life of an agent's certificate when nothing else is said, in milliseconds.
+pub const CERTIFICATE_MS_DEFAULT: u64 = 90 * 24 * 3_600_000;
+/// The shortest that can be asked for, in milliseconds.
+pub const CERTIFICATE_MS_MIN: u64 = 10_000;
+/// The longest, in milliseconds.
+pub const CERTIFICATE_MS_MAX: u64 = 5 * 365 * 24 * 3_600_000;
+/// Life of the cluster's CA and of what is made anew at each start, in milliseconds.
+pub const CA_MS: u64 = 20 * 365 * 24 * 3_600_000;
+/// A certificate is good from so long before it was made, in milliseconds: a clock that is set
+/// back a little makes it no younger. At most half of its life.
+pub const CERTIFICATE_SLACK_MS: u64 = 24 * 3_600_000;
+/// Between two tries to renew a certificate, in milliseconds; less when its life is short.
+pub const CERTIFICATE_RETRY_MS: u64 = 60_000;
+/// An agent whose clock is further from the server's than this is refused, in milliseconds.
+pub const CLOCK_SKEW_MS_MAX: u64 = 30 * 60_000;
+/// Refused agents that are remembered.
+pub const REFUSALS_KEPT_MAX: usize = 1_000;
+/// For so long a refusal is shown with its host unless the agent comes again, in milliseconds.
+pub const REFUSAL_SHOWN_MS: u64 = 30_000;
 /// Largest request to join, in bytes: it comes from anybody.
 pub const ENROLL_BYTES_MAX: usize = 64 * 1024;
 /// Longest stay of a connection on the agents' link that has no certificate, in milliseconds.
@@ -124,6 +143,8 @@ pub const ENROLL_MS_MAX: u64 = 30_000;
 pub const STRAYS_TOLD_MAX: usize = 20;
 /// Largest frame between server and agent, in bytes.
 pub const LINK_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Frames of one session that mean nothing to us before it is ended.
+pub const LINK_FRAMES_SKIPPED_MAX: usize = 1_000;
 /// Most containers an agent starts at the same time (Docker gains nothing above).
 pub const CONTAINER_STARTS_PARALLEL_MAX: usize = 16;
 /// Longest reason text kept, in bytes; longer ones are cut.

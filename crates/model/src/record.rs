@@ -409,6 +409,9 @@ pub struct Token {
     /// Labels that a host gets which joins with it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// The one host that may join with it, also when it was here before and cannot prove it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostId>,
 }
 
 /// What a token is good for.

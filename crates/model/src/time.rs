@@ -32,6 +32,16 @@ impl Timestamp {
     pub fn since_ms(self, earlier: Self) -> u64 {
         u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0)
     }
+
+    /// As text for people and logs: RFC 3339 in UTC.
+    #[must_use]
+    pub fn utc(self) -> String {
+        let (secs, ms) = (self.0.div_euclid(1_000), self.0.rem_euclid(1_000));
+        let (days, rest) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
+        let (year, month, day) = civil(days);
+        let (h, m, s) = (rest / 3_600, rest % 3_600 / 60, rest % 60);
+        format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z")
+    }
 }
 
 /// Position in the change log: strictly increasing, never reused; `X-Consul-Index` as well.

@@ -52,6 +52,7 @@ fn hosts(now: Timestamp) -> Result<Vec<Record>, Box<dyn Error>> {
             scheduling: Scheduling::Active,
             labels: std::collections::BTreeMap::new(),
             reason: String::new(),
+            membership: model::host::Membership::default(),
         })))
     };
     (0..HOSTS).map(host).collect()

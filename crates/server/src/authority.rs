@@ -1,6 +1,8 @@
 //! The cluster's own CA and the server's certificate, kept in the data folder (0600).
 
 use api::tls::{self, Identity, TlsError};
+use model::limits::CERTIFICATE_MS_DEFAULT;
+use model::time::Timestamp;
 use std::path::{Path, PathBuf};
 
 /// Certificates that the server works with.
@@ -12,6 +14,8 @@ pub struct Authority {
     pub server: Identity,
     /// SHA-256 of the CA certificate.
     pub pin: String,
+    /// Life of an agent's certificate, in milliseconds.
+    pub certificate_ms: u64,
 }
 
 impl std::fmt::Debug for Authority {
@@ -46,18 +50,16 @@ pub enum AuthorityError {
 }
 
 impl Authority {
-    /// Makes a CA and a server certificate without keeping them, for tests and simulation.
-    ///
-    /// # Errors
-    /// `AuthorityError::Tls`.
-    pub fn make(environment: &str, names: &[String]) -> Result<Self, AuthorityError> {
-        Self::with_ca(tls::make_ca(environment)?, names)
+    fn with_ca(ca: Identity, names: &[String], now: Timestamp) -> Result<Self, AuthorityError> {
+        let server = tls::make_server(&ca, names, now)?;
+        let pin = tls::pin(&ca.chain_pem)?;
+        Ok(Self { ca, server, pin, certificate_ms: CERTIFICATE_MS_DEFAULT })
     }
 
-    fn with_ca(ca: Identity, names: &[String]) -> Result<Self, AuthorityError> {
-        let server = tls::make_server(&ca, names)?;
-        let pin = tls::pin(&ca.chain_pem)?;
-        Ok(Self { ca, server, pin })
+    /// The same with another life of agents' certificates, in milliseconds.
+    #[must_use]
+    pub fn with_life(&self, certificate_ms: u64) -> Self {
+        Self { certificate_ms, ..self.clone() }
     }
 
     /// Reads the CA from `dir`, or makes it there. The server's certificate is made anew at every
@@ -65,20 +67,25 @@ impl Authority {
     ///
     /// # Errors
     /// `AuthorityError`.
-    pub fn open(dir: &Path, environment: &str, names: &[String]) -> Result<Self, AuthorityError> {
+    pub fn open(
+        dir: &Path,
+        environment: &str,
+        names: &[String],
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
         let (certificate, key) = (dir.join("ca.pem"), dir.join("ca.key"));
         if certificate.exists() && key.exists() {
             let ca = Identity { chain_pem: read(&certificate)?, key_pem: read(&key)? };
-            return Self::with_ca(ca, names);
+            return Self::with_ca(ca, names, now);
         }
         // The key is written first: a certificate alone has lost its own.
         if certificate.exists() {
             return Err(AuthorityError::KeyLost { path: key });
         }
-        let ca = tls::make_ca(environment)?;
+        let ca = tls::make_ca(environment, now)?;
         write(&key, &ca.key_pem)?;
         write(&certificate, &ca.chain_pem)?;
-        Self::with_ca(ca, names)
+        Self::with_ca(ca, names, now)
     }
 }
 

@@ -49,6 +49,7 @@ pub(crate) fn admin_token(environment: &Environment, now: Timestamp) -> (String,
         uses_max: None,
         used_by: [].into(),
         labels: [].into(),
+        host: None,
     };
     let proposal = Proposal {
         reads: vec![(RecordKey::Token(parts.id), None)],

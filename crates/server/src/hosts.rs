@@ -1,9 +1,11 @@
 //! Sessions of agents: what is seen comes up, streams are opened. What goes down is in `publish`.
 
+use crate::members;
 use crate::presence;
 use crate::state::Shared;
 use api::error::{ErrorInfo, Kind};
 use api::link::{Arrival, Down, Publication, Switchboard, Up};
+use api::peer::{Peer, Refusal};
 use api::stream::{Chunk, Duplex, StreamRequest};
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
@@ -39,6 +41,8 @@ pub(crate) struct Hosts {
 pub(crate) struct Session {
     number: u64,
     open: mpsc::Sender<Down>,
+    /// The connection that carries it, unless the agent is in this process.
+    pub(crate) peer: Option<Peer>,
     /// Latest-wins slot of its publication.
     pub(crate) publish: Arc<watch::Sender<Option<Arc<Publication>>>>,
 }
@@ -60,10 +64,14 @@ impl Hosts {
         Arc::clone(&self.arrival).notified_owned()
     }
 
-    /// Has this host a session?
+    /// From where a host is connected, if it is: " from ADDRESS", or nothing when it is here.
     #[must_use]
-    pub(crate) fn is_present(&self, host: &HostId) -> bool {
-        self.switchboard.is_present(host)
+    pub(crate) fn seen_from(&self, host: &HostId) -> Option<String> {
+        if !self.switchboard.is_present(host) {
+            return None;
+        }
+        let peer = self.sessions().get(host).and_then(|session| session.peer.clone());
+        Some(peer.map_or_else(String::new, |peer| format!(" from {}", peer.address.ip())))
     }
 
     /// Hosts with a session.
@@ -145,14 +153,19 @@ pub(crate) async fn accept<S: Store>(shared: Shared<S>, mut arrivals: mpsc::Rece
 }
 
 async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
-    let Arrival { hello, mut up, publish, open, presence } = arrival;
+    let Arrival { hello, mut up, publish, open, presence, peer } = arrival;
     let host = hello.host;
     tracing::info!(%host, version = hello.version, "agent connected");
     let answers = open.clone();
     let publish = Arc::new(publish);
-    let handle = Session { number, open, publish: Arc::clone(&publish) };
+    let handle = Session { number, open, peer: peer.clone(), publish: Arc::clone(&publish) };
     shared.hosts.sessions().insert(host.clone(), handle);
     shared.hosts.arrival.notify_waiters();
+    // It may have been removed since it was let in: from here on `members` sees it.
+    if let Some(peer) = &peer {
+        members::check(&shared.cluster(), peer);
+        shared.refusals.forget(peer);
+    }
     // Guards nothing but itself.
     let heard = AtomicI64::new(shared.now().0);
     let ingester = async {
@@ -174,7 +187,7 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
                 }
                 Up::Status(status) if status.host == host || is_in(Mutation::StatusOfOthers) => {
                     newest = newest.max(status.number);
-                    ingest(&shared, *status).await;
+                    ingest(&shared, *status, peer.is_some()).await;
                 }
                 Up::Status(status) => {
                     tracing::warn!(%host, other = %status.host, "status of another host refused");
@@ -191,6 +204,7 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
     };
     tokio::select! {
         biased;
+        _ = cut(peer.as_ref()) => {}
         () = ingester => {}
         () = publish.closed() => {}
     }
@@ -211,8 +225,16 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
     }
 }
 
+/// Ends when the connection has to end.
+async fn cut(peer: Option<&Peer>) -> Refusal {
+    match peer {
+        Some(peer) => peer.is_cut().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Writes what changed of a host's status; only transitions reach the store.
-async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus) {
+async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus, joins: bool) {
     shared.usages.note(&status, shared.now());
     let cluster = shared.cluster();
     let edits = transitions(&cluster, &status, shared.now());
@@ -225,7 +247,7 @@ async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus) {
         }
     }
     // Last: a host that is back, or whose engine is, is trusted from what it says now on.
-    presence::note_facts(shared, &status.host, &status.facts).await;
+    presence::note_facts(shared, &status.host, &status.facts, joins).await;
 }
 
 /// The status records that differ from what is known, of instances that are known on that host.

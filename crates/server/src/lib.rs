@@ -16,10 +16,12 @@ mod http;
 mod joiner;
 mod latest;
 mod listen;
+mod members;
 mod presence;
 mod preview;
 mod publish;
 mod reconcile;
+mod refusals;
 mod rows;
 mod scheduler;
 mod state;
@@ -36,6 +38,7 @@ use api::link::Switchboard;
 use ipnet::Ipv4Net;
 use model::cluster::Cluster;
 use model::host::Environment;
+use model::limits::{CERTIFICATE_MS_MAX, CERTIFICATE_MS_MIN};
 use model::time::Clock;
 use state::{Parts, Shared};
 use std::path::{Path, PathBuf};
@@ -156,11 +159,19 @@ impl<S: Store> Server<S> {
             store.txn(codec::encode(&proposal)?).await?;
             (cluster, epoch) = codec::cluster(&store).await?;
         }
-        let authority = Authority::open(&dir, &environment.id, &names)?;
+        let authority = Authority::open(&dir, &environment.id, &names, clock.now())?;
         let (switchboard, arrivals) = Switchboard::new();
         let hosts = hosts::Hosts::new(switchboard.clone());
         let parts = Parts { store, authority, hosts, epoch, scratch: dir, clock, cluster };
         Ok(Self { shared: Shared::new(parts), switchboard, arrivals, scheduler: None, token_file })
+    }
+
+    /// Certificates of agents live so long, in milliseconds, from the next one on.
+    #[must_use]
+    pub fn with_certificate_life(mut self, ms: u64) -> Self {
+        let ms = ms.clamp(CERTIFICATE_MS_MIN, CERTIFICATE_MS_MAX);
+        self.shared.authority = Arc::new(self.shared.authority.with_life(ms));
+        self
     }
 
     /// Nothing is placed without the word of the program there, when one is named.
@@ -217,6 +228,7 @@ impl<S: Store> Server<S> {
         }
         tasks.spawn(follow::run(shared.clone()));
         tasks.spawn(hosts::accept(shared.clone(), arrivals));
+        tasks.spawn(members::run(shared.clone()));
         tasks.spawn(usage::run(shared.clone()));
         tasks.spawn(publish::run(shared.clone()));
         let scheduler = scheduler.map(|url| scheduler::start(url, &mut tasks));

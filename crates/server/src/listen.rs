@@ -3,12 +3,16 @@
 
 use crate::http;
 use crate::joiner::Joiner;
+use crate::members;
 use crate::state::Shared;
+use api::certificate;
 use api::error::{ErrorBody, ErrorInfo};
 use api::grpc::LinkServer;
 use api::link::Switchboard;
+use api::peer::Peer;
 use api::tls;
 use axum::Router;
+use control::operate::member;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use model::limits::ENROLL_MS_MAX;
@@ -25,6 +29,8 @@ use tokio_rustls::LazyConfigAcceptor;
 const CONNECTIONS_MAX: usize = 4_096;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// How long a connection that is cut has for its last word.
+const LAST_WORD: Duration = Duration::from_millis(300);
 /// What is still read of a refused connection, in bytes, and how long.
 const REFUSED_BYTES_MAX: u64 = 64 * 1024;
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(1);
@@ -90,7 +96,7 @@ impl<S: Store> Listener<S> {
                 return Ok(());
             }
             if first[0] == TLS_HANDSHAKE {
-                self.serve_tls(tcp).await
+                self.serve_tls(tcp, peer).await
             } else if plain {
                 serve_api(TokioIo::new(tcp), self.router.clone()).await
             } else {
@@ -106,6 +112,7 @@ impl<S: Store> Listener<S> {
     async fn serve_tls(
         &self,
         tcp: TcpStream,
+        peer: SocketAddr,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let hello = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), tcp);
         let start = tokio::time::timeout(HANDSHAKE_TIMEOUT, hello).await??;
@@ -115,24 +122,66 @@ impl<S: Store> Listener<S> {
             .is_some_and(|mut names| names.any(|name| name == tls::ALPN_AGENT));
         let config = if is_agent { &self.agents } else { &self.api };
         let handshake = start.into_stream(Arc::clone(config));
-        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await??;
+        let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await?;
+        let stream = shaken.inspect_err(|error| {
+            if is_agent && let Some(why) = self.distrust(error) {
+                self.joiner.0.refusals.note(&Peer::new(peer, None), &why, self.joiner.0.now());
+            }
+        })?;
         if !is_agent {
             return serve_api(TokioIo::new(stream), self.router.clone()).await;
         }
-        let peer = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-        let peer = peer.and_then(tls::host_of);
-        let stay = peer.is_none().then_some(Duration::from_millis(ENROLL_MS_MAX));
-        let service = LinkServer::new(self.switchboard.clone(), self.joiner.clone(), peer);
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let peer = Peer::new(peer, shown.and_then(certificate::read));
+        // Who is no member has time to join, and no more.
+        let stay = (!self.is_member(&peer)).then_some(Duration::from_millis(ENROLL_MS_MAX));
+        let service = LinkServer::new(self.switchboard.clone(), self.joiner.clone(), peer.clone());
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
-        match stay {
-            Some(stay) => tokio::time::timeout(stay, serving).await??,
-            None => serving.await?,
+        let over = async {
+            if let Some(stay) = stay {
+                return tokio::time::sleep(stay).await;
+            }
+            peer.is_cut().await;
+            tokio::time::sleep(LAST_WORD).await;
+        };
+        tokio::select! {
+            served = serving => served?,
+            () = over => {}
         }
         Ok(())
+    }
+
+    fn is_member(&self, peer: &Peer) -> bool {
+        let shared = &self.joiner.0;
+        let judged = peer.certificate.as_ref().map(|certificate| {
+            member::judge(&shared.cluster(), &members::claim(certificate), shared.now())
+        });
+        judged.is_some_and(|judged| judged.is_ok())
+    }
+
+    /// Which side does not trust the other's certificate, and why, when that ended a handshake.
+    fn distrust(&self, error: &std::io::Error) -> Option<String> {
+        use rustls::{AlertDescription as Alert, Error};
+        let error = error.get_ref()?.downcast_ref::<Error>()?;
+        let why = match error {
+            Error::AlertReceived(Alert::UnknownCA) => {
+                "it trusts another CA: its token or certificate is of another cluster".into()
+            }
+            Error::AlertReceived(Alert::CertificateExpired) => format!(
+                "it says that the server's certificate is not good at its time: is the clock of \
+                 that machine right? Here it is {}",
+                self.joiner.0.now().utc()
+            ),
+            Error::InvalidCertificate(_) => {
+                format!("its certificate is not of this cluster's CA: {error}")
+            }
+            _ => return None,
+        };
+        Some(why)
     }
 }
 

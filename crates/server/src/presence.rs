@@ -20,9 +20,18 @@ const TRIES_MAX: usize = 10;
 /// Pause after the store refused.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// An agent has said what its host is.
-pub(crate) async fn note_facts<S: Store>(shared: &Shared<S>, id: &HostId, facts: &HostFacts) {
+/// An agent has said what its host is. One that had to join first is not made known by that: it
+/// may have been removed a moment ago.
+pub(crate) async fn note_facts<S: Store>(
+    shared: &Shared<S>,
+    id: &HostId,
+    facts: &HostFacts,
+    joins: bool,
+) {
     write(shared, id, |old, now| {
+        if joins && old.is_none() {
+            return None;
+        }
         // An agent that has just started and whose engine is away does not know them.
         let mut facts = facts.clone();
         if let Some(old) = old {
@@ -41,6 +50,7 @@ pub(crate) async fn note_facts<S: Store>(shared: &Shared<S>, id: &HostId, facts:
             scheduling: old.map_or(Scheduling::Active, |old| old.scheduling),
             labels: old.map(|old| old.labels.clone()).unwrap_or_default(),
             reason: String::new(),
+            membership: old.map(|old| old.membership.clone()).unwrap_or_default(),
         })
     })
     .await;
@@ -171,6 +181,7 @@ mod tests {
             scheduling: Scheduling::Active,
             labels: BTreeMap::new(),
             reason: String::new(),
+            membership: model::host::Membership::default(),
         };
         let mut cluster = Cluster::default();
         let hosts = [

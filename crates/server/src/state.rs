@@ -5,6 +5,7 @@ use crate::authority::Authority;
 use crate::events::Events;
 use crate::hosts::Hosts;
 use crate::latest::{Follower, Interest, Latest};
+use crate::refusals::Refusals;
 use crate::usage::Usages;
 use api::error::{ErrorInfo, Kind};
 use api::wire::Accepted;
@@ -36,6 +37,8 @@ pub(crate) struct Shared<S> {
     pub events: Events,
     /// What measured instances use.
     pub usages: Usages,
+    /// Agents that were refused lately.
+    pub refusals: Refusals,
     /// Epoch of the store when the server started.
     pub epoch: Epoch,
     /// Folder for short-lived files of the server.
@@ -54,6 +57,7 @@ impl<S: Clone> Clone for Shared<S> {
             hosts: self.hosts.clone(),
             events: self.events.clone(),
             usages: self.usages.clone(),
+            refusals: self.refusals.clone(),
             epoch: self.epoch,
             scratch: self.scratch.clone(),
             clock: self.clock.clone(),
@@ -92,6 +96,7 @@ impl<S: Store> Shared<S> {
             hosts: parts.hosts,
             events: Events::default(),
             usages: Usages::default(),
+            refusals: Refusals::default(),
             epoch: parts.epoch,
             scratch: parts.scratch,
             clock: parts.clock,

@@ -44,6 +44,7 @@ pub(crate) async fn make<S: Store>(
                 uses_max: request.uses,
                 used_by: [].into(),
                 labels: request.labels.clone(),
+                host: request.host.clone(),
             };
             verbs::create(cluster, token, now).map_err(refusal)
         })

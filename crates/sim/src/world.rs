@@ -149,6 +149,7 @@ async fn found(store: &Memory, seed: u64, dir: &Path, clock: &SimClock) {
         uses_max: None,
         used_by: [].into(),
         labels: [].into(),
+        host: None,
     };
     let edits = vec![
         Edit::Put(Record::Environment(Arc::new(environment))),

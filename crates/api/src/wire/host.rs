@@ -2,6 +2,7 @@
 
 use super::InstanceRow;
 use model::host::{HostFacts, Scheduling};
+use model::id::HostId;
 use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 pub struct HostRow {
     /// Its id.
     pub id: String,
-    /// `active`, `disconnected` or `lost`.
+    /// `active`, `disconnected`, `lost`, or `joined` before its agent was ever connected.
     pub status: String,
     /// May it get new instances: active, cordoned or draining?
     #[serde(default)]
@@ -29,6 +30,9 @@ pub struct HostRow {
     /// Memory reserved on it, in bytes; it has `facts.memory`.
     #[serde(default)]
     pub memory_reserved: u64,
+    /// When its agent's certificate ends, which it renews before that.
+    #[serde(default)]
+    pub certificate_until: Option<Timestamp>,
     /// What its agent says.
     pub facts: HostFacts,
 }
@@ -83,6 +87,10 @@ pub struct JoinTokenRequest {
     pub ttl_ms: Option<u64>,
     /// How many hosts may join with it; without it any number.
     pub uses: Option<u32>,
+    /// The one host that may join with it, also when it was here before and has lost what proves
+    /// that.
+    #[schema(value_type = Option<String>)]
+    pub host: Option<HostId>,
     /// Labels that a host gets which joins with it.
     pub labels: BTreeMap<String, String>,
 }
@@ -100,6 +108,10 @@ pub struct JoinTokenRow {
     pub expired: bool,
     /// How many hosts may join with it; `null` is any number.
     pub uses: Option<u32>,
+    /// The one host that may join with it.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub host: Option<HostId>,
     /// Hosts that have joined with it, where they are counted.
     pub used_by: Vec<String>,
     /// Labels that a host gets which joins with it.

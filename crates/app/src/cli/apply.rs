@@ -64,7 +64,7 @@ pub(crate) struct PlanArgs {
 ///
 /// # Errors
 /// What is wrong with the text.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = &text[digits.len()..];
     let number: f64 = digits.parse().map_err(|_nan| format!("{text:?} is not a duration"))?;
@@ -73,7 +73,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "" | "s" => 1.0,
         "m" => 60.0,
         "h" => 3_600.0,
-        _ => return Err(format!("unit {unit:?} is not one of ms, s, m, h")),
+        "d" => 86_400.0,
+        _ => return Err(format!("unit {unit:?} is not one of ms, s, m, h, d")),
     };
     Duration::try_from_secs_f64(number * factor).map_err(|e| format!("{text:?}: {e}"))
 }
@@ -258,6 +259,7 @@ mod tests {
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("90d"), Ok(Duration::from_secs(90 * 86_400)));
         assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
         for bad in ["", "x", "5y", "-1s", "1e400s"] {
             assert!(duration(bad).is_err(), "{bad}");

@@ -68,11 +68,13 @@ pub(super) const HOST: &str = "Examples:
   remuda host drain node-1            its instances move elsewhere, then work on it
   remuda host uncordon node-1
   remuda host label node-1 zone=a ssd-
+  remuda host rm node-1               its agent is cut off, its certificate worth nothing
   remuda host token create";
 pub(super) const HOST_TOKEN_CREATE: &str = "Examples:
   remuda host token create
   remuda host token create --ttl 10m --uses 1
   remuda host token create --uses 10 --label zone=east --label disk=ssd
+  remuda host token create --host node-1      for a host that has lost its data folder
 
 Then, on the host:
   remuda agent --join SERVER:7600 --token rmj_…";

@@ -13,6 +13,7 @@ use api::wire::{Accepted, HostDetail, HostRow, RebalanceRequest};
 use clap::Subcommand;
 use http::Method;
 use model::host::{DiskFacts, Environment, Rebalance, Scheduling};
+use model::id::HostId;
 use std::collections::BTreeMap;
 
 /// Commands of `host`.
@@ -47,7 +48,8 @@ pub(crate) enum HostCommand {
         #[arg(value_parser = change)]
         labels: Vec<(String, Option<String>)>,
     },
-    /// Remove a host whose agent is gone
+    /// Remove a host: its agent is cut off and its certificate is worth nothing any more; what runs
+    /// there goes on until somebody stops it
     Rm {
         /// Host
         host: String,
@@ -89,6 +91,10 @@ pub(crate) enum TokenCommand {
         /// How many hosts may join with it [default: any number]
         #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
         uses: Option<u32>,
+        /// The one host that may join with it: also one that was here before and has lost its data
+        /// folder
+        #[arg(long, value_parser = host_id)]
+        host: Option<HostId>,
         /// A label that a host gets which joins with it, key=value; may be said again
         #[arg(long = "label", value_parser = pair)]
         labels: Vec<(String, String)>,
@@ -100,6 +106,10 @@ pub(crate) enum TokenCommand {
         /// Id, as `host token ls` shows it
         id: String,
     },
+}
+
+fn host_id(text: &str) -> Result<HostId, String> {
+    HostId::parse(text).map_err(|e| e.to_string())
 }
 
 /// `key=value`.
@@ -145,7 +155,11 @@ pub(super) async fn run(global: &Global, command: HostCommand) -> Outcome {
         HostCommand::Rm { host, force } => {
             let path = format!("{}?force={force}", routes::fill(routes::HOST, &[&host]));
             let done: Accepted = client.delete(&path).await?;
-            tell(global, &done, &format!("{host} has left"));
+            tell(
+                global,
+                &done,
+                &format!("{host} has left; what runs there goes on until it is stopped there"),
+            );
         }
         HostCommand::Rebalance { policy } => rebalance(global, &client, policy).await?,
         HostCommand::Token(command) => token::run(global, &client, command).await?,
@@ -335,6 +349,9 @@ async fn show(global: &Global, client: &Client, host: &str) -> Outcome {
     field("memory", &format!("{held} of {all} reserved"));
     if let Some(disk) = &facts.disk {
         field("disk", &room(disk));
+    }
+    if let Some(until) = row.certificate_until {
+        field("certificate", &format!("good until {} ({})", output::utc(until), ago(until)));
     }
     field("docker", &facts.docker_version);
     field("kernel", &facts.kernel);

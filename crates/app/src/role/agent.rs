@@ -1,28 +1,24 @@
 //! `remuda agent`: Docker, network and dataplane of this host.
 
+mod membership;
+
 use super::lock::{self, Part};
-use super::server::{read_environment, write_environment};
 use super::{clock, failed, hostname, make_private_dir, need_root, told_to_stop};
-use crate::exit::{AUTH, Failure, Outcome};
+use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::paths;
 use ::agent::{Agent, DataplaneCommand, Options};
-use api::grpc::{GrpcLink, enroll};
-use api::link::{AgentLink, LinkError};
-use api::tls::Identity;
+use api::grpc::Caller;
+use api::link::{AgentLink, AgentRun};
 use clap::Args;
 use model::id::HostId;
-use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// Between two tries to join a server that does not answer.
-const JOIN_RETRY: Duration = Duration::from_secs(1);
 
 /// Options of `agent`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Examples:
-  remuda agent --join 127.0.0.1:7600 --token rmj_…     the first time
+  remuda agent --join 127.0.0.1:7600 --token rmj_…     the first time, and to take a host back
+                                                       that was removed or whose certificate expired
   remuda agent                                         from then on")]
 pub(crate) struct AgentArgs {
     /// Data folder
@@ -39,17 +35,6 @@ pub(crate) struct AgentArgs {
     host: Option<String>,
 }
 
-/// What an enrolled host keeps.
-#[derive(Serialize, Deserialize)]
-struct Membership {
-    host: HostId,
-    server: String,
-    pin: String,
-    certificate_pem: String,
-    key_pem: String,
-    environment: String,
-}
-
 /// `remuda agent`.
 ///
 /// # Errors
@@ -61,24 +46,36 @@ pub(crate) async fn run(mut args: AgentArgs) -> Outcome {
     make_private_dir(&args.data_dir)?;
     make_private_dir(&dir)?;
     let lock = lock::take(&args.data_dir, Part::Agent, "agent").await?;
-    let membership = membership(&args, &dir.join("membership.json")).await?;
-    let identity = Identity {
-        chain_pem: membership.certificate_pem.clone(),
-        key_pem: membership.key_pem.clone(),
-    };
-    let link = GrpcLink::new(&membership.server, &membership.pin, &identity)
-        .map_err(|e| failed("the certificate of this host cannot be used", &e))?;
+    let file = dir.join("membership.json");
+    let (membership, token) = membership::open(&args, &file).await?;
+    let link = membership.link(caller()).map_err(|e| {
+        failed("the certificate of this host cannot be used", &e)
+            .hint("join again with --join and a --token: remuda host token create --host ID")
+    })?;
     output::note(&format!("remuda agent of host {} dials {}", membership.host, membership.server));
-    let environment = Some(membership.environment);
+    let environment = Some(membership.environment.clone());
     let machine = lock::take_machine(&args.data_dir)?;
-    let agent = prepare(&args.data_dir, membership.host, environment, link)?;
+    let agent = prepare(&args.data_dir, membership.host.clone(), environment, link.clone())?;
+    let keeper = membership::Keeper { membership, file, link, token, clock: clock() };
     tokio::select! {
         () = agent.run() => {}
+        () = keeper.run() => {}
         stopped = told_to_stop() => stopped?,
     }
     output::note("containers and dataplane go on");
     drop((lock, machine));
     Ok(())
+}
+
+/// What this run of the agent says of itself.
+fn caller() -> Caller {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let run = AgentRun {
+        process: api::token::hex(&rand::random::<[u8; 8]>()),
+        boot: boot.trim().to_owned(),
+        hostname: hostname(),
+    };
+    Caller { run, clock: clock() }
 }
 
 /// An agent over real Docker and the real network.
@@ -139,122 +136,4 @@ pub(super) fn own_host(data_dir: &Path, asked: Option<&str>) -> Outcome<HostId> 
             Ok(host)
         }
     }
-}
-
-/// Reads the membership; without one the host joins with the token.
-async fn membership(args: &AgentArgs, file: &Path) -> Outcome<Membership> {
-    // An API token of the environment (REMUDA_TOKEN) comes in by the same option.
-    let api = |text: &String| text.starts_with(api::token::API_PREFIX);
-    let token = match &args.token {
-        Some(text) if api(text) => std::env::var("REMUDA_JOIN_TOKEN").ok(),
-        token => token.clone(),
-    };
-    let token = match token {
-        Some(text) => Some(join_token(&text)?),
-        None => None,
-    };
-    let Some(mut membership) = read_membership(file)? else {
-        let token = token.ok_or_else(|| {
-            Failure::usage("this host has not joined a server yet")
-                .hint("remuda agent --join HOST:7600 --token $(remuda host token create)")
-        })?;
-        return join(args, &token, file).await;
-    };
-    own_host(&args.data_dir, args.host.as_deref())?;
-    // A unit file may name the token for ever: who has joined does not need it any more.
-    if let Some(token) = token.filter(|token| token.pin != membership.pin) {
-        return Err(Failure::usage(format!(
-            "this host belongs to another server than the token is of (CA {} and not {})",
-            &membership.pin[..12.min(membership.pin.len())],
-            &token.pin[..12.min(token.pin.len())]
-        ))
-        .hint("leave out --token, or take the host away from the other one: remuda dev down"));
-    }
-    if let Some(server) = &args.join {
-        membership.server.clone_from(server);
-    }
-    Ok(membership)
-}
-
-/// A join token, taken apart; its text as well.
-struct JoinToken {
-    text: String,
-    pin: String,
-}
-
-fn join_token(text: &str) -> Outcome<JoinToken> {
-    let parts = api::token::parse(text).filter(|parts| !parts.pin.is_empty());
-    let parts = parts.ok_or_else(|| {
-        Failure::usage("that is not a whole join token (rmj_…)")
-            .hint("make one on the server: remuda host token create")
-    })?;
-    Ok(JoinToken { text: text.trim().to_owned(), pin: parts.pin })
-}
-
-fn read_membership(file: &Path) -> Outcome<Option<Membership>> {
-    let text = match std::fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Failure::error(format!("{}: {e}", file.display()))),
-    };
-    serde_json::from_str(&text).map(Some).map_err(|e| {
-        Failure::error(format!("{} cannot be read: {e}", file.display())).hint(
-            "remove the file and join again: \
-             remuda agent --join HOST:7600 --token $(remuda host token create)",
-        )
-    })
-}
-
-/// Joins; waits for a server that does not answer yet.
-async fn join(args: &AgentArgs, token: &JoinToken, file: &Path) -> Outcome<Membership> {
-    let server =
-        args.join.clone().ok_or_else(|| Failure::usage("--token needs --join HOST:7600"))?;
-    let host = own_host(&args.data_dir, args.host.as_deref())?;
-    let mut said = String::new();
-    let enrolled = loop {
-        match enroll(&server, &token.text, &token.pin, host.clone()).await {
-            Ok(enrolled) => break enrolled,
-            Err(error @ (LinkError::Refused { .. } | LinkError::Foreign { .. })) => {
-                return Err(Failure::Message {
-                    code: AUTH,
-                    message: error.to_string(),
-                    hint: "on the server `remuda host ls` shows who has joined, and `remuda host \
-                           token create` makes a new token"
-                        .into(),
-                });
-            }
-            Err(error) => {
-                let why = error.to_string();
-                if said != why {
-                    output::note(&format!("{why}; waiting for it"));
-                    said = why;
-                }
-                tokio::time::sleep(JOIN_RETRY).await;
-            }
-        }
-    };
-    let environment = enrolled.environment;
-    if let Some(other) = read_environment(&args.data_dir).filter(|id| *id != environment.id) {
-        return Err(Failure::error(format!(
-            "{} holds what runs here for environment {other}, and the server is of {}",
-            args.data_dir.display(),
-            environment.id
-        ))
-        .hint(
-            "take it away first with `remuda dev down`, or name another folder with --data-dir",
-        ));
-    }
-    let membership = Membership {
-        host: enrolled.host,
-        server,
-        pin: token.pin.clone(),
-        certificate_pem: enrolled.identity.chain_pem,
-        key_pem: enrolled.identity.key_pem,
-        environment: environment.id.clone(),
-    };
-    // `dev down` must find what this host will hold, whatever happens next.
-    write_environment(&args.data_dir, &environment)?;
-    let text = serde_json::to_string_pretty(&membership).map_err(std::io::Error::from)?;
-    paths::write_private(file, &text)?;
-    Ok(membership)
 }

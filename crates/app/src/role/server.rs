@@ -10,6 +10,7 @@ use api::wire::JoinToken;
 use clap::Args;
 use ipnet::Ipv4Net;
 use model::host::Environment;
+use model::limits::{CERTIFICATE_MS_DEFAULT, CERTIFICATE_MS_MAX, CERTIFICATE_MS_MIN};
 use network::Fabric as _;
 use server::Server;
 use std::net::SocketAddr;
@@ -35,10 +36,25 @@ pub(crate) struct ServerArgs {
     /// Further names and addresses for the server's certificate
     #[arg(long)]
     pub name: Vec<String>,
+    /// How long an agent's certificate is good; the agent renews it by itself at two thirds of
+    /// that [default: 90d]
+    #[arg(long, env = "REMUDA_CERTIFICATE_LIFE", value_name = "DURATION",
+        value_parser = certificate_life)]
+    pub certificate_life: Option<u64>,
     /// A program that has a say in where instances go: prioritize, reserve and release are posted
     /// there; http:// only
     #[arg(long, env = "REMUDA_SCHEDULER_URL", value_name = "URL")]
     pub scheduler_url: Option<server::SchedulerUrl>,
+}
+
+/// Milliseconds.
+fn certificate_life(text: &str) -> Result<u64, String> {
+    let life = crate::cli::duration(text)?;
+    let ms = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+    match (CERTIFICATE_MS_MIN..=CERTIFICATE_MS_MAX).contains(&ms) {
+        true => Ok(ms),
+        false => Err(format!("{text} is not between 10s and 1825d")),
+    }
 }
 
 /// A server that is open and bound.
@@ -79,7 +95,8 @@ pub(super) async fn open(args: &ServerArgs) -> Outcome<Opened> {
         }
         _ => failed("server", &e),
     })?;
-    let server = server.with_scheduler(args.scheduler_url.clone());
+    let life = args.certificate_life.unwrap_or(CERTIFICATE_MS_DEFAULT);
+    let server = server.with_scheduler(args.scheduler_url.clone()).with_certificate_life(life);
     let environment =
         server.environment().ok_or_else(|| Failure::error("the state has no environment"))?;
     write_environment(&args.data_dir, &environment)?;

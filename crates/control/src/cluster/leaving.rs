@@ -82,10 +82,10 @@ fn fate(draft: &mut Draft<'_>, index: usize, host: &Host) -> Fate {
             _ if is_moving(draft, index) => Fate::Leave,
             Scheduling::Active | Scheduling::Cordoned | Scheduling::Draining { .. } => Fate::Stay,
         },
-        HostLink::Disconnected | HostLink::Lost if pinned => {
+        HostLink::Disconnected | HostLink::Lost | HostLink::Joined if pinned => {
             away(host, "its instance here is waited for".into())
         }
-        HostLink::Disconnected | HostLink::Lost => lost(draft, index, host),
+        HostLink::Disconnected | HostLink::Lost | HostLink::Joined => lost(draft, index, host),
     }
 }
 
@@ -149,8 +149,9 @@ pub(super) fn default_policy(template: Option<&Template>) -> LossPolicy {
 
 /// Are more than half of three or more hosts away? Then it is rather us who are cut off.
 fn majority_away(draft: &Draft<'_>) -> Option<(usize, usize)> {
-    let all = draft.cluster.hosts().count();
-    let away = draft.cluster.hosts().filter(|host| host.status != HostLink::Active).count();
+    // Who has never been here is not away.
+    let known = || draft.cluster.hosts().filter(|host| host.status != HostLink::Joined);
+    let (all, away) = (known().count(), known().filter(|host| host.is_away()).count());
     (all >= 3 && away * 2 > all).then_some((away, all))
 }
 

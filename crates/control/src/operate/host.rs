@@ -102,14 +102,15 @@ pub fn label(
     Ok(proposal)
 }
 
-/// The host leaves the cluster. Its instances are made anew elsewhere.
+/// The host leaves the cluster: its certificate is worth nothing any more, and its instances are
+/// made anew elsewhere.
 ///
 /// # Errors
-/// When its agent is connected, or when instances are there that nothing has replaced and `force`
-/// is not said.
+/// When its agent is connected and needs no certificate, or when instances are there that nothing
+/// has replaced and `force` is not said.
 pub fn remove(cluster: &Cluster, id: &HostId, force: bool) -> Result<Proposal, Refused> {
     let Some(host) = cluster.host(id) else { return Ok(Proposal::default()) };
-    if host.status == HostLink::Active {
+    if host.status == HostLink::Active && host.membership.enrolment.is_empty() {
         return Err(Refused::new(
             format!("the agent of host {id} is connected: it would join again at once"),
             "drain it, stop its agent, then remove it",

@@ -340,7 +340,9 @@ impl Hosts {
         use model::reason::Lack;
         let host = self.get(index).record.as_ref()?;
         match (host.status, host.scheduling) {
-            (HostLink::Disconnected | HostLink::Lost, _) => Some(Lack::Connection),
+            (HostLink::Disconnected | HostLink::Lost | HostLink::Joined, _) => {
+                Some(Lack::Connection)
+            }
             (HostLink::Active, Scheduling::Cordoned) => Some(Lack::Cordoned),
             (HostLink::Active, Scheduling::Draining { .. }) => Some(Lack::Draining),
             (HostLink::Active, Scheduling::Active) => None,

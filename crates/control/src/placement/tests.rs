@@ -107,6 +107,7 @@ pub(super) fn host(name: &str, labels: &str, cpus: u32, memory: u64) -> Host {
         scheduling: Scheduling::Active,
         labels: pairs(labels),
         reason: String::new(),
+        membership: model::host::Membership::default(),
     }
 }
 

@@ -70,6 +70,7 @@ mod tests {
             scheduling: Scheduling::Active,
             labels: BTreeMap::new(),
             reason: String::new(),
+            membership: model::host::Membership::default(),
         }))
     }
 

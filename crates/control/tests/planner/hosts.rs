@@ -140,6 +140,18 @@ fn while_most_hosts_are_away_nobody_is_replaced() {
 }
 
 #[test]
+fn hosts_that_joined_and_were_never_there_are_not_away() {
+    let mut world = three("web image=good:1 scale=3 check");
+    for host in ["delta", "epsilon", "zeta"] {
+        world.host(host, HostLink::Joined);
+    }
+    world.host("beta", HostLink::Lost);
+    world.run(60_000);
+    assert!(world.blocked("web").is_empty(), "1 of 3 is away, and not 4 of 6");
+    assert_eq!(world.slots("web"), "1r1* [2r1*] 2r1* 3r1*", "{}", world.show());
+}
+
+#[test]
 fn a_global_service_follows_the_hosts() {
     let mut world = three("web image=good:1 global check");
     assert_eq!(world.places(), "1:alpha 2:beta 3:gamma");

@@ -99,6 +99,7 @@ impl World {
             scheduling: Scheduling::Active,
             labels: BTreeMap::new(),
             reason: String::new(),
+            membership: model::host::Membership::default(),
         };
         self.put(Record::Host(Arc::new(host)));
     }

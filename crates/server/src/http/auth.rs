@@ -82,6 +82,7 @@ mod tests {
             uses_max: None,
             used_by: [].into(),
             labels: [].into(),
+            host: None,
         };
         let mut cluster = Cluster::default();
         let edits = vec![

@@ -1,6 +1,7 @@
 //! Hosts: show, cordon, drain, label, remove.
 
 use super::extract::{self, Path};
+use crate::members;
 use crate::rows;
 use crate::state::Shared;
 use api::error::ErrorInfo;
@@ -11,10 +12,12 @@ use axum::extract::State;
 use control::operate::{Refused, host as verbs};
 use model::change::Proposal;
 use model::cluster::Cluster;
+use model::host::Host;
 use model::id::HostId;
 use model::limits::DRAIN_DEADLINE_MS_DEFAULT;
 use model::time::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use store::Store;
 
 /// A host id from a path.
@@ -26,7 +29,11 @@ fn host_id(text: &str) -> Result<HostId, ErrorInfo> {
 #[utoipa::path(get, path = routes::HOSTS, responses((status = 200, body = Vec<HostRow>)))]
 pub(super) async fn list<S: Store>(State(shared): State<Shared<S>>) -> Json<Vec<HostRow>> {
     let cluster = shared.cluster();
-    Json(cluster.hosts().map(|host| rows::host_row(&cluster, host)).collect())
+    let now = shared.now();
+    let row = |host: &Arc<Host>| {
+        rows::host_row(&cluster, host, &members::trouble(&shared, &cluster, &host.id, now))
+    };
+    Json(cluster.hosts().map(row).collect())
 }
 
 /// One host with its instances, and what has not left it yet when it drains.
@@ -39,7 +46,8 @@ pub(super) async fn show<S: Store>(
     let id = host_id(&host)?;
     let cluster = shared.cluster();
     let missing = || super::missing::host(&cluster, id.as_str());
-    rows::host_detail(&cluster, &id).map(Json).ok_or_else(missing)
+    let trouble = members::trouble(&shared, &cluster, &id, shared.now());
+    rows::host_detail(&cluster, &id, &trouble).map(Json).ok_or_else(missing)
 }
 
 async fn operate<S: Store>(
@@ -104,7 +112,7 @@ pub(super) async fn label<S: Store>(
     operate(&shared, &host, |cluster, id, _| verbs::label(cluster, id, &labels)).await
 }
 
-/// The host leaves the cluster. Its agent must not be connected.
+/// The host leaves the cluster: its agent is cut off, and its certificate is worth nothing.
 #[utoipa::path(delete, path = routes::HOST, params(("host" = String, Path), HostRemoveQuery),
     responses((status = 200, body = Accepted)))]
 pub(super) async fn remove<S: Store>(

@@ -33,6 +33,7 @@ pub(super) async fn list<S: Store>(State(shared): State<Shared<S>>) -> Json<Vec<
         expires_at: token.expires_at,
         expired: token.expires_at.is_some_and(|end| now >= end),
         uses: token.uses_max,
+        host: token.host.clone(),
         used_by: token.used_by.iter().map(ToString::to_string).collect(),
         labels: token.labels.clone(),
     };

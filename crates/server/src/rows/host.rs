@@ -20,20 +20,21 @@ fn strays(names: &[String]) -> String {
     }
 }
 
-fn reason(host: &Host) -> String {
+fn reason(host: &Host, trouble: &str) -> String {
     let facts = &host.facts;
     let strays = strays(&facts.strays);
-    [&strays, &host.reason, &facts.engine_problem, &facts.network_problem, &facts.dataplane_problem]
+    let problems = [&facts.engine_problem, &facts.network_problem, &facts.dataplane_problem];
+    [strays.as_str(), &host.reason, trouble]
         .into_iter()
+        .chain(problems.map(String::as_str))
         .filter(|text| !text.is_empty())
-        .cloned()
         .collect::<Vec<_>>()
         .join("; ")
 }
 
-/// The row of a host.
+/// The row of a host; `trouble` is what keeps its agent away besides what the cluster knows.
 #[must_use]
-pub(crate) fn host_row(cluster: &Cluster, host: &Host) -> HostRow {
+pub(crate) fn host_row(cluster: &Cluster, host: &Host, trouble: &str) -> HostRow {
     let (mut instances, mut cpu, mut memory) = (0, 0_u64, 0_u64);
     for instance in cluster.instances().filter(|i| i.host == host.id) {
         instances += 1;
@@ -53,20 +54,22 @@ pub(crate) fn host_row(cluster: &Cluster, host: &Host) -> HostRow {
             HostLink::Active => "active".into(),
             HostLink::Disconnected => "disconnected".into(),
             HostLink::Lost => "lost".into(),
+            HostLink::Joined => "joined".into(),
         },
         scheduling: host.scheduling,
-        reason: reason(host),
+        reason: reason(host, trouble),
         instances,
         labels: host.all_labels(),
         cpu_reserved_milli: cpu,
         memory_reserved: memory,
+        certificate_until: host.membership.certificate_until,
         facts: host.facts.clone(),
     }
 }
 
 /// A host whole.
 #[must_use]
-pub(crate) fn host_detail(cluster: &Cluster, id: &HostId) -> Option<HostDetail> {
+pub(crate) fn host_detail(cluster: &Cluster, id: &HostId, trouble: &str) -> Option<HostDetail> {
     let host = cluster.host(id)?;
     let services: BTreeSet<&ServiceId> =
         cluster.instances().filter(|i| i.host == *id).map(|i| &i.id.service).collect();
@@ -78,7 +81,7 @@ pub(crate) fn host_detail(cluster: &Cluster, id: &HostId) -> Option<HostDetail> 
         }
         instances.extend(rows.into_iter().filter(|row| row.host == id.as_str()));
     }
-    Some(HostDetail { host: host_row(cluster, host), instances, left })
+    Some(HostDetail { host: host_row(cluster, host, trouble), instances, left })
 }
 
 /// What of a service has not left a host that drains.

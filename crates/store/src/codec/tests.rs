@@ -52,6 +52,7 @@ fn every_kind_of_record_survives() {
         uses_max: None,
         used_by: [].into(),
         labels: [].into(),
+        host: None,
     };
     let environment = Environment {
         id: "e1".into(),

@@ -15,23 +15,25 @@ use http::Method;
 /// What the server says.
 pub(super) async fn run(global: &Global, client: &Client, command: TokenCommand) -> Outcome {
     match command {
-        TokenCommand::Create { ttl, uses, labels } => {
+        TokenCommand::Create { ttl, uses, host, labels } => {
             let ttl_ms = match ttl.map(|ttl| u64::try_from(ttl.as_millis())) {
                 None => None,
                 Some(Ok(ms)) => Some(ms),
                 Some(Err(_beyond)) => return Err(Failure::usage("--ttl is beyond 30 days")),
             };
-            let request = JoinTokenRequest { ttl_ms, uses, labels: labels.into_iter().collect() };
+            let labels = labels.into_iter().collect();
+            let request = JoinTokenRequest { ttl_ms, uses, host: host.clone(), labels };
             let token: JoinToken =
                 client.write(Method::POST, routes::HOST_TOKENS, &request).await?;
             if global.output == Format::Json {
                 output::json(&token);
             } else {
                 output::line(&token.token);
-                let hosts = match uses {
-                    None => String::new(),
-                    Some(1) => ", for one host".into(),
-                    Some(n) => format!(", for {n} hosts"),
+                let hosts = match (host, uses) {
+                    (Some(host), _) => format!(", for host {host}"),
+                    (None, None) => String::new(),
+                    (None, Some(1)) => ", for one host".into(),
+                    (None, Some(n)) => format!(", for {n} hosts"),
                 };
                 let until = output::utc(token.expires_at);
                 output::note(&format!("{} is good until {until}{hosts}", token.id));
@@ -63,9 +65,10 @@ fn tokens(global: &Global, rows: &[JoinTokenRow]) {
         .iter()
         .map(|row| {
             let until = row.expires_at.map_or_else(|| "for ever".into(), output::utc);
-            let uses = match row.uses {
-                Some(uses) => format!("{} of {uses}", row.used_by.len()),
-                None => "any".into(),
+            let uses = match (&row.host, row.uses) {
+                (Some(host), _) => format!("for {host}"),
+                (None, Some(uses)) => format!("{} of {uses}", row.used_by.len()),
+                (None, None) => "any".into(),
             };
             let labels: Vec<String> = row.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
             vec![
