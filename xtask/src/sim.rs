@@ -30,8 +30,13 @@ pub(crate) fn run(place: &Place, words: &[&str]) -> Result<ExitCode> {
 /// The part of `cargo xtask test`.
 pub(crate) fn test(place: &Place) -> Result<()> {
     let step = Step::loud("whole clusters in virtual time");
-    if !build(place)?.args(["--seeds", TEST_SEEDS]).status()?.success() {
+    let mut whole = build(place)?;
+    if !whole.args(["--seeds", TEST_SEEDS]).status()?.success() {
         bail!("the simulation found a violation: `cargo xtask sim --seed N` tells its story");
+    }
+    let mut defects = build(place)?;
+    if !defects.args(["--mutations", "--known", "--seeds", TEST_SEEDS]).status()?.success() {
+        bail!("the simulation does not find a defect that was put in: see docs/testing.md");
     }
     step.done("");
     Ok(())

@@ -295,9 +295,6 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 self.progress.clone(),
             ));
         }
-        if is_in(Mutation::RemoveOnMissing) {
-            self.remove_strays(&publication);
-        }
         let mut statuses = plan.statuses;
         for (id, placement) in &publication.spec.balancers {
             let status = observe::balancer(placement, &state, publication.view.index, now);
@@ -464,26 +461,6 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             containers.iter().filter(|(id, _)| !publication.spec.instances.contains_key(*id));
         let names = unknown.flat_map(|(_, all)| all.iter().map(|c| c.name.clone()));
         names.take(STRAYS_TOLD_MAX).collect()
-    }
-
-    /// What no agent may do: see `Mutation::RemoveOnMissing`.
-    fn remove_strays(&mut self, publication: &Publication) {
-        let unknown = self.containers.iter().flatten();
-        let unknown = unknown.filter(|(id, _)| !publication.spec.instances.contains_key(*id));
-        for (instance, containers) in unknown {
-            for container in containers {
-                self.actions.spawn(act::act(
-                    self.parts.engine.clone(),
-                    control::host::Action::Remove {
-                        instance: instance.clone(),
-                        container: container.id.clone(),
-                    },
-                    Arc::clone(&publication.spec),
-                    self.parts.dir.join("resolv"),
-                    self.progress.clone(),
-                ));
-            }
-        }
     }
 
     /// Sends the status up when it differs from the last one.

@@ -9,7 +9,6 @@ use engine::Engine;
 use model::host_status::HostStatus;
 use model::id::HostId;
 use model::limits::HOST_DISCONNECTED_MS;
-use model::mutation::{Mutation, is_in};
 use network::Fabric;
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,9 +118,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut again = tokio::time::interval(STATUS_PERIOD);
         // A new server knows nothing of what the last one was told.
-        if !is_in(Mutation::LoseStatus) {
-            self.status.mark_changed();
-        }
+        self.status.mark_changed();
         loop {
             tokio::select! {
                 // What is rare goes first: a status that changes all the time starves nothing.
@@ -137,9 +134,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     }
                 }
                 _ = again.tick() => {
-                    if !is_in(Mutation::LoseStatus) {
-                        self.status.mark_changed();
-                    }
+                    self.status.mark_changed();
                     self.write_again().await;
                 }
                 Some(ended) = tasks.join_next() => {
@@ -219,8 +214,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
             tracing::error!(%member, %found, "publication of another environment refused");
             return;
         }
-        let newer = is_newer(known.as_deref(), &publication);
-        if !newer && !is_in(Mutation::OlderGeneration) {
+        if !is_newer(known.as_deref(), &publication) {
             tracing::warn!(
                 generation = publication.spec.generation.0,
                 "publication of an older generation refused"

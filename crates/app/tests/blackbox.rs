@@ -27,6 +27,8 @@ mod containers;
 #[path = "blackbox/load.rs"]
 #[allow(dead_code, reason = "a harness has more than each group of tests uses")]
 mod load;
+#[path = "blackbox/losses.rs"]
+mod losses;
 #[path = "blackbox/machine.rs"]
 #[allow(dead_code, reason = "a harness has more than each group of tests uses")]
 mod machine;

@@ -227,6 +227,9 @@ fn the_next_action_of_an_instance() {
         ("remove", "unsure", "starting", "-"),
         ("remove", "made unsure", "starting", "-"),
         ("stop", "exit=1@10 unsure", "starting", "-"),
+        ("stop", "exit=1@10 starting", "starting", "-"),
+        ("remove", "exit=1@10 starting", "starting", "-"),
+        ("remove", "exit=1@10 stopping", "stopped", "-"),
         ("stop", "up unsure drained", "draining", "stop c1"),
         // An end in the future: the clock was set back since.
         ("run", "exit=1@-9000 failures=3", "backoff", "start c1"),

@@ -281,6 +281,10 @@ pub const PROXY_UDP_DRAIN_IDLE_MS_MAX: u64 = 2_000;
 pub const PROXY_UDP_SESSIONS_MAX: usize = 4_096;
 /// Time without an acknowledgement after which a peer counts as gone, in milliseconds.
 pub const PROXY_PEER_SILENCE_MS_MAX: u64 = 15_000;
+/// The same for an endpoint that a request was sent to, in milliseconds: a request that may be sent
+/// again goes elsewhere then. The kernel of a host that lives acknowledges at once, whatever its
+/// processes do.
+pub const PROXY_ENDPOINT_SILENCE_MS_MAX: u64 = 2_000;
 /// Largest DNS message over UDP that we send, in bytes, whatever the asker offers: it fits in one
 /// packet on every network.
 pub const DNS_UDP_BYTES_MAX: usize = 1_232;

@@ -18,10 +18,6 @@ pub enum Mutation {
     AddressTwice,
     /// What a host says of instances of other hosts is believed.
     StatusOfOthers,
-    /// An agent goes back to an older spec.
-    OlderGeneration,
-    /// What the spec does not name is removed.
-    RemoveOnMissing,
     /// The old instance goes when the new one is made, not when it is ready.
     HandOverEarly,
     /// The record of an instance that is gone stays.
@@ -32,8 +28,6 @@ pub enum Mutation {
     KeepSurplus,
     /// What cannot be done is not said.
     LoseReason,
-    /// A status that comes while another one is stored is dropped, and not asked for again.
-    LoseStatus,
     /// A host does not stop what may run elsewhere when it does not hear the server.
     OutliveLease,
     /// A job that forbids a second run begins one beside the first.
@@ -48,7 +42,7 @@ pub enum Mutation {
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 17] = [
         Self::DropFence,
         Self::ReuseIncarnation,
         Self::ForgetDrain,
@@ -56,14 +50,11 @@ impl Mutation {
         Self::PortTwice,
         Self::AddressTwice,
         Self::StatusOfOthers,
-        Self::OlderGeneration,
-        Self::RemoveOnMissing,
         Self::HandOverEarly,
         Self::ForgetGone,
         Self::CreateAgain,
         Self::KeepSurplus,
         Self::LoseReason,
-        Self::LoseStatus,
         Self::OutliveLease,
         Self::RunBeside,
         Self::StayBehind,

@@ -14,26 +14,23 @@ use std::time::Instant;
 /// changed it may not any more: then the next ones are tried, and the run says which seed to write
 /// down here.
 const KNOWN: [(Mutation, u64); Mutation::ALL.len()] = [
-    (Mutation::DropFence, 0),
-    (Mutation::ReuseIncarnation, 0),
+    (Mutation::DropFence, 283),
+    (Mutation::ReuseIncarnation, 8),
     (Mutation::ForgetDrain, 0),
-    (Mutation::LoseReservation, 0),
-    (Mutation::PortTwice, 0),
+    (Mutation::LoseReservation, 70),
+    (Mutation::PortTwice, 52),
     (Mutation::AddressTwice, 0),
-    (Mutation::StatusOfOthers, 0),
-    (Mutation::OlderGeneration, 0),
-    (Mutation::RemoveOnMissing, 0),
+    (Mutation::StatusOfOthers, 342),
     (Mutation::HandOverEarly, 0),
     (Mutation::ForgetGone, 0),
     (Mutation::CreateAgain, 0),
-    (Mutation::KeepSurplus, 0),
-    (Mutation::LoseReason, 0),
-    (Mutation::LoseStatus, 0),
-    (Mutation::OutliveLease, 0),
-    (Mutation::RunBeside, 0),
-    (Mutation::StayBehind, 0),
-    (Mutation::IgnoreConstraint, 0),
-    (Mutation::SkipHost, 0),
+    (Mutation::KeepSurplus, 5),
+    (Mutation::LoseReason, 3),
+    (Mutation::OutliveLease, 75),
+    (Mutation::RunBeside, 27),
+    (Mutation::StayBehind, 24),
+    (Mutation::IgnoreConstraint, 3),
+    (Mutation::SkipHost, 8),
 ];
 
 /// Where the search for a defect begins.

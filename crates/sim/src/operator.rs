@@ -37,7 +37,7 @@ const MOVES: &[(u64, Move)] = &[
     (6, remove),
     (5, down),
     (14, rollout_verb),
-    (6, run),
+    (10, run),
     (4, cordon),
     (5, uncordon),
     (4, drain),

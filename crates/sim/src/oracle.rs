@@ -14,9 +14,10 @@ use model::cluster::Cluster;
 use model::host::Scheduling;
 use model::id::{HostId, InstanceId, ServiceId};
 use model::instance::{Goal, Instance};
-use model::record::{Record, RecordKey};
+use model::record::{Record, RecordKey, Rollout, Service};
 use runs::Promises;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 use store::codec::Decoded;
 use tokio::time::Instant;
@@ -94,8 +95,8 @@ pub(crate) struct Oracle {
     since: BTreeMap<InstanceId, Instant>,
     /// Hosts whose clocks were set: what they time may come too early.
     clocks_set: BTreeSet<usize>,
-    /// How far a server's clock was set forward at most: what it times may be as much too early.
-    server_ahead: Duration,
+    /// How far a server's clock was set at most: what it times may be as much too early or late.
+    server_skew: Duration,
     /// When a server was started last.
     server_started: Option<Instant>,
     /// What was changed of a host last by somebody else than the planner.
@@ -119,9 +120,18 @@ impl Oracle {
         self.clocks_set.insert(host);
     }
 
-    /// The clock of the server was set so far forward.
-    pub(crate) fn note_server_clock(&mut self, ahead: Duration) {
-        self.server_ahead = self.server_ahead.max(ahead);
+    /// The clock of the server was set, so far forward or back.
+    pub(crate) fn note_server_clock(&mut self, by: Duration) {
+        self.server_skew = self.server_skew.max(by);
+    }
+
+    /// Instances that there ever were, while a rollout goes on; otherwise none.
+    pub(crate) fn given_in_rollouts(&self) -> usize {
+        let goes_on = |service: &Arc<Service>| {
+            let status = self.cluster.service_status(&service.id);
+            status.is_some_and(|status| matches!(status.rollout, Rollout::Running { .. }))
+        };
+        if self.cluster.services().any(goes_on) { self.given.len() } else { 0 }
     }
 
     /// A server was started.

@@ -32,14 +32,14 @@ pub enum Trouble {
     Link,
     /// A clock jumps.
     Clock,
-    /// The store refuses a transaction, or does not say what came of it.
+    /// The store refuses a transaction, does not say what came of it, or is late.
     Store,
 }
 
 impl Trouble {
     /// All of them, with how many of a hundred steps they are.
     pub const ALL: [(Self, u64); 10] = [
-        (Self::Operator, 44),
+        (Self::Operator, 42),
         (Self::Server, 6),
         (Self::Agent, 7),
         (Self::Host, 6),
@@ -48,7 +48,7 @@ impl Trouble {
         (Self::Container, 8),
         (Self::Link, 9),
         (Self::Clock, 2),
-        (Self::Store, 3),
+        (Self::Store, 5),
     ];
 
     /// Its word on the command line.

@@ -21,8 +21,11 @@ use store::{Gate, Memory, Store as _, codec};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// Once the faults have stopped, everything has so long to come to rest.
+/// Once the faults have stopped, everything has so long to come to rest; a rollout that goes on has
+/// it from each of its steps: on ten hosts, one after the other, it takes longer.
 const REST: Duration = Duration::from_secs(60);
+/// No rollout may go on for longer.
+const REST_MAX: Duration = Duration::from_secs(900);
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_secs(1);
 /// Looks in a row that must find everything at rest.
@@ -60,12 +63,14 @@ struct World {
 }
 
 /// What ends by itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Ending {
     /// The server comes back.
     Server,
     /// The old server is really gone.
     Zombies,
+    /// What a server writes comes at last.
+    Gate(Arc<Gate>),
     /// The agent of a host comes back.
     Agent(usize),
     /// A host comes back.
@@ -74,6 +79,15 @@ enum Ending {
     Engine(usize),
     /// A wire is whole again.
     Wire(usize),
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Gate(_) => f.write_str("late writes"),
+            other => write!(f, "{other:?}"),
+        }
+    }
 }
 
 /// Runs a scenario in a folder of its own; `keep` keeps the whole trace.
@@ -239,11 +253,14 @@ impl World {
         self.pending = later;
         let due: Vec<(Instant, Ending)> = due;
         for (_, ending) in due {
-            self.tell(&format!("over: {ending:?}"));
+            self.tell(&format!("over: {ending}"));
             match ending {
                 Ending::Server if self.server.is_none() => self.start_server().await,
                 Ending::Server => {}
                 Ending::Zombies => self.end_zombies().await,
+                // That of a server which should be gone opens when it goes.
+                Ending::Gate(gate) if Arc::ptr_eq(&gate, &self.gate) => gate.open(),
+                Ending::Gate(_) => {}
                 Ending::Agent(n) => self.hosts[n].start_agent(),
                 Ending::Power(n) => self.hosts[n].power_on(),
                 Ending::Engine(n) if self.hosts[n].powered => {
@@ -274,6 +291,7 @@ impl World {
     /// The faults end; everything gets its time, and is looked at until it is at rest.
     async fn rest(&mut self) -> (u64, Vec<Flaw>) {
         self.pending.clear();
+        self.gate.open();
         self.end_zombies().await;
         for host in &mut self.hosts {
             host.heal();
@@ -283,6 +301,7 @@ impl World {
         }
         self.tell("left alone");
         let begin = Instant::now();
+        let mut step = (begin, 0);
         let mut quiet = 0;
         loop {
             self.pass(LOOK).await;
@@ -294,7 +313,11 @@ impl World {
             let flaws = self.judge.with(|oracle| oracle.at_rest(&containers, now));
             quiet = if flaws.is_empty() { quiet + 1 } else { 0 };
             self.check_alive();
-            let over = begin.elapsed() >= REST;
+            let given = self.judge.with(|oracle| oracle.given_in_rollouts());
+            if given > step.1 && begin.elapsed() < REST_MAX {
+                step = (Instant::now(), given);
+            }
+            let over = step.0.elapsed() >= REST;
             if over || quiet >= QUIET_LOOKS {
                 let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.tell(&format!("at rest at index {}", self.judge.cluster().index()));

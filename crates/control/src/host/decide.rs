@@ -153,8 +153,9 @@ impl One<'_> {
             let action = Action::Stop { instance, container: id, grace_ms };
             return (Phase::Draining, "it is being stopped".into(), Some(action));
         }
-        if self.known.memo.unsure {
-            // A start that was given up may still come about.
+        let starts = self.known.busy.as_ref().is_some_and(|busy| busy.kind == BusyKind::Starting);
+        if self.known.memo.unsure || starts {
+            // A start that is under way, or was given up, may still come about.
             return (Phase::Starting, "it is looked for once more".into(), None);
         }
         if remove {

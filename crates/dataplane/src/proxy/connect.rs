@@ -4,7 +4,9 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::shard::Shard;
 use super::socket::Socket;
-use model::limits::{PROXY_HEAD_BYTES_MAX, PROXY_PEER_SILENCE_MS_MAX};
+use model::limits::{
+    PROXY_ENDPOINT_SILENCE_MS_MAX, PROXY_HEAD_BYTES_MAX, PROXY_PEER_SILENCE_MS_MAX,
+};
 use std::io;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -77,7 +79,11 @@ pub(super) async fn http(
     endpoint: &Endpoint,
     timeout: Duration,
 ) -> Result<Connection, ConnectError> {
-    let socket = Socket::new(tcp(shard, endpoint, timeout).await?);
+    let stream = tcp(shard, endpoint, timeout).await?;
+    if let Err(error) = notice_silence(&socket2::SockRef::from(&stream)) {
+        tracing::debug!(%error, "options of a connection to an endpoint were not set");
+    }
+    let socket = Socket::new(stream);
     let connection = Connection::start(socket, 2 * PROXY_HEAD_BYTES_MAX).await;
     connection.map_err(|error| ConnectError::Refused(io::Error::other(error)))
 }
@@ -90,9 +96,29 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
 
 /// Sets keep-alive and the longest time without an acknowledgement.
 pub(super) fn detect_vanished(socket: &socket2::Socket) -> io::Result<()> {
-    let silence = Duration::from_millis(PROXY_PEER_SILENCE_MS_MAX);
-    let keepalive =
-        socket2::TcpKeepalive::new().with_time(silence).with_interval(silence / 5).with_retries(4);
+    detect(socket, Duration::from_millis(PROXY_PEER_SILENCE_MS_MAX))
+}
+
+/// The same for a connection that requests wait on.
+fn notice_silence(socket: &socket2::Socket) -> io::Result<()> {
+    detect(socket, Duration::from_millis(PROXY_ENDPOINT_SILENCE_MS_MAX))
+}
+
+/// Keep-alive begins after half of `silence`, in whole seconds as the kernel has it.
+fn detect(socket: &socket2::Socket, silence: Duration) -> io::Result<()> {
+    let second = Duration::from_secs(1);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time((silence / 2).max(second))
+        .with_interval((silence / 5).max(second))
+        .with_retries(4);
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(silence))
+}
+
+/// Did an endpoint fall silent: nothing of what was sent to it has been acknowledged for long?
+pub(super) fn is_silence(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is = |error: &(dyn std::error::Error + 'static)| {
+        error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::TimedOut)
+    };
+    std::iter::successors(Some(error), |error| error.source()).any(is)
 }

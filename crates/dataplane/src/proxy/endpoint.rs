@@ -141,6 +141,11 @@ impl Endpoint {
         });
     }
 
+    /// None of the idle connections is of use any more.
+    pub(super) fn forget_idle(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// Follows the configuration. What drains has `drain` for its connections.
     pub(super) fn set(self: &Rc<Self>, weight: u32, state: EndpointState, drain: Duration) {
         self.weight.set(weight);
@@ -155,7 +160,7 @@ impl Endpoint {
             EndpointState::Up => self.shared.ejection.connected(),
             EndpointState::Doubtful => {}
             EndpointState::Draining => {
-                self.idle.borrow_mut().clear();
+                self.forget_idle();
                 let endpoint = Rc::clone(self);
                 let task = tokio::task::spawn_local(async move {
                     tokio::time::sleep(drain).await;
@@ -164,7 +169,7 @@ impl Endpoint {
                 *self.drain.borrow_mut() = Some(task.abort_handle());
             }
             EndpointState::Down => {
-                self.idle.borrow_mut().clear();
+                self.forget_idle();
                 self.down.ring();
             }
         }

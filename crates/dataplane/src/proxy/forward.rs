@@ -299,9 +299,16 @@ impl Exchange {
             self.sends += 1;
             endpoint.shared.count_request();
         }
+        let silent = error.as_ref().is_some_and(|error| connect::is_silence(error));
+        if silent {
+            // Its host is gone or cut off: so are all connections to it.
+            let now = self.client.shard.exact_ms();
+            endpoint.shared.ejection.failed(now, now);
+            endpoint.forget_idle();
+        }
         // A pooled connection may just have been closed for its age: that says nothing of the
         // endpoint, which gets a second chance on a new connection.
-        if reused && error.is_some() {
+        if reused && error.is_some() && !silent {
             self.fresh = true;
         } else {
             self.tried.push(endpoint);

@@ -34,7 +34,7 @@ pub(crate) fn images() -> Vec<(&'static str, Program, Option<u64>)> {
         (SLOW, Program::forever(), Some(3_000)),
         (BROKEN, Program::exits(300, 1), None),
         (JOB, Program::exits(400, 0), None),
-        (LONG, Program::exits(7_000, 0), None),
+        (LONG, Program::exits(15_000, 0), None),
     ]
 }
 

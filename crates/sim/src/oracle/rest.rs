@@ -288,6 +288,8 @@ impl Look<'_> {
             .running
             .iter()
             .filter(|id| id.service == service.id && !under_way.contains(&id.incarnation))
+            // A host that was removed has told of its strays.
+            .filter(|id| self.cluster.instance(&id.instance()).is_some())
             .cloned()
             .collect();
         for id in over {

@@ -71,7 +71,7 @@ impl Oracle {
     /// Is it ready, as far as the store knows? Each of its containers is: without a check it must
     /// have run for a while.
     pub(super) fn is_ready(&self, cluster: &Cluster, instance: &Instance) -> bool {
-        let settle = Duration::from_millis(SETTLE_MS_DEFAULT).saturating_sub(self.server_ahead);
+        let settle = Duration::from_millis(SETTLE_MS_DEFAULT).saturating_sub(self.server_skew);
         let settled = |id: &InstanceId| self.is_since(id, settle);
         let is_well = |id: InstanceId| {
             cluster.instance_status(&id).is_some_and(|seen| match seen.phase {
@@ -101,7 +101,9 @@ impl Oracle {
             let over = id.sidekick.is_some() && is(|seen| seen.phase == Phase::Completed);
             let crashed = is(|seen| seen.restarts > 0);
             let least = if crashed { ROLLOUT_PROVEN_AGAIN_MS } else { SETTLE_MS_DEFAULT };
-            over || (self.engines.runs(&id) && self.is_since(&id, Duration::from_millis(least)))
+            // By its own clock the server may not know it yet.
+            let least = Duration::from_millis(least) + self.server_skew;
+            over || (self.engines.runs(&id) && self.is_since(&id, least))
         };
         self.is_ready(cluster, instance) && containers_of(cluster, instance).into_iter().all(proven)
     }

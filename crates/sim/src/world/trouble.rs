@@ -11,6 +11,7 @@ use model::host_status::HostStatus;
 use model::instance::{InstanceStatus, Phase};
 use model::time::Generation;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use store::{Store as _, codec};
 use tokio::time::Instant;
@@ -87,7 +88,7 @@ async fn server(world: &mut World, dice: &mut Dice) -> String {
         }
         _ => {
             // The old one does not know yet that it is over.
-            let gate = std::sync::Arc::clone(&world.gate);
+            let gate = Arc::clone(&world.gate);
             let late = dice.once_in(2);
             if late {
                 gate.close();
@@ -96,8 +97,8 @@ async fn server(world: &mut World, dice: &mut Dice) -> String {
             world.kill_server();
             let ahead = dice.around(3_000);
             let step = world.clock.set_ahead(ahead);
-            let forward = Duration::from_millis(u64::try_from(step).unwrap_or(0));
-            world.judge.with(|oracle| oracle.note_server_clock(forward));
+            let by = Duration::from_millis(step.unsigned_abs());
+            world.judge.with(|oracle| oracle.note_server_clock(by));
             world.start_server().await;
             world.pending.push((soon(dice, 3_000), Ending::Zombies));
             let how = if late { ", what the first one writes comes late" } else { "" };
@@ -237,6 +238,13 @@ fn clock(world: &mut World, dice: &mut Dice) -> String {
 }
 
 fn store(world: &mut World, dice: &mut Dice) -> String {
+    if dice.once_in(2) {
+        // What it decides meanwhile rests on records that others change.
+        world.gate.close();
+        let until = soon(dice, 1_500);
+        world.pending.push((until, Ending::Gate(Arc::clone(&world.gate))));
+        return "the store takes what the server writes late".into();
+    }
     let faults = [store::Fault::NoSpace, store::Fault::AmbiguousDone, store::Fault::AmbiguousLost];
     let fault = dice.pick(&faults).copied().unwrap_or(store::Fault::NoSpace);
     let times = 1 + dice.small(3);
