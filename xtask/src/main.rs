@@ -14,6 +14,7 @@ mod tidy;
 mod suite;
 mod gate;
 mod sim;
+mod chaos;
 mod cluster;
 mod demo;
 mod bench;
@@ -43,13 +44,15 @@ Tasks:
   cluster <verb>  hosts on this machine with a server and agents, to try things with and to break:
                   up N, status, exec, cut, heal, drop, oneway, delay, kill, boot, hang, wake, down;
                   `cluster --help` has examples. See docs/testing.md
+  chaos           scripts of faults, each drawn from a seed, on a cluster of three hosts under load:
+                  --seeds N (100), --from S. See docs/testing.md
   bench [part]…   the product's numbers beside its peers', on a machine of namespaces of its own:
                   size, schedule, http, dns, deploy, start, idle; with --all also build, a cold release
                   build. -o json for programs, --write puts the table into docs/benchmarks.md.
                   Exit code 1 when a target is missed
   help            this text
 
-demo, test, cluster and bench install what is missing (Debian, as root) and start a dockerd when none answers;
+demo, test, chaos, cluster and bench install what is missing (Debian, as root) and start a dockerd when none answers;
 they stop only what they started. DOCKER_HOST, CI (no colours) and NO_COLOR are honoured.
 
 Examples:
@@ -58,6 +61,7 @@ Examples:
   cargo xtask test
   cargo xtask sim --seeds 10000
   cargo xtask cluster up 3
+  cargo xtask chaos --seeds 10
   cargo xtask bench http dns
   cargo xtask fix && cargo xtask ci
 ";
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         ["fix"] => done(with_place(gate::fix)),
         ["tidy"] => done(with_place(tidy::check)),
         ["sim", ref words @ ..] => with_place(|place| sim::run(place, words)),
+        ["chaos", ref words @ ..] => done(with_place(|place| chaos::run(place, words))),
         ["images"] => done(with_place(make_images)),
         ["bench", ref cases @ ..] => with_place(|place| bench::run(place, cases)),
         _ => {

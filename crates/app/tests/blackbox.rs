@@ -2,12 +2,16 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may")]
 
+#[path = "blackbox/alone.rs"]
+mod alone;
 #[path = "blackbox/api.rs"]
 mod api;
 #[path = "blackbox/apart.rs"]
 mod apart;
 #[path = "blackbox/backup.rs"]
 mod backup;
+#[path = "blackbox/chaos.rs"]
+mod chaos;
 #[path = "blackbox/cluster.rs"]
 mod cluster;
 #[path = "blackbox/hosts.rs"]

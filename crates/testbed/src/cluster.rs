@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::ident::Ident;
 use crate::role::Role;
 use crate::state::{PORT, SERVER, State, lock};
+use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -270,7 +271,15 @@ impl Cluster {
     /// # Errors
     /// When it had no power.
     pub fn power_off(&mut self, name: &str) -> Result {
-        self.init_of(name)?.kill()?;
+        let init = self.init_of(name)?;
+        let started_by: Vec<Ident> =
+            self.processes(init).into_iter().filter_map(|(ident, _)| ident.parent()).collect();
+        init.signal(Signal::KILL)?;
+        // Who waits for a process that hangs has stopped with it, and collects it only when awake.
+        for parent in started_by.into_iter().filter(|parent| *parent != init) {
+            parent.signal(Signal::CONT)?;
+        }
+        init.wait_gone()?;
         if let Some(node) = self.state.nodes.get_mut(name) {
             node.init = None;
         }

@@ -69,7 +69,7 @@ impl Cluster {
     }
 
     /// The processes of a machine, without those in its containers: each with its words.
-    fn processes(&self, init: Ident) -> Vec<(Ident, Vec<String>)> {
+    pub(crate) fn processes(&self, init: Ident) -> Vec<(Ident, Vec<String>)> {
         let space = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let own = space(&init.pid.to_string());
         let mut found = vec![];
@@ -116,7 +116,11 @@ impl Cluster {
     /// # Errors
     /// When it does not run.
     pub fn kill_role(&mut self, name: &str, role: Role) -> Result {
-        self.running(name, role)?.kill()?;
+        let process = self.running(name, role)?;
+        let parent = process.parent();
+        process.kill()?;
+        // It may have hung, and who waits for it with it.
+        parent.map_or(Ok(()), |parent| parent.signal(Signal::CONT))?;
         if role == Role::Dockerd {
             // its containerd follows it; containers stay where they are
             let init = self.init_of(name)?;
@@ -139,12 +143,14 @@ impl Cluster {
         self.running(name, role)?.signal(Signal::STOP)
     }
 
-    /// It goes on.
+    /// It goes on, and with it who waits for it: `nsenter` stops when what it started does.
     ///
     /// # Errors
     /// When it does not run.
     pub fn wake(&self, name: &str, role: Role) -> Result {
-        self.running(name, role)?.signal(Signal::CONT)
+        let process = self.running(name, role)?;
+        process.signal(Signal::CONT)?;
+        process.parent().map_or(Ok(()), |parent| parent.signal(Signal::CONT))
     }
 
     /// Pulls the plug of a machine, or kills a role of it.

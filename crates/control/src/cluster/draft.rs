@@ -18,6 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+/// Statuses that a decision may rest on: of a service with more containers a few do not matter.
+const STATUSES_READ_MAX: usize = 256;
+
 /// One instance of the service.
 #[derive(Clone, Debug)]
 pub(super) struct Member {
@@ -413,8 +416,35 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// An instance is let go since others serve: what is known of these must not have changed when
+    /// that is stored.
+    fn read_who_serves(&mut self) {
+        let before = |id: &InstanceId| self.cluster.instance(id).map(|one| one.goal);
+        let lets_go = |member: &Member| {
+            member.instance.goal != Goal::Run && before(&member.instance.id) == Some(Goal::Run)
+        };
+        if !self.members.iter().any(lets_go) {
+            return;
+        }
+        let serve = self.members.iter().filter(|member| {
+            member.instance.goal == Goal::Run
+                && matches!(member.seen.phase, Phase::Running | Phase::Completed)
+        });
+        let containers = serve.flat_map(|member| {
+            let id = &member.instance.id;
+            let sidekicks = member.sidekicks.iter().map(|(name, _)| id.container(Some(name)));
+            std::iter::once(id.clone()).chain(sidekicks)
+        });
+        let keys: Vec<RecordKey> =
+            containers.take(STATUSES_READ_MAX).map(RecordKey::InstanceStatus).collect();
+        for key in keys {
+            self.read(key);
+        }
+    }
+
     /// The proposal, and when to plan again.
     pub(super) fn finish(mut self) -> (Proposal, Option<Timestamp>) {
+        self.read_who_serves();
         for id in std::mem::take(&mut self.touched) {
             if let Some(member) = self.members.iter().find(|m| m.instance.id == id) {
                 let instance = Arc::new(member.instance.clone());

@@ -1,7 +1,10 @@
 //! Rollouts: start-first and stop-first, good and bad versions, changes of mind.
 
-use crate::world::World;
+use crate::world::{World, service};
 use control::operate;
+use model::change::Edit;
+use model::instance::Goal;
+use model::record::{Record, RecordKey};
 
 /// A world where `shop/web` is done as this line says.
 fn done(line: &str) -> World {
@@ -33,6 +36,36 @@ fn a_new_version_takes_over_slot_by_slot_and_never_fewer_serve() {
         world.plan();
         assert_eq!(world.cluster, quiet, "what is as wanted is left alone");
     }
+}
+
+#[test]
+fn who_is_let_go_since_others_serve_goes_only_while_they_do() {
+    let mut world = done("web image=good:1 scale=2 check");
+    world.up(&["web image=good:2 scale=2 check"]);
+    let web = service("web");
+    for _ in 0..100 {
+        let plan = control::cluster::plan(&world.cluster, world.now);
+        let removes = |edit: &Edit| matches!(edit, Edit::Put(Record::Instance(one)) if one.goal == Goal::Remove);
+        let found = plan.proposals.iter().find(|one| one.change.edits.iter().any(removes));
+        if let Some(proposal) = found {
+            let serves = |status: &RecordKey| proposal.reads.iter().any(|(key, _)| key == status);
+            let others = world.cluster.instances_of(&web).filter(|one| {
+                one.goal == Goal::Run
+                    && !proposal
+                        .reads
+                        .iter()
+                        .any(|(key, _)| *key == RecordKey::Instance(one.id.clone()))
+            });
+            let others: Vec<_> =
+                others.map(|one| RecordKey::InstanceStatus(one.id.clone())).collect();
+            assert_eq!(others.len(), 2, "one new and one old: {others:?}");
+            assert!(others.iter().all(serves), "{:?}", proposal.reads);
+            return;
+        }
+        plan.proposals.iter().for_each(|proposal| world.commit(proposal));
+        world.step();
+    }
+    panic!("nothing was let go: {}", world.slots("web"));
 }
 
 #[test]
