@@ -243,19 +243,17 @@ impl Planner {
         if before.as_deref().map(matters) == now.as_deref().map(matters) {
             return;
         }
-        let link = |host: &Option<Arc<Host>>| host.as_ref().map(|host| host.status);
         self.touch_on(cluster, id);
         self.dirty.extend(self.global.iter().cloned());
         // What keeps them may be another thing now, even where nothing came free.
         self.wake_parked(|_| true);
         self.dirty.extend(self.crowded.iter().cloned());
-        if link(&before) != link(&now) {
-            // How many are away decides whether anybody is replaced.
-            let away = self.hosts.values().filter(|host| host.status != HostLink::Active);
-            let away: Vec<HostId> = away.map(|host| host.id.clone()).collect();
-            for id in away {
-                self.touch_on(cluster, &id);
-            }
+        // How many are away decides whether anybody is replaced, and so does whether another one
+        // takes him.
+        let away = self.hosts.values().filter(|host| host.status != HostLink::Active);
+        let away: Vec<HostId> = away.map(|host| host.id.clone()).collect();
+        for id in away {
+            self.touch_on(cluster, &id);
         }
     }
 
