@@ -1,17 +1,21 @@
 //! The link between server and agent. The agent dials; it gets publications and stream requests
 //! and sends what it sees. `MemoryLink` joins the two in one process, `grpc` across processes.
 
-use crate::peer::Peer;
+mod twin;
+
+use crate::peer::{Peer, Refusal};
 use crate::stream::{Duplex, StreamRequest, duplex};
 use model::host_spec::HostSpec;
 use model::host_status::HostStatus;
 use model::id::HostId;
+use model::limits::HOST_DISCONNECTED_MS;
 use model::time::Timestamp;
 use model::view::HostView;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 /// What a host should hold and may publish, made from one cluster.
@@ -188,7 +192,18 @@ struct State {
     /// With the host that may take it up.
     waiting: BTreeMap<u64, (HostId, Duplex)>,
     /// Hosts with a session.
-    present: BTreeSet<HostId>,
+    present: BTreeMap<HostId, Present>,
+    next_session: u64,
+}
+
+/// The agent that has the session of a host.
+#[derive(Clone, Debug)]
+struct Present {
+    number: u64,
+    known: twin::Known,
+    peer: Option<Peer>,
+    /// Changes when it is heard, and is closed when its session is over.
+    heard: watch::Receiver<u64>,
 }
 
 /// A session that has just begun, handed to the server.
@@ -213,11 +228,23 @@ pub struct Arrival {
 pub struct Presence {
     inner: Arc<Inner>,
     host: HostId,
+    number: u64,
+    heard: watch::Sender<u64>,
+}
+
+impl Presence {
+    /// The agent has been heard: it is alive.
+    pub fn heard(&self) {
+        self.heard.send_modify(|count| *count = count.wrapping_add(1));
+    }
 }
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        self.inner.state().present.remove(&self.host);
+        let mut state = self.inner.state();
+        if state.present.get(&self.host).is_some_and(|present| present.number == self.number) {
+            state.present.remove(&self.host);
+        }
     }
 }
 
@@ -227,6 +254,13 @@ impl Inner {
     }
 }
 
+fn known(hello: &Hello, peer: Option<&Peer>) -> twin::Known {
+    twin::Known { address: peer.map(|peer| peer.address.ip()), run: hello.run.clone() }
+}
+
+/// Longest wait of an agent for a session that another one has: who is silent for
+/// `HOST_DISCONNECTED_MS` has none.
+const TURN_TIMEOUT: Duration = Duration::from_millis(HOST_DISCONNECTED_MS + 2_000);
 /// Streams opened and not taken up; more are refused.
 const STREAMS_WAITING_MAX: usize = 256;
 
@@ -238,32 +272,75 @@ impl Switchboard {
         (Self { inner: Arc::new(Inner { state: Mutex::default(), arrivals }) }, queue)
     }
 
-    fn enter(&self, host: &HostId) -> Option<Presence> {
-        let entered = self.inner.state().present.insert(host.clone());
-        entered.then(|| Presence { inner: Arc::clone(&self.inner), host: host.clone() })
+    /// Takes the session of a host, or says who has it.
+    fn enter(&self, hello: &Hello, peer: Option<&Peer>) -> Result<Presence, Box<Present>> {
+        let mut state = self.inner.state();
+        if let Some(present) = state.present.get(&hello.host) {
+            return Err(Box::new(present.clone()));
+        }
+        state.next_session += 1;
+        let number = state.next_session;
+        let (heard, receiver) = watch::channel(0);
+        let known = known(hello, peer);
+        let present = Present { number, known, peer: peer.cloned(), heard: receiver };
+        state.present.insert(hello.host.clone(), present);
+        Ok(Presence { inner: Arc::clone(&self.inner), host: hello.host.clone(), number, heard })
+    }
+
+    /// Waits for the session of a host as long as it is not known who of two is the host.
+    async fn enter_in_turn(
+        &self,
+        hello: &Hello,
+        peer: Option<&Peer>,
+    ) -> Result<Presence, LinkError> {
+        let refused = |why| LinkError::Refused { address: "here".into(), why };
+        let deadline = tokio::time::Instant::now() + TURN_TIMEOUT;
+        loop {
+            let mut first = match self.enter(hello, peer) {
+                Ok(presence) => return Ok(presence),
+                Err(first) => first,
+            };
+            let verdict = twin::judge(&first.known, &known(hello, peer));
+            match (verdict, &first.peer) {
+                (twin::Verdict::Refuse, _) | (twin::Verdict::TakeOver, None) => {
+                    return Err(refused(twin::told(&hello.host, &first.known)));
+                }
+                (twin::Verdict::TakeOver, Some(old)) => {
+                    old.cut(Refusal::now("this agent has connected anew"));
+                }
+                (twin::Verdict::Listen, _) => {}
+            }
+            first.heard.mark_unchanged();
+            loop {
+                match tokio::time::timeout_at(deadline, first.heard.changed()).await {
+                    // Heard after the other one has come.
+                    Ok(Ok(())) if verdict == twin::Verdict::Listen => {
+                        return Err(refused(twin::told(&hello.host, &first.known)));
+                    }
+                    Ok(Ok(())) => {}
+                    Ok(Err(_over)) => break,
+                    Err(_elapsed) => {
+                        return Err(refused("its old session is still ending; try again".into()));
+                    }
+                }
+            }
+        }
     }
 
     /// Has this host a session?
     #[must_use]
     pub fn is_present(&self, host: &HostId) -> bool {
-        self.inner.state().present.contains(host)
+        self.inner.state().present.contains_key(host)
     }
 
     /// Begins a session for an agent that a carrier has authenticated. The carrier forwards
     /// `Session::down` to the agent and what the agent says to `Session::up`.
     ///
     /// # Errors
-    /// `LinkError::Unreachable` when the server is going down, `LinkError::Refused` while another
-    /// agent of the same host has a session: two would undo each other's work.
+    /// `LinkError::Unreachable` when the server is going down, `LinkError::Refused` when another
+    /// agent of the same host has a session and is alive: two would undo each other's work.
     pub async fn begin(&self, hello: Hello, peer: Option<Peer>) -> Result<Session, LinkError> {
-        let presence = self.enter(&hello.host).ok_or_else(|| LinkError::Refused {
-            address: "here".into(),
-            why: format!(
-                "another agent is connected as host {}; stop one of the two, or join this one \
-                 under another id with --host",
-                hello.host
-            ),
-        })?;
+        let presence = self.enter_in_turn(&hello, peer.as_ref()).await?;
         let (up_tx, up) = mpsc::channel(SESSION_QUEUE_MAX);
         let (open, mut opens) = mpsc::channel::<Down>(SESSION_QUEUE_MAX);
         let (publish, mut latest) = watch::channel(None::<Arc<Publication>>);

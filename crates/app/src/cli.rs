@@ -238,7 +238,8 @@ impl Cli {
     pub(crate) fn is_role(&self) -> bool {
         match &self.command {
             Command::Dev(args) => args.command.is_none(),
-            Command::Server(_) | Command::Agent(_) | Command::Dataplane(_) => true,
+            Command::Agent(args) => args.is_role(),
+            Command::Server(_) | Command::Dataplane(_) => true,
             _ => false,
         }
     }
@@ -253,7 +254,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     match cli.command {
         Command::Dev(args) => role::dev::run(&global, args).await,
         Command::Server(args) => role::server::run(args).await,
-        Command::Agent(args) => role::agent::run(args).await,
+        Command::Agent(args) => role::agent::run(&global, args).await,
         Command::Dataplane(args) => role::dataplane::run(args).await,
         Command::Up(args) => apply::up(&global, args).await,
         Command::Plan(args) => apply::plan(&global, args).await,

@@ -181,6 +181,7 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
                 }
             };
             heard.store(shared.now().0, Relaxed);
+            presence.heard();
             match message {
                 Up::Status(status) if status.number > 0 && status.number <= newest => {
                     tracing::debug!(%host, number = status.number, "status of the past ignored");
@@ -234,9 +235,11 @@ async fn cut(peer: Option<&Peer>) -> Refusal {
 }
 
 /// Writes what changed of a host's status; only transitions reach the store.
-async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus, joins: bool) {
-    shared.usages.note(&status, shared.now());
+async fn ingest<S: Store>(shared: &Shared<S>, mut status: HostStatus, joins: bool) {
     let cluster = shared.cluster();
+    let host = status.host.clone();
+    status.usage.retain(|id, _| is_on(&cluster, id, &host));
+    shared.usages.note(&status, shared.now());
     let edits = transitions(&cluster, &status, shared.now());
     for part in edits.chunks(TXN_OPS_MAX / 2) {
         let change = Change { edits: part.to_vec() };
@@ -252,12 +255,8 @@ async fn ingest<S: Store>(shared: &Shared<S>, status: HostStatus, joins: bool) {
 
 /// The status records that differ from what is known, of instances that are known on that host.
 fn transitions(cluster: &Cluster, status: &HostStatus, now: Timestamp) -> Vec<Edit> {
-    let known = |id: &InstanceId| {
-        let ours = |host| host == status.host || is_in(Mutation::StatusOfOthers);
-        cluster.instance(&id.instance()).is_some_and(|i| ours(i.host.clone()))
-    };
     let mut edits = vec![];
-    for (id, new) in status.instances.iter().filter(|(id, _)| known(id)) {
+    for (id, new) in status.instances.iter().filter(|(id, _)| is_on(cluster, id, &status.host)) {
         let over = matches!(new.phase, Phase::Absent | Phase::Stopped);
         if over && !is_told(cluster, id, status) {
             continue;
@@ -269,6 +268,12 @@ fn transitions(cluster: &Cluster, status: &HostStatus, now: Timestamp) -> Vec<Ed
         }
     }
     edits
+}
+
+/// Is this an instance that the host was given? Of no other one it has anything to say.
+fn is_on(cluster: &Cluster, id: &InstanceId, host: &HostId) -> bool {
+    let ours = |of: &HostId| of == host || is_in(Mutation::StatusOfOthers);
+    cluster.instance(&id.instance()).is_some_and(|instance| ours(&instance.host))
 }
 
 /// Does a host that says that an instance is stopped or gone know that it was to be so? One that has
@@ -364,6 +369,9 @@ mod tests {
             };
             let told = !transitions(&cluster, &status, Timestamp(1)).is_empty();
             assert_eq!(told, counts, "{goal:?} {phase} at generation {generation}");
+            let other = HostStatus { host: "h2".parse().unwrap(), ..status };
+            let told = transitions(&cluster, &other, Timestamp(1));
+            assert_eq!(told, vec![], "it is not on that host");
         }
     }
 }

@@ -199,7 +199,8 @@ impl<S: Store> Server<S> {
         self.shared.authority.pin.clone()
     }
 
-    /// Makes a join token with the usual bounds, once the server runs.
+    /// The join token that this server shows at its start, once it runs: the one of an earlier start
+    /// while that is good for a while, else a new one, and the earlier one is revoked.
     ///
     /// # Errors
     /// When there are too many or the store refuses.
@@ -207,7 +208,7 @@ impl<S: Store> Server<S> {
         &self,
     ) -> impl Future<Output = Result<api::wire::JoinToken, api::error::ErrorInfo>> + use<S> {
         let shared = self.shared.clone();
-        async move { tokens::make(&shared, api::wire::JoinTokenRequest::default()).await }
+        async move { tokens::first(&shared).await }
     }
 
     /// Has any host joined?

@@ -95,6 +95,16 @@ impl Cluster {
         &self.state
     }
 
+    /// Further words for the server when it is started next.
+    pub fn set_server_args(&mut self, words: &[&str]) {
+        self.state.server_args = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// The token that agents are started with from now on; the one before.
+    pub fn set_token(&mut self, token: &str) -> Option<String> {
+        self.state.token.replace(token.to_owned())
+    }
+
     pub(crate) fn save(&self) -> Result {
         self.state.write(&self.folder)
     }

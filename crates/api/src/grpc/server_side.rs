@@ -206,10 +206,12 @@ async fn hear(mut frames: Streaming<Frame>, up: mpsc::Sender<Up>) -> Option<Stat
 
 /// Is it something that was sent, rather than the way that it came?
 fn is_fault(status: &Status) -> bool {
-    matches!(
-        status.code(),
-        Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument | Code::Internal
-    )
+    match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted | Code::InvalidArgument => true,
+        // A message that cannot be decoded, but not a connection that broke.
+        Code::Internal => !status.message().starts_with("h2 protocol error"),
+        _ => false,
+    }
 }
 
 struct EnrollMethod<E>(LinkServer<E>);

@@ -1,26 +1,35 @@
 //! `remuda agent`: Docker, network and dataplane of this host.
 
 mod membership;
+mod reset;
 
 use super::lock::{self, Part};
 use super::{clock, failed, hostname, make_private_dir, need_root, told_to_stop};
+use crate::cli::Global;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::paths;
 use ::agent::{Agent, DataplaneCommand, Options};
 use api::grpc::Caller;
 use api::link::{AgentLink, AgentRun};
-use clap::Args;
+use clap::{Args, Subcommand};
 use model::id::HostId;
 use std::path::{Path, PathBuf};
 
 /// Options of `agent`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Examples:
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
   remuda agent --join 127.0.0.1:7600 --token rmj_…     the first time, and to take a host back
                                                        that was removed or whose certificate expired
-  remuda agent                                         from then on")]
+  remuda agent                                         from then on
+  remuda agent reset --keep-containers                 on a copy of a machine"
+)]
 pub(crate) struct AgentArgs {
+    /// Reset.
+    #[command(subcommand)]
+    command: Option<AgentCommand>,
     /// Data folder
     #[arg(long, env = "REMUDA_DATA_DIR", default_value = paths::DATA_DIR)]
     data_dir: PathBuf,
@@ -35,12 +44,30 @@ pub(crate) struct AgentArgs {
     host: Option<String>,
 }
 
+/// Commands of `agent`.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Forget which host this machine is: it joins as another one, with a token
+    Reset(reset::ResetArgs),
+}
+
+impl AgentArgs {
+    /// Does it run on, rather than do something and end?
+    #[must_use]
+    pub(crate) fn is_role(&self) -> bool {
+        self.command.is_none()
+    }
+}
+
 /// `remuda agent`.
 ///
 /// # Errors
 /// Why it does not start; exit code 4 when the server refuses it.
-pub(crate) async fn run(mut args: AgentArgs) -> Outcome {
+pub(crate) async fn run(global: &Global, mut args: AgentArgs) -> Outcome {
     need_root()?;
+    if let Some(AgentCommand::Reset(reset)) = args.command {
+        return reset::run(global, reset).await;
+    }
     args.data_dir = std::path::absolute(&args.data_dir)?;
     let dir = args.data_dir.join("agent");
     make_private_dir(&args.data_dir)?;

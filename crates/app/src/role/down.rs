@@ -154,7 +154,7 @@ async fn remove_containers(
 }
 
 /// The engine of the folder, which is not made for it.
-fn engine_of(data_dir: &Path) -> Outcome<engine::Docker> {
+pub(super) fn engine_of(data_dir: &Path) -> Outcome<engine::Docker> {
     let files = data_dir.join("agent/files");
     let options = engine::DockerOptions::from_env(files).map_err(|e| failed("docker", &e))?;
     Ok(engine::Docker::new(options))

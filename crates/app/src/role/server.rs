@@ -177,7 +177,16 @@ async fn tell_joining(
     if has_hosts {
         return later("another");
     }
-    let Ok(token) = token.await else { return later("a") };
+    let token = match token.await {
+        Ok(token) => token,
+        Err(error) => {
+            output::note(&format!(
+                "no join token could be made: {} ({})",
+                error.message, error.hint
+            ));
+            return later("a");
+        }
+    };
     let until = output::utc(token.expires_at);
     output::note(&format!("to join a host, run this there as root (good until {until}):"));
     output::note(&format!("  remuda agent --join {at} --token {}", token.token));

@@ -4,4 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 mod certificates;
+mod hostile;
+mod raw;
+mod twins;
 mod world;

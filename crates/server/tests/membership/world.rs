@@ -74,8 +74,14 @@ pub(crate) fn host(id: &str) -> HostId {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::ahead(0).await
+    }
+
+    /// With a server that began when its clock was so far ahead.
+    pub(crate) async fn ahead(ms: i64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (time, there) = (Time::default(), Time::default());
+        time.set_ahead(ms);
         let options = Options {
             dir: dir.path().to_owned(),
             subnet: "10.42.0.0/16".parse().unwrap(),
