@@ -16,6 +16,8 @@ mod chaos;
 mod cluster;
 #[path = "blackbox/hosts.rs"]
 mod hosts;
+#[path = "blackbox/joining.rs"]
+mod joining;
 #[path = "blackbox/bad_files.rs"]
 mod bad_files;
 #[path = "blackbox/doctor.rs"]
