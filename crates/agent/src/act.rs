@@ -1,9 +1,11 @@
 //! Carries out actions: each is one or two calls of the engine, and every one may be repeated.
 
 use crate::NETWORK;
+use crate::supply::{self, Settled, Supply};
+use crate::transfer::{Fetcher, Wanted};
 use control::host::{Action, BusyKind};
 use engine::Engine;
-use engine::seen::{PullProgress, SeenContainer};
+use engine::seen::{ImageInfo, PullProgress, SeenContainer};
 use engine::wish::{Attach, CreateRequest};
 use model::container_spec::NetworkMode;
 use model::host_spec::{HostSpec, InstanceSpec};
@@ -24,8 +26,13 @@ pub(crate) struct Done {
 /// What an action led to.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// The image of this id is here.
-    Pulled(String),
+    /// The image is here.
+    Pulled {
+        /// It.
+        found: Box<ImageInfo>,
+        /// The id that was settled for all hosts, which it stands for.
+        settled: Option<String>,
+    },
     /// A container runs.
     Started(SeenContainer),
     /// A container is stopped.
@@ -69,59 +76,37 @@ pub(crate) fn subject(action: &Action) -> (&InstanceId, BusyKind) {
     }
 }
 
+/// What actions work with.
+#[derive(Clone, Debug)]
+pub(crate) struct Tools<E> {
+    pub(crate) engine: E,
+    pub(crate) fetcher: Fetcher<E>,
+    pub(crate) resolv_dir: PathBuf,
+    pub(crate) progress: mpsc::Sender<(InstanceId, PullProgress)>,
+}
+
 /// Carries out one action.
-pub(crate) async fn act<E: Engine>(
-    engine: E,
-    action: Action,
-    spec: Arc<HostSpec>,
-    resolv_dir: PathBuf,
-    progress: mpsc::Sender<(InstanceId, PullProgress)>,
-) -> Done {
+pub(crate) async fn act<E: Engine>(tools: Tools<E>, action: Action, spec: Arc<HostSpec>) -> Done {
     let instance = subject(&action).0.clone();
+    let Tools { engine, resolv_dir, .. } = &tools;
     let result = match action {
-        Action::Pull { image, image_id, policy, .. } => {
-            match here(&engine, image_id.as_deref()).await {
-                Ok(Some(id)) => Ok(Effect::Pulled(id)),
-                Ok(None) => pull(&engine, &instance, &image, policy, progress).await,
+        Action::Pull { image, image_id, image_digest, policy, .. } => {
+            let wanted = Wanted { instance: &instance, name: &image, progress: &tools.progress };
+            let supply = Supply { engine, fetcher: &tools.fetcher, wanted, policy };
+            let settled = Settled { id: image_id.as_deref(), digest: image_digest.as_deref() };
+            match supply.have(settled).await {
+                Ok(found) => Ok(Effect::Pulled { found: found.into(), settled: image_id }),
                 Err(failed) => Err(failed),
             }
         }
-        Action::Create { .. } => create(&engine, &instance, &spec, &resolv_dir).await,
-        Action::Start { container, .. } => started(&engine, &container).await,
-        Action::Stop { container, grace_ms, .. } => stop(&engine, &container, grace_ms).await,
+        Action::Create { .. } => create(engine, &instance, &spec, resolv_dir).await,
+        Action::Start { container, .. } => started(engine, &container).await,
+        Action::Stop { container, grace_ms, .. } => stop(engine, &container, grace_ms).await,
         Action::Remove { container, .. } => {
-            remove(&engine, &instance, container, &spec, &resolv_dir).await
+            remove(engine, &instance, container, &spec, resolv_dir).await
         }
     };
     Done { instance, result }
-}
-
-/// The id of the very image that is wanted, when it is here.
-async fn here<E: Engine>(engine: &E, image_id: Option<&str>) -> Result<Option<String>, Failed> {
-    match image_id {
-        Some(id) => Ok(engine.image(id).await?.map(|found| found.id)),
-        None => Ok(None),
-    }
-}
-
-async fn pull<E: Engine>(
-    engine: &E,
-    instance: &InstanceId,
-    image: &str,
-    policy: model::container_spec::PullPolicy,
-    progress: mpsc::Sender<(InstanceId, PullProgress)>,
-) -> Result<Effect, Failed> {
-    let (tx, mut rx) = mpsc::channel(16);
-    let tell = async {
-        while let Some(step) = rx.recv().await {
-            // Progress is for people: what does not fit is not missed.
-            if progress.try_send((instance.clone(), step)).is_err() {
-                tracing::trace!("progress of a pull not shown");
-            }
-        }
-    };
-    let (result, ()) = tokio::join!(engine.pull(image, policy, Some(tx)), tell);
-    Ok(Effect::Pulled(result?.id))
 }
 
 async fn create<E: Engine>(
@@ -140,10 +125,15 @@ async fn create<E: Engine>(
         }
     }
     let mut template = Arc::clone(&wanted.container);
-    if let Some(id) = &wanted.image_id
-        && here(engine, Some(id)).await?.is_some()
-    {
-        Arc::make_mut(&mut template).image.clone_from(id);
+    let settled =
+        Settled { id: wanted.image_id.as_deref(), digest: wanted.image_digest.as_deref() };
+    if settled.id.is_some() {
+        let gone = || Failed {
+            why: format!("image {} has gone from this host", wanted.container.image),
+            permanent: false,
+        };
+        let found = supply::here(engine, settled).await?.ok_or_else(gone)?;
+        Arc::make_mut(&mut template).image = found.id;
     }
     let name_of = |id: &InstanceId| {
         let other = spec.instances.get(id).map(|other| other.container_name.clone());

@@ -18,6 +18,8 @@ mod observe;
 mod reconcile;
 mod session;
 mod streams;
+mod supply;
+mod transfer;
 mod watcher;
 
 pub use crate::dataplane::{DataplaneCommand, DataplanePort, DataplaneState, Local};
@@ -111,7 +113,11 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
         if let Some(command) = options.dataplane {
             tasks.spawn(dataplane::keep(command, port));
         }
+        let (asks, questions) = transfer::questions();
+        let (giver, fetcher) = transfer::sides(&options.engine, &options.dir, asks);
+        tasks.spawn(transfer::tidy(fetcher.clone()));
         let streams = streams::Streams {
+            giver,
             engine: options.engine.clone(),
             fabric: options.fabric.clone(),
             containers: seen,
@@ -126,6 +132,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             clock: options.clock,
             lease: lease.clone(),
             images,
+            fetcher,
             publication: publication.subscribe(),
             view,
             local,
@@ -143,6 +150,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             environment: options.environment,
             lease,
             streams,
+            questions,
             publication,
             status: status_rx,
         };

@@ -6,12 +6,13 @@ mod look;
 mod measure;
 mod wires;
 
-use crate::act::{self, Done, Effect, Failed};
+use crate::act::{self, Done, Effect, Failed, Tools};
 use crate::dataplane::{DataplaneState, Local};
 use crate::drain::{Drain, Drained};
 use crate::images::ImageBook;
 use crate::lease::LeaseClock;
 use crate::observe;
+use crate::transfer::Fetcher;
 use crate::watcher::Hint;
 use api::link::Publication;
 use clean::{Cleaner, Shelf};
@@ -60,6 +61,7 @@ pub(crate) struct Parts<E, F> {
     pub(crate) clock: Clock,
     pub(crate) lease: LeaseClock,
     pub(crate) images: ImageBook,
+    pub(crate) fetcher: Fetcher<E>,
     pub(crate) publication: watch::Receiver<Option<Arc<Publication>>>,
     pub(crate) view: watch::Sender<Option<Arc<HostView>>>,
     pub(crate) local: watch::Sender<Option<Arc<Local>>>,
@@ -213,11 +215,11 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let now = self.parts.clock.now();
         let kind = self.busy.remove(&id).map(|busy| busy.kind);
         match done.result {
-            Ok(Effect::Pulled(image)) => {
-                self.note_image(&id, &image);
+            Ok(Effect::Pulled { found, settled }) => {
+                self.note_image(&id, &found.id);
+                let digest = self.digest_of(&id, &found.digests);
                 let memo = self.memos.entry(id).or_default();
-                memo.pulled = true;
-                memo.error.clear();
+                memo.note_image(settled.unwrap_or(found.id), digest, now);
             }
             Ok(Effect::Started(container)) => {
                 tracing::info!(instance = %id, container = container.id, "container started");
@@ -286,14 +288,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             if kind == BusyKind::Starting {
                 self.note_company(&publication.spec, &instance);
             }
-            let resolv = self.parts.dir.join("resolv");
-            self.actions.spawn(act::act(
-                self.parts.engine.clone(),
-                action,
-                Arc::clone(&publication.spec),
-                resolv,
-                self.progress.clone(),
-            ));
+            self.actions.spawn(act::act(self.tools(), action, Arc::clone(&publication.spec)));
         }
         let mut statuses = plan.statuses;
         for (id, placement) in &publication.spec.balancers {
@@ -313,6 +308,31 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let until = wake.map_or(PERIOD, |at| Duration::from_millis(at.since_ms(now).max(1)));
         // A list that failed is tried again soon, whatever else is due.
         until.min(if self.resync_wanted { RESYNC_RETRY } else { PERIOD })
+    }
+
+    fn tools(&self) -> Tools<E> {
+        Tools {
+            engine: self.parts.engine.clone(),
+            fetcher: self.parts.fetcher.clone(),
+            resolv_dir: self.parts.dir.join("resolv"),
+            progress: self.progress.clone(),
+        }
+    }
+
+    /// The digest under which the registry of a container's image has it; empty for none.
+    fn digest_of(&self, id: &InstanceId, digests: &[String]) -> String {
+        let publication = self.parts.publication.borrow();
+        let spec = publication.as_ref().and_then(|p| p.spec.instances.get(id));
+        let name = spec.and_then(|spec| engine::image_name(&spec.container.image));
+        let repository = |text: &str| {
+            let text = engine::image_name(text)?;
+            let rest = text.split('@').next().unwrap_or_default();
+            let colon = rest.rfind(':').filter(|at| !rest[*at..].contains('/'));
+            Some(rest[..colon.unwrap_or(rest.len())].to_owned())
+        };
+        let wanted = name.as_deref().and_then(repository);
+        let found = digests.iter().find(|digest| wanted.is_some() && repository(digest) == wanted);
+        found.cloned().unwrap_or_default()
     }
 
     /// Notes under which name an image was pulled.

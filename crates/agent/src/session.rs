@@ -4,15 +4,18 @@
 use crate::journal::Journal;
 use crate::lease::{Beats, LeaseClock};
 use crate::streams::Streams;
+use crate::transfer::Questions;
 use api::link::{AgentLink, Down, Hello, Publication, Session, Up};
+use api::stream::{Duplex, StreamRequest};
 use engine::Engine;
 use model::host_status::HostStatus;
 use model::id::HostId;
 use model::limits::HOST_DISCONNECTED_MS;
 use network::Fabric;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
@@ -36,11 +39,16 @@ pub(crate) struct Uplink<L, E, F> {
     pub(crate) environment: Option<String>,
     pub(crate) lease: LeaseClock,
     pub(crate) streams: Streams<E, F>,
+    /// What this host asks the server for.
+    pub(crate) questions: Questions,
     /// Newest publication, for the reconciler.
     pub(crate) publication: watch::Sender<Option<Arc<Publication>>>,
     /// Newest status, from the reconciler.
     pub(crate) status: watch::Receiver<Option<Arc<HostStatus>>>,
 }
+
+/// Where the answer to a question goes.
+type Answer = oneshot::Sender<Duplex>;
 
 /// What was said last of a trouble that goes on: it is not said again with each try.
 #[derive(Default)]
@@ -91,7 +99,9 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     tracing::info!(host = %self.host, "session with the server begun");
                     said = Said::default();
                     backoff = BACKOFF_MIN;
+                    self.questions.connected.send_replace(true);
                     self.serve(session).await;
+                    self.questions.connected.send_replace(false);
                     tracing::warn!(host = %self.host, "session with the server ended");
                 }
                 Err(error) => {
@@ -114,6 +124,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
     async fn serve(&mut self, mut session: Session) {
         let mut tasks = JoinSet::new();
         let mut said = 0;
+        let (mut wants, mut open_wants) = (0_u64, BTreeMap::new());
         let mut beats = Beats::default();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut again = tokio::time::interval(STATUS_PERIOD);
@@ -137,6 +148,18 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     self.status.mark_changed();
                     self.write_again().await;
                 }
+                Some(ask) = self.questions.asks.recv() => {
+                    open_wants.retain(|_, answer: &mut Answer| !answer.is_closed());
+                    if ask.answer.is_closed() {
+                        continue;
+                    }
+                    wants += 1;
+                    open_wants.insert(wants, ask.answer);
+                    let message = Up::Want { number: wants, want: ask.want };
+                    if session.up.send(message).await.is_err() {
+                        return;
+                    }
+                }
                 Some(ended) = tasks.join_next() => {
                     if let Err(error) = ended {
                         tracing::error!(%error, "stream task ended badly");
@@ -145,11 +168,19 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                 down = session.down.recv() => match down {
                     Some(Down::Publish(publication)) => self.accept(publication).await,
                     Some(Down::Open { stream, request }) => {
+                        let asked = match &request {
+                            StreamRequest::Wanted { number } => open_wants.remove(number),
+                            _ => None,
+                        };
                         let (link, streams) = (self.link.clone(), self.streams.clone());
                         tasks.spawn(async move {
-                            match link.attach(stream).await {
-                                Ok(duplex) => streams.serve(request, duplex).await,
-                                Err(error) => tracing::warn!(%error, "stream not opened"),
+                            match (link.attach(stream, request.is_bulk()).await, asked) {
+                                (Ok(duplex), Some(asked)) => asked.send(duplex).map_or_else(
+                                    |_unsent| tracing::debug!("an answer that nobody waits for"),
+                                    |()| {},
+                                ),
+                                (Ok(duplex), None) => streams.serve(request, duplex).await,
+                                (Err(error), _) => tracing::warn!(%error, "stream not opened"),
                             }
                         });
                     }

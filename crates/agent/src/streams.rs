@@ -1,6 +1,7 @@
 //! Streams that the server opens to this host: logs, exec, stats, ports, build, pull.
 
 use crate::images::ImageBook;
+use crate::transfer::Giver;
 use api::error::chain;
 use api::stream::{Chunk, Duplex, PortHolder, StreamRequest};
 use api::wire::StatsRow;
@@ -34,6 +35,8 @@ pub(crate) struct Streams<E, F> {
     pub(crate) own_pids: watch::Receiver<Vec<u32>>,
     /// Images that were pulled or built.
     pub(crate) images: ImageBook,
+    /// Images for other hosts.
+    pub(crate) giver: Giver<E>,
 }
 
 /// Sends the end of a stream; a reader that went away does not need it.
@@ -100,6 +103,21 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
                     return self.build(options, duplex).await;
                 }
                 StreamRequest::Pull { image } => self.pull(&image, &duplex.tx).await,
+                StreamRequest::ImageLook { name, id } => match self.giver.look(&name, &id).await {
+                    Ok(found) => send_json(&duplex.tx, &found).await,
+                    Err(why) => Err(why),
+                },
+                StreamRequest::ImageManifest { name, id } => {
+                    match self.giver.manifest(&name, &id, &duplex.tx).await {
+                        Ok(manifest) => send_json(&duplex.tx, &manifest).await,
+                        Err(why) => Err(why),
+                    }
+                }
+                StreamRequest::ImageBlob { name, id, digest, offset } => {
+                    self.giver.blob(&name, &id, &digest, offset, &duplex.tx).await
+                }
+                // The session hands it to who has asked.
+                StreamRequest::Wanted { .. } => Err("nobody has asked for it".into()),
             }
         };
         match work.await {

@@ -247,6 +247,8 @@ fn instance(id: &InstanceId, image: &str, goal: Goal) -> InstanceSpec {
         sidekick_of: None,
         stop_after_ms: None,
         image_id: None,
+        image_digest: None,
+        settles: false,
         measured: false,
         ended: None,
     }

@@ -10,5 +10,6 @@ pub mod certificate;
 pub mod client;
 pub mod stream;
 pub mod peer;
+pub mod image;
 pub mod link;
 pub mod grpc;

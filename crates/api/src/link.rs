@@ -3,6 +3,7 @@
 
 mod twin;
 
+use crate::image::ImageWant;
 use crate::peer::{Peer, Refusal};
 use crate::stream::{Duplex, StreamRequest, duplex};
 use model::host_spec::HostSpec;
@@ -98,6 +99,13 @@ pub enum Up {
         /// Number within the session, from 1.
         number: u64,
     },
+    /// It needs an image: `Down::Open` with `StreamRequest::Wanted` answers.
+    Want {
+        /// Number within the session, from 1.
+        number: u64,
+        /// What.
+        want: ImageWant,
+    },
 }
 
 /// Messages queued in one direction of a session before the sender waits.
@@ -166,11 +174,15 @@ pub trait AgentLink: Clone + Send + Sync + 'static {
     /// `LinkError` when the server is not reached or refuses; the caller dials again with back-off.
     fn connect(&self, hello: Hello) -> impl Future<Output = Result<Session, LinkError>> + Send;
 
-    /// Takes up a stream that the server has opened.
+    /// Takes up a stream that the server has opened; a bulky one on a connection of its own.
     ///
     /// # Errors
     /// `LinkError` when the stream is gone.
-    fn attach(&self, stream: u64) -> impl Future<Output = Result<Duplex, LinkError>> + Send;
+    fn attach(
+        &self,
+        stream: u64,
+        bulk: bool,
+    ) -> impl Future<Output = Result<Duplex, LinkError>> + Send;
 }
 
 /// The server's end of all sessions: where links meet the server, whatever carries them.
@@ -333,6 +345,17 @@ impl Switchboard {
         self.inner.state().present.contains_key(host)
     }
 
+    /// Waits until the session is over that this host has now: its streams end with it, whichever
+    /// connection they are on.
+    pub fn over(&self, host: &HostId) -> impl Future<Output = ()> + Send + use<> {
+        let session = self.inner.state().present.get(host).map(|present| present.heard.clone());
+        async move {
+            if let Some(mut session) = session {
+                while session.changed().await.is_ok() {}
+            }
+        }
+    }
+
     /// Begins a session for an agent that a carrier has authenticated. The carrier forwards
     /// `Session::down` to the agent and what the agent says to `Session::up`.
     ///
@@ -423,7 +446,7 @@ impl AgentLink for MemoryLink {
         self.switchboard.begin(hello, None).await
     }
 
-    async fn attach(&self, stream: u64) -> Result<Duplex, LinkError> {
+    async fn attach(&self, stream: u64, _bulk: bool) -> Result<Duplex, LinkError> {
         self.switchboard.take(stream, &self.host).ok_or_else(|| LinkError::Refused {
             address: "here".into(),
             why: format!("stream {stream} is gone"),
@@ -451,9 +474,13 @@ mod tests {
         let twin = board.begin(hello("a"), None).await;
         assert!(matches!(twin, Err(LinkError::Refused { why, .. }) if why.contains("--host")));
         let _other = board.begin(hello("b"), None).await.unwrap();
+        let over = tokio::spawn(board.over(&host("a")));
+        tokio::task::yield_now().await;
+        assert!(!over.is_finished(), "its streams go on with it");
         assert!(board.is_present(&host("a")));
         drop(arrival);
         assert!(!board.is_present(&host("a")));
+        over.await.unwrap();
         assert!(board.begin(hello("a"), None).await.is_ok());
     }
 

@@ -79,6 +79,50 @@ pub enum StreamRequest {
         /// Image reference.
         image: String,
     },
+    /// Is this image here: one `Json` chunk, an `image::ImageOffer` or null, then `End`.
+    ImageLook {
+        /// By this name; empty for any.
+        name: String,
+        /// With this id; empty for any.
+        id: String,
+    },
+    /// What it is made of: `Text` while it is got ready, then `Json`, an `image::ImageManifest`.
+    ImageManifest {
+        /// By this name; empty for any.
+        name: String,
+        /// With this id.
+        id: String,
+    },
+    /// One of its blobs: `Text` while it is got ready, `Out` chunks, `End`.
+    ImageBlob {
+        /// By this name; empty for any.
+        name: String,
+        /// With this id.
+        id: String,
+        /// Which blob.
+        digest: String,
+        /// Bytes to leave out.
+        offset: u64,
+    },
+    /// What the host has asked for by `Up::Want` comes with this stream.
+    Wanted {
+        /// Number of the question within the session.
+        number: u64,
+    },
+}
+
+impl StreamRequest {
+    /// May it carry so much that it must not share a connection with heartbeats?
+    #[must_use]
+    pub fn is_bulk(&self) -> bool {
+        matches!(
+            self,
+            Self::Build { .. }
+                | Self::ImageManifest { .. }
+                | Self::ImageBlob { .. }
+                | Self::Wanted { .. }
+        )
+    }
 }
 
 /// A port that somebody else holds.

@@ -54,6 +54,8 @@ mod plan;
 mod tools;
 #[path = "blackbox/traffic.rs"]
 mod traffic;
+#[path = "blackbox/transfer.rs"]
+mod transfer;
 #[path = "blackbox/verbs.rs"]
 mod verbs;
 #[path = "blackbox/trouble.rs"]

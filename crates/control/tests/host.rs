@@ -53,6 +53,8 @@ fn wanted(words: &str) -> InstanceSpec {
         sidekick_of: None,
         stop_after_ms: None,
         image_id: None,
+        image_digest: None,
+        settles: false,
         measured: false,
         ended: None,
     };
@@ -64,6 +66,8 @@ fn wanted(words: &str) -> InstanceSpec {
             "no" => spec.restart = RestartPolicy::No,
             "probed" => spec.probed = true,
             "ended" => spec.ended = Some(Ended { exit_code: Some(3), reason: "exit 3".into() }),
+            "settles" => spec.settles = true,
+            "settled" => spec.image_id = Some("sha256:aa".into()),
             other => {
                 let max_attempts = Some(other.strip_prefix("failure:").unwrap().parse().unwrap());
                 spec.restart = RestartPolicy::OnFailure { max_attempts };
@@ -74,6 +78,7 @@ fn wanted(words: &str) -> InstanceSpec {
 }
 
 /// Words: `up`, `made` (never started), `exit=CODE@MS-AGO`, `oom`, `twice`, `here` (the image),
+/// `image=ID@MS-AGO`,
 /// `starts=N`, `failures=N`, `failed=MS-AGO`, `permanent=MS-AGO`, `stopped` (by us), `probe=HEALTH`, `docker=HEALTH`,
 /// `drained`, `unsure` (of what a failed action did), `pulling`, `starting`, `stopping`, `trouble`.
 fn seen(words: &str) -> SeenInstance {
@@ -105,6 +110,10 @@ fn seen(words: &str) -> SeenInstance {
             "oom" => out.containers[0].oom_killed = true,
             "docker" => out.containers[0].docker_health = health(value),
             "here" => out.memo.pulled = true,
+            "image" => {
+                let (id, ms) = value.split_once('@').unwrap();
+                out.memo.note_image(id.into(), "web@sha256:dd".into(), ago(ms.parse().unwrap()));
+            }
             "unsure" => out.memo.unsure = true,
             "stopped" => out.memo.stopped = true,
             "starts" => out.memo.starts = value.parse().unwrap(),
@@ -172,6 +181,35 @@ fn shown(plan: &HostPlan) -> String {
         })
         .collect();
     if all.is_empty() { "-".into() } else { all.join(", ") }
+}
+
+#[test]
+fn a_container_is_made_of_the_image_that_was_settled_for_all_hosts() {
+    for (spec, known, phase, action) in [
+        ("run settles", "", "pulling", "pull web:1"),
+        // It says what the name means here, and waits a moment for the word of the server.
+        ("run settles", "image=sha256:aa@0", "pulling", "-"),
+        ("run settles", "image=sha256:aa@1999", "pulling", "-"),
+        ("run settles", "image=sha256:aa@2000", "starting", "create"),
+        ("run", "image=sha256:aa@0", "starting", "create"),
+        ("run settled", "image=sha256:aa@0", "starting", "create"),
+        ("run settled", "image=sha256:bb@0", "pulling", "pull web:1"),
+        ("run settled", "here", "pulling", "pull web:1"),
+        ("run settled", "up image=sha256:bb@0", "running", "-"),
+    ] {
+        let plan = one(spec, known, "");
+        let status = &plan.statuses[&id(1)];
+        assert_eq!(status.phase.to_string(), phase, "{spec}, {known}");
+        assert_eq!(shown(&plan), action, "{spec}, {known}");
+    }
+    let waits = one("run settles", "image=sha256:aa@500", "");
+    assert_eq!(waits.wake_at, Some(NOW.plus_ms(1_500)));
+    let status = &waits.statuses[&id(1)];
+    assert_eq!(
+        (status.image_id.as_str(), status.image_digest.as_str()),
+        ("sha256:aa", "web@sha256:dd")
+    );
+    assert!(status.reason.contains("settled"), "{}", status.reason);
 }
 
 #[test]

@@ -24,6 +24,8 @@ mod world;
 mod external;
 #[path = "planner/hosts.rs"]
 mod hosts;
+#[path = "planner/images.rs"]
+mod images;
 #[path = "planner/jobs.rs"]
 mod jobs;
 #[path = "planner/rancher.rs"]

@@ -5,7 +5,7 @@
 use control::{cluster, host};
 use model::change::{Change, Edit};
 use model::cluster::Cluster;
-use model::container_spec::{ContainerSpec, Mount, NetworkMode, PullPolicy, VolumesFrom};
+use model::container_spec::{BUILT_IMAGE_LABEL, ContainerSpec, Mount, NetworkMode, VolumesFrom};
 use model::health::Health;
 use model::host::{Environment, Host, HostFacts, HostLink, Scheduling};
 use model::host_spec::{Ended, HostSpec, InstanceSpec};
@@ -317,14 +317,31 @@ fn an_older_revision_runs_the_very_image_that_it_ran() {
     assert_eq!(image(&unit, "cache"), None, "it was never seen");
     let kept: Vec<String> = unit.spec().images_kept.into_iter().collect();
     assert_eq!(kept, ["cache:1", "log:1", "sha256:log", "sha256:web", "web:1", "web:2"]);
-    if let model::service::Kind::Container(container) = &mut unit.template.kind {
-        container.pull = PullPolicy::Never;
-    }
-    assert_eq!(image(&unit, "web"), None, "what is here under that name is meant");
+    // The newest one too, until it is restarted: then a name may mean another image.
     let mut newest = Unit::new();
     newest.instance.target.revision = 2;
-    newest.status.revisions.insert(2, unit.status.revisions[&1].clone());
+    let mut known = unit.status.revisions[&1].clone();
+    known.image_digests = [(String::new(), "web@sha256:dd".to_owned())].into();
+    newest.status.revisions.insert(2, known);
+    assert_eq!(image(&newest, "web").as_deref(), Some("sha256:web"));
+    assert_eq!(newest.containers()["web"].image_digest.as_deref(), Some("web@sha256:dd"));
+    newest.instance.target.restart = 1;
     assert_eq!(image(&newest, "web"), None, "a tag may have been built or pulled anew");
+    unit.instance.target.restart = 1;
+    assert_eq!(image(&unit, "web").as_deref(), Some("sha256:web"), "an older one is what it was");
+}
+
+#[test]
+fn an_image_that_was_built_is_the_one_that_was_built() {
+    let mut unit = Unit::new();
+    let model::service::Kind::Container(container) = &mut unit.template.kind else {
+        unreachable!("it is a container")
+    };
+    container.labels.insert(BUILT_IMAGE_LABEL.into(), "sha256:built".into());
+    let images = [(String::new(), "sha256:other".to_owned())].into();
+    unit.status.revisions.insert(1, RevisionStatus { images, ..RevisionStatus::default() });
+    assert_eq!(unit.containers()["web"].image_id.as_deref(), Some("sha256:built"));
+    assert!(unit.spec().images_kept.contains("sha256:built"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod networks;
 mod volumes;
 mod images;
 mod shelf;
+mod archive;
 mod login;
 mod stream;
 mod frames;
@@ -92,6 +93,14 @@ impl crate::Engine for Docker {
 
     async fn remove_image(&self, name: &str) -> Result<()> {
         self.drop_image(name).await
+    }
+
+    async fn save_image(&self, id: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
+        self.export_image(id).await
+    }
+
+    async fn load_image(&self, archive: BoxStream<'static, std::io::Result<Bytes>>) -> Result<()> {
+        self.import_image(archive).await
     }
 
     async fn images(&self) -> Result<Vec<SeenImage>> {

@@ -4,6 +4,7 @@
 mod engine;
 mod fault;
 mod images;
+mod archive;
 mod program;
 mod world;
 
@@ -12,7 +13,7 @@ pub use program::Program;
 
 use crate::error::{Error, ImageWhy, Result};
 use crate::fit::SeenNetwork;
-use crate::seen::{DiskSpace, EngineEvent, ImageInfo, SeenContainer};
+use crate::seen::{DiskSpace, EngineEvent, SeenContainer};
 use ipnet::Ipv4Net;
 use model::health::Health;
 use model::limits::ENGINE_CALL_MS_MAX;
@@ -21,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use world::{Image, Remote, World, after, image_key};
+use world::{Remote, World, after, image_key};
 
 /// The fake engine. Clones are the same engine. Its methods, other than those of `Engine`, are the
 /// strings it hangs on.
@@ -217,7 +218,7 @@ impl Fake {
     pub fn add_image(&self, name: &str, program: Option<Program>) -> Result<()> {
         let key = image_key(name)?;
         self.change(|world| {
-            let image = Image { info: world.image_info(&key, program.as_ref()), program };
+            let image = world.new_image(&key, program);
             world.name_image(key, image);
         });
         Ok(())
@@ -235,8 +236,7 @@ impl Fake {
     pub fn add_remote(&self, name: &str, program: Option<Program>, pull_ms: u64) -> Result<()> {
         let key = image_key(name)?;
         self.change(|world| {
-            let info = world.image_info(&key, program.as_ref());
-            let image = Ok(Image { info, program });
+            let image = Ok(world.new_image(&key, program));
             world.remote.insert(key, Remote { image, pull_ms });
         });
         Ok(())
@@ -305,18 +305,5 @@ impl Fake {
 
     fn unreachable() -> Error {
         Error::Unreachable { socket: PathBuf::from("/fake.sock"), source: "it is down".into() }
-    }
-}
-
-impl World {
-    fn image_info(&mut self, key: &str, program: Option<&Program>) -> ImageInfo {
-        let id = self.new_id("sha256:");
-        ImageInfo {
-            digests: vec![format!("{key}@{id}")],
-            has_healthcheck: program.is_some_and(|program| !program.health.is_empty()),
-            id,
-            size: 1 << 20,
-            ..ImageInfo::default()
-        }
     }
 }

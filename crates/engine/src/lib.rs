@@ -90,6 +90,20 @@ pub trait Engine: Clone + Send + Sync + 'static {
     /// container or another image needs it.
     fn remove_image(&self, name: &str) -> impl Future<Output = Result<()>> + Send;
 
+    /// The image as a tar, as `docker save` writes it. The stream is read from the engine only as
+    /// fast as its reader takes it.
+    fn save_image(
+        &self,
+        id: &str,
+    ) -> impl Future<Output = Result<BoxStream<'static, Result<Bytes>>>> + Send;
+
+    /// Takes an image in from such a tar. An archive may leave out layers that are here already,
+    /// on top of the same ones.
+    fn load_image(
+        &self,
+        archive: BoxStream<'static, std::io::Result<Bytes>>,
+    ) -> impl Future<Output = Result<()>> + Send;
+
     /// All images with a name, and those without one that no other image is made of, by id, whoever
     /// brought them here.
     fn images(&self) -> impl Future<Output = Result<Vec<SeenImage>>> + Send;

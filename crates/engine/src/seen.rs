@@ -34,6 +34,8 @@ pub struct EngineInfo {
     pub root_dir: String,
     /// Kernel release.
     pub kernel: String,
+    /// What its machine is, in the words of uname: `x86_64`, `aarch64`.
+    pub architecture: String,
     /// `Debian GNU/Linux 12 (bookworm)`.
     pub operating_system: String,
     /// Does it kill a container that ignores a memory limit … what the engine itself warns of.
@@ -153,6 +155,14 @@ pub struct ImageInfo {
     pub labels: BTreeMap<String, String>,
     /// Bytes.
     pub size: u64,
+    /// `linux`.
+    pub os: String,
+    /// `amd64`, `arm64`, in the words of Go.
+    pub architecture: String,
+    /// When it was made, RFC 3339; empty when it does not say.
+    pub created: String,
+    /// Its layers unpacked, `sha256:…` each, from the lowest up.
+    pub layers: Vec<String>,
 }
 
 /// An image in the list of a host.

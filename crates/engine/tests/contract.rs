@@ -4,6 +4,8 @@
 
 #[path = "shared/suite.rs"]
 mod suite;
+#[path = "shared/shelf.rs"]
+mod shelf;
 
 use engine::Fake;
 use ipnet::Ipv4Net;
@@ -46,15 +48,16 @@ impl suite::Bench for OnFake {
 }
 
 macro_rules! contract {
-    ($($name:ident)*) => {$(
+    ($suite:ident: $($name:ident)*) => {$(
         #[tokio::test]
         async fn $name() {
-            suite::$name(&OnFake::new()).await;
+            $suite::$name(&OnFake::new()).await;
         }
     )*};
 }
 
 contract! {
+    suite:
     a_container_goes_through_its_life
     a_stop_waits_for_the_grace_period
     a_name_is_taken_once
@@ -69,6 +72,11 @@ contract! {
     an_engine_tells_about_itself_and_its_containers
     names_cannot_leave_their_place
     a_container_shares_the_network_and_the_volumes_of_another
+}
+
+contract! {
+    shelf:
     an_image_goes_by_its_id_too
     images_are_listed_and_go_when_nothing_needs_them
+    an_image_is_written_out_and_taken_in
 }

@@ -5,6 +5,8 @@
 
 #[path = "shared/suite.rs"]
 mod suite;
+#[path = "shared/shelf.rs"]
+mod shelf;
 #[path = "shared/real.rs"]
 mod real;
 
@@ -22,17 +24,18 @@ use suite::{Bench, PATIENCE, request, until};
 use tokio::io::AsyncWriteExt;
 
 macro_rules! contract {
-    ($($name:ident as $docker:ident)*) => {$(
+    ($suite:ident: $($name:ident as $docker:ident)*) => {$(
         #[tokio::test]
         async fn $docker() {
             if let Some(bench) = OnDocker::new().await {
-                suite::$name(&bench).await;
+                $suite::$name(&bench).await;
             }
         }
     )*};
 }
 
 contract! {
+    suite:
     a_container_goes_through_its_life as docker_a_container_goes_through_its_life
     a_stop_waits_for_the_grace_period as docker_a_stop_waits_for_the_grace_period
     a_name_is_taken_once as docker_a_name_is_taken_once
@@ -47,8 +50,13 @@ contract! {
     an_engine_tells_about_itself_and_its_containers as docker_it_tells_about_itself_and_its_containers
     names_cannot_leave_their_place as docker_names_cannot_leave_their_place
     a_container_shares_the_network_and_the_volumes_of_another as docker_a_container_shares_with_another
+}
+
+contract! {
+    shelf:
     an_image_goes_by_its_id_too as docker_an_image_goes_by_its_id_too
     images_are_listed_and_go_when_nothing_needs_them as docker_images_are_listed_and_go_when_nothing_needs_them
+    an_image_is_written_out_and_taken_in as docker_an_image_is_written_out_and_taken_in
 }
 
 /// A container that runs a shell script, changed as `change` says.

@@ -5,6 +5,9 @@ use crate::id::ServiceName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Label with the id of the image that `up` has built for a container.
+pub const BUILT_IMAGE_LABEL: &str = "io.remuda.image.id";
+
 /// The immutable template of a container.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]

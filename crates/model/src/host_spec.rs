@@ -89,9 +89,16 @@ pub struct InstanceSpec {
     /// runs elsewhere then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stop_after_ms: Option<u64>,
-    /// The image that the revision ran before, by id: it is taken when the host has it.
+    /// The image that was settled for all hosts, by id: no other one is run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// The same by `name@sha256:…` of a registry, which may mean another id on another platform.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_digest: Option<String>,
+    /// The server settles its image for all hosts once this one says what the name means: it waits
+    /// for that a moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub settles: bool,
     /// Is its use of cpu and memory to be reported?
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub measured: bool,

@@ -90,8 +90,11 @@ pub struct InstanceStatus {
     pub health: Health,
     /// Docker's id; empty while there is no container.
     pub container_id: String,
-    /// Digest or id of the image it runs.
+    /// Id of the image it runs, or is about to run.
     pub image_id: String,
+    /// `name@sha256:…` under which a registry has that image; empty when none is known to.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub image_digest: String,
     /// When the container started.
     pub started_at: Option<Timestamp>,
     /// Starts after the first one.

@@ -193,6 +193,9 @@ pub const ENGINE_STOP_SLACK_MS: u64 = 30_000;
 pub const ENGINE_PULL_SILENCE_MS_MAX: u64 = 120_000;
 /// Longest silence of an image build until it is given up, in milliseconds.
 pub const ENGINE_BUILD_SILENCE_MS_MAX: u64 = 1_800_000;
+/// Docker may write an image out or take one in for so long without a word, in milliseconds: it
+/// keeps a copy of all of it before the first byte, and unpacks all of it after the last one.
+pub const ENGINE_ARCHIVE_SILENCE_MS_MAX: u64 = 1_800_000;
 /// Most containers inspected at the same time.
 pub const ENGINE_INSPECTS_PARALLEL_MAX: usize = 8;
 /// Items of an engine's stream (events, log lines, build output) waiting for their reader.
@@ -408,5 +411,38 @@ pub const IMAGE_LOOK_MS: u64 = 30_000;
 pub const IMAGE_RETRY_MS_MIN: u64 = 600_000;
 /// Longest wait until an image whose removal was refused is tried again, in milliseconds.
 pub const IMAGE_RETRY_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// Layers of an image that goes from host to host.
+pub const IMAGE_LAYERS_MAX: usize = 512;
+/// An image that goes from host to host, unpacked, in bytes.
+pub const IMAGE_BYTES_MAX: u64 = 256 * 1024 * 1024 * 1024;
+/// A document of an image (configuration, manifest) that goes from host to host, in bytes.
+pub const IMAGE_DOCUMENT_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// One piece of a layer on its way between hosts, in bytes.
+pub const IMAGE_CHUNK_BYTES: usize = 32 * 1024;
+/// Images that one host fetches from others at a time.
+pub const IMAGE_FETCHES_MAX: usize = 2;
+/// Blobs that one host gives to others at a time.
+pub const IMAGE_SERVES_MAX: usize = 4;
+/// Blobs that pass through the server at a time.
+pub const IMAGE_RELAYS_MAX: usize = 32;
+/// Questions about images that one host has open at the server.
+pub const IMAGE_WANTS_MAX: usize = 8;
+/// Hosts that are asked at most whether they have an image.
+pub const IMAGE_HOSTS_ASKED_MAX: usize = 64;
+/// A host that does not say in this time whether it has an image counts as silent, in milliseconds.
+pub const IMAGE_LOOK_MS_MAX: u64 = 3_000;
+/// A transfer of an image in which nothing moves for so long is given up, in milliseconds; it goes
+/// on from where it was.
+pub const IMAGE_SILENCE_MS_MAX: u64 = 10_000;
+/// Pieces of images that nothing needs just now are kept for so long, in milliseconds: a transfer
+/// that was cut goes on with them, and the next host that asks is served from them.
+pub const IMAGE_PIECES_KEPT_MS: u64 = 900_000;
+/// Pieces of images that nothing needs just now, in bytes: the oldest go.
+pub const IMAGE_PIECES_BYTES_MAX: u64 = 8 * 1024 * 1024 * 1024;
+/// Room that a transfer of an image leaves on a disk, in bytes.
+pub const IMAGE_ROOM_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// A host waits so long for the word which image all hosts run, in milliseconds: a server that is
+/// away must not keep it from starting what is here.
+pub const IMAGE_SETTLE_MS_MAX: u64 = 2_000;
 /// Images that a host remembers to have pulled, built or run; the longest unused are forgotten.
 pub const IMAGES_REMEMBERED_MAX: usize = 5_000;

@@ -298,8 +298,20 @@ pub struct RevisionStatus {
     pub verdict: Verdict,
     /// When.
     pub at: Timestamp,
-    /// Ids of the images that it ran, by sidekick; the primary's under the empty name.
+    /// Ids of the images that it runs, by sidekick; the primary's under the empty name. The first
+    /// host to say what the name means settles it for all.
     pub images: BTreeMap<String, String>,
+    /// The same as registries name them, `name@sha256:…`, where one has it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub image_digests: BTreeMap<String, String>,
+    /// The restart since which they hold: `svc restart` looks anew what a name means.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub images_of: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// How the last rollout of a revision ended.

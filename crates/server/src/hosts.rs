@@ -1,8 +1,8 @@
 //! Sessions of agents: what is seen comes up, streams are opened. What goes down is in `publish`.
 
 use crate::members;
-use crate::presence;
 use crate::state::Shared;
+use crate::{images, presence};
 use api::error::{ErrorInfo, Kind};
 use api::link::{Arrival, Down, Publication, Switchboard, Up};
 use api::peer::{Peer, Refusal};
@@ -12,7 +12,7 @@ use model::cluster::Cluster;
 use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
 use model::instance::{Goal, InstanceStatus, Phase};
-use model::limits::{HOST_DISCONNECTED_MS, TXN_OPS_MAX};
+use model::limits::{HOST_DISCONNECTED_MS, IMAGE_RELAYS_MAX, IMAGE_WANTS_MAX, TXN_OPS_MAX};
 use model::mutation::{Mutation, is_in};
 use model::record::{Record, RecordKey};
 use model::time::Timestamp;
@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::Store;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 
 /// An agent that does not take up a stream or answer a question in this time is given up.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,6 +35,8 @@ pub(crate) struct Hosts {
     /// Guards the map; held for map operations and for a round of publications.
     sessions: Arc<Mutex<BTreeMap<HostId, Session>>>,
     arrival: Arc<Notify>,
+    /// Parts of images that pass through at a time.
+    pub(crate) relays: Arc<Semaphore>,
 }
 
 /// The session of one host.
@@ -51,7 +54,8 @@ impl Hosts {
     /// Over a switchboard.
     #[must_use]
     pub(crate) fn new(switchboard: Switchboard) -> Self {
-        Self { switchboard, sessions: Arc::default(), arrival: Arc::default() }
+        let relays = Arc::new(Semaphore::new(IMAGE_RELAYS_MAX));
+        Self { switchboard, sessions: Arc::default(), arrival: Arc::default(), relays }
     }
 
     /// All sessions.
@@ -132,7 +136,7 @@ impl Hosts {
 
 /// Takes arrivals until the queue ends; one task a session, joined here.
 pub(crate) async fn accept<S: Store>(shared: Shared<S>, mut arrivals: mpsc::Receiver<Arrival>) {
-    let mut tasks = tokio::task::JoinSet::new();
+    let mut tasks = JoinSet::new();
     let mut number = 0;
     tasks.spawn(presence::run(shared.clone()));
     loop {
@@ -171,6 +175,8 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
     let ingester = async {
         let silence = Duration::from_millis(HOST_DISCONNECTED_MS);
         let mut newest = 0;
+        // They end with the session.
+        let mut wants = JoinSet::new();
         loop {
             let message = match tokio::time::timeout(silence, up.recv()).await {
                 Ok(Some(message)) => message,
@@ -197,6 +203,14 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
                     // One that finds no room is answered with the next.
                     if let Err(error) = answers.try_send(Down::Heard { number }) {
                         tracing::debug!(%host, %error, "heartbeat not answered");
+                    }
+                }
+                Up::Want { number, want } => {
+                    while wants.try_join_next().is_some() {}
+                    if wants.len() < IMAGE_WANTS_MAX {
+                        wants.spawn(images::answer(shared.clone(), host.clone(), number, want));
+                    } else {
+                        tracing::warn!(%host, "too many questions about images at a time");
                     }
                 }
                 Up::Hello(_) | Up::Heartbeat => {}
@@ -297,6 +311,11 @@ fn stamped(
             && old.container_id == new.container_id
     };
     new.changed_at = old.filter(same).map_or(now, |old| old.changed_at);
+    // An agent that was started anew has not looked at the image again.
+    if let Some(old) = old.filter(|old| new.image_digest.is_empty() && old.image_id == new.image_id)
+    {
+        new.image_digest.clone_from(&old.image_digest);
+    }
     new
 }
 

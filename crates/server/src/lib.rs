@@ -12,6 +12,7 @@ mod events;
 mod follow;
 mod history;
 mod hosts;
+mod images;
 mod http;
 mod joiner;
 mod latest;

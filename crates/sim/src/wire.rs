@@ -199,7 +199,7 @@ impl AgentLink for SimLink {
         Ok(Session { down, up })
     }
 
-    async fn attach(&self, stream: u64) -> Result<Duplex, LinkError> {
+    async fn attach(&self, stream: u64, _bulk: bool) -> Result<Duplex, LinkError> {
         let board = self.wire.state().board.clone();
         board
             .and_then(|board| board.take(stream, &self.host))

@@ -136,7 +136,7 @@ impl GrpcLink {
 impl AgentLink for GrpcLink {
     async fn connect(&self, mut hello: Hello) -> Result<Session, LinkError> {
         let tls = Arc::clone(&lock(&self.tls));
-        let connection = dial(&self.address, tls).await?;
+        let connection = dial(&self.address, tls, false).await?;
         hello.clock = Some(self.caller.clock.now());
         hello.run = Some(self.caller.run.clone());
         let (up, up_rx) = mpsc::channel::<Up>(SESSION_QUEUE_MAX);
@@ -173,8 +173,14 @@ impl AgentLink for GrpcLink {
         Ok(Session { down, up })
     }
 
-    async fn attach(&self, stream: u64) -> Result<Duplex, LinkError> {
-        let connection = self.live()?;
+    async fn attach(&self, stream: u64, bulk: bool) -> Result<Duplex, LinkError> {
+        let session = self.live()?;
+        let tls = Arc::clone(&lock(&self.tls));
+        // What fills a connection, or its window, must not keep heartbeats waiting.
+        let connection = match bulk {
+            true => dial(&self.address, tls, true).await?,
+            false => session,
+        };
         let (tx, out) = mpsc::channel::<Chunk>(STREAM_QUEUE_MAX);
         let (into, rx) = mpsc::channel::<Chunk>(STREAM_QUEUE_MAX);
         let mut request = tonic::Request::new(frames_of(out));

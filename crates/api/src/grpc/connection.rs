@@ -24,6 +24,10 @@ use tonic_prost::ProstCodec;
 /// A silent server is given up after this.
 const KEEPALIVE: Duration = Duration::from_secs(2);
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection that carries much may be silent: an answer waits behind what is on its way.
+const BULK_KEEPALIVE: Duration = Duration::from_secs(6);
+/// So much of a bulky stream is on its way to the agent at a time, in bytes.
+const BULK_WINDOW_BYTES: u32 = 512 * 1024;
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What an answer of the server means to an agent.
@@ -142,10 +146,11 @@ fn tls_error(address: &str, error: &std::io::Error) -> LinkError {
     }
 }
 
-/// Connects.
+/// Connects, for a session or for a stream that carries much.
 pub(super) async fn dial(
     address: &str,
     tls: Arc<rustls::ClientConfig>,
+    bulk: bool,
 ) -> Result<Connection, LinkError> {
     let unreachable = |why: String| LinkError::Unreachable { address: address.to_owned(), why };
     let work = async {
@@ -156,10 +161,16 @@ pub(super) async fn dial(
             .connect(name, tcp)
             .await
             .map_err(|e| tls_error(address, &e))?;
-        let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        if bulk {
+            builder
+                .initial_stream_window_size(BULK_WINDOW_BYTES)
+                .initial_connection_window_size(BULK_WINDOW_BYTES);
+        }
+        let (sender, connection) = builder
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
+            .keep_alive_timeout(if bulk { BULK_KEEPALIVE } else { KEEPALIVE })
             .keep_alive_while_idle(true)
             .handshake(TokioIo::new(stream))
             .await

@@ -48,7 +48,7 @@ pub async fn enroll(joining: &Joining<'_>) -> Result<Enrolled, LinkError> {
     let failed = |e: tls::TlsError| refused(crate::error::chain(&e));
     let tls = tls::pinned_client_config(pin, before, tls::ALPN_AGENT).map_err(failed)?;
     let (request_pem, key_pem) = certificate::request().map_err(failed)?;
-    let connection = dial(address, tls).await?;
+    let connection = dial(address, tls, false).await?;
     let (token, host) = (token.to_owned(), host.clone());
     let body = EnrollRequest { token, host, request_pem, clock: Some(clock) };
     let answer: EnrollResponse = call_once(address, connection, ENROLL, &body).await?;

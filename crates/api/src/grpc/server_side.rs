@@ -162,17 +162,25 @@ impl<E: Enroller> LinkServer<E> {
             .take(id, peer)
             .ok_or_else(|| Status::not_found(format!("stream {id} is gone")))?;
         let tx = end.tx;
+        let over = self.switchboard.over(peer);
         tokio::task::spawn(async move {
-            while let Ok(Some(frame)) = frames.message().await {
-                let Some(chunk) = Chunk::decode(&frame.body) else { return };
-                if tx.send(chunk).await.is_err() {
-                    return;
+            let carry = async {
+                while let Ok(Some(frame)) = frames.message().await {
+                    let Some(chunk) = Chunk::decode(&frame.body) else { return };
+                    if tx.send(chunk).await.is_err() {
+                        return;
+                    }
                 }
+            };
+            tokio::select! {
+                () = carry => {}
+                () = over => {}
             }
         });
-        Ok(Box::pin(
-            ReceiverStream::new(end.rx).map(|chunk| Ok(Frame { body: chunk.encode().into() })),
-        ))
+        // A stream may be on a connection of its own: it ends with the session all the same.
+        let over = Box::pin(self.switchboard.over(peer));
+        let chunks = futures_util::StreamExt::take_until(ReceiverStream::new(end.rx), over);
+        Ok(Box::pin(chunks.map(|chunk| Ok(Frame { body: chunk.encode().into() }))))
     }
 }
 

@@ -14,13 +14,11 @@ use clap::Args;
 use compose::{BuildSpec, ContainerName, Loaded};
 use futures_util::StreamExt as _;
 use http::Method;
-use model::container_spec::ContainerSpec;
+use model::container_spec::{BUILT_IMAGE_LABEL, ContainerSpec};
 use model::service::Kind;
 use model::stack::StackSpec;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Label that carries the id of a built image, so that a new build is a new revision.
-const BUILT_LABEL: &str = "io.remuda.image.id";
 /// Label that carries a hash of what an image was built from, so that `plan`, which builds nothing,
 /// knows whether `up` would make another one.
 const FROM_LABEL: &str = "io.remuda.image.from";
@@ -104,7 +102,7 @@ pub(super) async fn build_all(
         }
         let from = fingerprint(build, &context).await?;
         if let Some(container) = container_mut(&mut loaded.spec, name) {
-            container.labels.insert(BUILT_LABEL.into(), image);
+            container.labels.insert(BUILT_IMAGE_LABEL.into(), image);
             container.labels.insert(FROM_LABEL.into(), from);
         }
     }
@@ -173,8 +171,8 @@ pub(super) async fn keep_known_images(client: &Client, loaded: &mut Loaded) -> O
         let known = known.unwrap_or_default();
         let from = fingerprint(build, &Context::of(build)?).await?;
         if let Some(container) = container_mut(&mut loaded.spec, name) {
-            if let Some(id) = known.get(BUILT_LABEL) {
-                container.labels.insert(BUILT_LABEL.into(), id.clone());
+            if let Some(id) = known.get(BUILT_IMAGE_LABEL) {
+                container.labels.insert(BUILT_IMAGE_LABEL.into(), id.clone());
             }
             container.labels.insert(FROM_LABEL.into(), from);
         }

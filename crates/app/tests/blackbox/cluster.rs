@@ -42,6 +42,11 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Writes a file for the CLI; its whole path.
     pub(crate) fn write(&self, name: &str, content: &str) -> String {
+        self.write_bytes(name, content.as_bytes())
+    }
+
+    /// The same with any bytes.
+    pub(crate) fn write_bytes(&self, name: &str, content: &[u8]) -> String {
         let path = self.folder.join("files").join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();

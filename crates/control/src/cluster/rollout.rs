@@ -39,6 +39,7 @@ pub(super) fn decide(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>) {
         motion::advance(draft, ledger, &course);
     }
     motion::tell_waits(draft, &course);
+    settle_images(draft);
     note_done(draft);
 }
 
@@ -344,7 +345,6 @@ fn note_done(draft: &mut Draft<'_>) {
     }
     if !draft.slots.is_empty() {
         note_verdict(draft, wanted.revision, Verdict::Good);
-        note_images(draft, wanted);
     }
     let kept = motion::kept(draft).filter(|before| {
         draft.members.iter().any(|m| m.instance.goal == Goal::Stop && m.instance.target == *before)
@@ -362,16 +362,32 @@ fn note_done(draft: &mut Draft<'_>) {
     }
 }
 
-/// Writes down which images the revision runs, for a rollback to exactly them.
-fn note_images(draft: &mut Draft<'_>, wanted: Target) {
-    let Some(known) = draft.status.revisions.get_mut(&wanted.revision) else { return };
+/// Settles which images the revision runs, on all hosts and in a rollback: those that its first
+/// instances say that they have. A restart of the newest revision looks up anew what a name means.
+fn settle_images(draft: &mut Draft<'_>) {
+    let wanted = target(draft);
+    let revisions = draft.cluster.revisions_of(&draft.service.id);
+    let is_newest = revisions.map(|revision| revision.number).max() == Some(wanted.revision);
     let members = draft.members.iter();
     for member in members.filter(|m| m.instance.goal == Goal::Run && m.instance.target == wanted) {
         let sidekicks = member.sidekicks.iter().map(|(name, seen)| (name.to_string(), seen));
         for (name, seen) in std::iter::once((String::new(), &member.seen)).chain(sidekicks) {
-            if !seen.image_id.is_empty() {
-                // Instances may differ where a tag has moved: the first one is what counts.
-                known.images.entry(name).or_insert_with(|| seen.image_id.clone());
+            if seen.image_id.is_empty() {
+                continue;
+            }
+            let known = draft.status.revisions.entry(wanted.revision).or_default();
+            if is_newest && known.images_of != wanted.restart {
+                known.images.clear();
+                known.image_digests.clear();
+                known.images_of = wanted.restart;
+            }
+            // Where a name means different images on two hosts, the first one counts.
+            if known.images.contains_key(&name) {
+                continue;
+            }
+            known.images.insert(name.clone(), seen.image_id.clone());
+            if !seen.image_digest.is_empty() {
+                known.image_digests.insert(name, seen.image_digest.clone());
             }
         }
     }

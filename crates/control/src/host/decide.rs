@@ -5,7 +5,7 @@ use model::health::Health;
 use model::host_spec::{Ended, HostSpec, InstanceSpec};
 use model::id::InstanceId;
 use model::instance::{Goal, InstanceStatus, Phase};
-use model::limits::{RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN};
+use model::limits::{IMAGE_SETTLE_MS_MAX, RESTART_BACKOFF_MS_MAX, RESTART_BACKOFF_MS_MIN};
 use model::reason::within_limit;
 use model::service::RestartPolicy;
 use model::time::Timestamp;
@@ -44,7 +44,8 @@ impl One<'_> {
             phase,
             health: self.health(phase),
             container_id: container.map(|c| c.id.clone()).unwrap_or_default(),
-            image_id: container.map(|c| c.image_id.clone()).unwrap_or_default(),
+            image_id: container.map_or(&self.known.memo.image, |c| &c.image_id).clone(),
+            image_digest: self.known.memo.image_digest.clone(),
             started_at: container.and_then(|c| c.started_at),
             restarts: self.known.memo.starts.saturating_sub(1),
             exit_code: match container {
@@ -204,13 +205,19 @@ impl One<'_> {
     fn make(&mut self) -> Next {
         let image = self.wanted.container.image.clone();
         let image_id = self.wanted.image_id.clone();
+        let image_digest = self.wanted.image_digest.clone();
         let policy = self.wanted.container.pull;
-        let here = self.known.memo.pulled;
+        let memo = &self.known.memo;
+        let here = memo.pulled && image_id.as_ref().is_none_or(|id| *id == memo.image);
+        if let Some(until) = self.settled_at().filter(|until| here && self.now < *until) {
+            self.wake(until);
+            return (Phase::Pulling, "its image is settled for all hosts".into(), None);
+        }
         let (phase, why, action) = self.try_again(|id| {
             if here {
                 Action::Create { instance: id }
             } else {
-                Action::Pull { instance: id, image, image_id, policy }
+                Action::Pull { instance: id, image, image_id, image_digest, policy }
             }
         });
         if !why.is_empty() {
@@ -218,6 +225,12 @@ impl One<'_> {
         }
         let phase = if here { Phase::Starting } else { Phase::Pulling };
         (phase, String::new(), action)
+    }
+
+    /// Until when the word is waited for which image all hosts run.
+    fn settled_at(&self) -> Option<Timestamp> {
+        let found = self.known.memo.image_at.filter(|at| *at <= self.now)?;
+        self.wanted.settles.then(|| found.plus_ms(IMAGE_SETTLE_MS_MAX))
     }
 
     /// The action now, or a back-off after a failed try.

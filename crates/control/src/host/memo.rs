@@ -11,6 +11,13 @@ use std::collections::BTreeMap;
 pub struct Memo {
     /// Its image was looked at or pulled, and is here.
     pub pulled: bool,
+    /// The id of that image, or the one that was settled for all hosts and that it stands for;
+    /// empty when that is not known.
+    pub image: String,
+    /// `name@sha256:…` of it; empty when no registry is known to have it.
+    pub image_digest: String,
+    /// When it was found.
+    pub image_at: Option<Timestamp>,
     /// Starts that succeeded.
     pub starts: u32,
     /// Failed tries or early ends in a row.
@@ -32,6 +39,15 @@ pub struct Memo {
 }
 
 impl Memo {
+    /// Its image is here.
+    pub fn note_image(&mut self, image: String, digest: String, now: Timestamp) {
+        self.pulled = true;
+        self.error.clear();
+        self.image = image;
+        self.image_digest = digest;
+        self.image_at = Some(now);
+    }
+
     /// A container was started.
     pub fn note_start(&mut self) {
         if std::mem::take(&mut self.stopped) {

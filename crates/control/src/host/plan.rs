@@ -142,8 +142,10 @@ pub enum Action {
         instance: InstanceId,
         /// Which.
         image: String,
-        /// The very image that is wanted, by id, when the host still has it.
+        /// The very image that was settled for all hosts, by id.
         image_id: Option<String>,
+        /// The same by `name@sha256:…` of a registry.
+        image_digest: Option<String>,
         /// When.
         policy: PullPolicy,
     },

@@ -4,7 +4,7 @@ use crate::names;
 use crate::parts::{Part, parts};
 use crate::publish;
 use model::cluster::Cluster;
-use model::container_spec::{ContainerSpec, Mount, PullPolicy, VolumesFrom};
+use model::container_spec::{BUILT_IMAGE_LABEL, ContainerSpec, Mount, VolumesFrom};
 use model::host_spec::{BalancerPlacement, Ended, HostSpec, InstanceSpec};
 use model::id::{HostId, InstanceId, ServiceId};
 use model::instance::{Instance, Phase};
@@ -54,6 +54,7 @@ pub fn spec_of(
         peers: Arc::default(),
     };
     let mut services: BTreeSet<&ServiceId> = BTreeSet::new();
+    let many_hosts = cluster.hosts().nth(1).is_some();
     for instance in placed {
         let service = &instance.id.service;
         services.insert(service);
@@ -66,7 +67,8 @@ pub fn spec_of(
             };
             spec.balancers.insert(instance.id.clone(), placement);
         }
-        let made = Made { cluster, instance, revision, service: cluster.service(service) };
+        let service = cluster.service(service);
+        let made = Made { cluster, instance, revision, service, many_hosts };
         for part in parts(instance, &revision.template) {
             let one = made.container(&part, routed);
             made.volumes(&part, &mut spec);
@@ -83,7 +85,10 @@ pub fn spec_of(
 fn keep_images(cluster: &Cluster, service: &ServiceId, kept: &mut BTreeSet<String>) {
     for revision in cluster.revisions_of(service) {
         let containers = revision.template.containers();
-        kept.extend(containers.map(|(_, container)| container.image.clone()));
+        kept.extend(containers.flat_map(|(_, container)| {
+            let built = container.labels.get(BUILT_IMAGE_LABEL).cloned();
+            [container.image.clone()].into_iter().chain(built)
+        }));
     }
     if let Some(status) = cluster.service_status(service) {
         kept.extend(status.revisions.values().flat_map(|of| of.images.values().cloned()));
@@ -96,6 +101,7 @@ struct Made<'a> {
     instance: &'a Instance,
     revision: &'a Revision,
     service: Option<&'a Arc<Service>>,
+    many_hosts: bool,
 }
 
 impl Made<'_> {
@@ -114,6 +120,7 @@ impl Made<'_> {
         let probed = part.health_check.is_some()
             || !publish::ready_ports(routed, &instance.id.service, part).is_empty();
         let from = part.container.volumes_from.iter();
+        let (image_id, image_digest) = self.image(part);
         InstanceSpec {
             goal: instance.goal,
             target: instance.target,
@@ -133,7 +140,9 @@ impl Made<'_> {
                 .collect(),
             sidekick_of: part.name.map(|_| instance.id.clone()),
             stop_after_ms,
-            image_id: self.image_id(part),
+            settles: image_id.is_none() && self.settles(),
+            image_id,
+            image_digest,
             measured,
             ended: self.ended(part),
         }
@@ -207,17 +216,37 @@ impl Made<'_> {
         volume.replace("${n}", &self.instance.id.n.to_string())
     }
 
-    /// The image that the revision ran before. The newest revision goes by name: an image that was
-    /// built or pulled anew under that name is what is wanted there.
-    fn image_id(&self, part: &Part<'_>) -> Option<String> {
-        let id = &self.instance.id.service;
-        let newest = self.cluster.revisions_of(id).map(|revision| revision.number).max();
-        if newest == Some(self.revision.number) || part.container.pull == PullPolicy::Never {
-            return None;
+    /// The image that was settled for all hosts, by id and by digest: the one that `up` built, else
+    /// what the name meant where it was looked up first. A restart of the newest revision looks it
+    /// up anew: what was built or pulled under that name since is wanted there.
+    fn image(&self, part: &Part<'_>) -> (Option<String>, Option<String>) {
+        if let Some(built) = part.container.labels.get(BUILT_IMAGE_LABEL) {
+            return (Some(built.clone()).filter(|id| !id.is_empty()), None);
         }
-        let status = self.cluster.service_status(id)?.revisions.get(&self.revision.number)?;
+        let id = &self.instance.id.service;
+        let status = self.cluster.service_status(id);
+        let known = status.and_then(|status| status.revisions.get(&self.revision.number));
+        let Some(known) = known
+            .filter(|known| known.images_of == self.instance.target.restart || !self.is_newest())
+        else {
+            return (None, None);
+        };
         let of = part.name.map_or("", |name| name.as_str());
-        status.images.get(of).filter(|image| !image.is_empty()).cloned()
+        let filled =
+            |map: &BTreeMap<String, String>| map.get(of).filter(|t| !t.is_empty()).cloned();
+        (filled(&known.images), filled(&known.image_digests))
+    }
+
+    fn is_newest(&self) -> bool {
+        let revisions = self.cluster.revisions_of(&self.instance.id.service);
+        revisions.map(|revision| revision.number).max() == Some(self.revision.number)
+    }
+
+    /// Will the image be settled for all hosts once one of them says what the name means? Runs of
+    /// jobs are alone, and so is a single host.
+    fn settles(&self) -> bool {
+        let service = self.service.filter(|service| service.target == self.instance.target);
+        self.many_hosts && service.is_some_and(|s| !matches!(s.settings.mode, Mode::Job(_)))
     }
 
     fn volumes(&self, part: &Part<'_>, spec: &mut HostSpec) {

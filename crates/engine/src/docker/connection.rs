@@ -87,6 +87,8 @@ pub struct Deadlines {
     pub pull_silence_ms: u64,
     /// Silence of a build.
     pub build_silence_ms: u64,
+    /// Silence while an image is written out or taken in.
+    pub archive_silence_ms: u64,
 }
 
 impl Default for Deadlines {
@@ -98,6 +100,7 @@ impl Default for Deadlines {
             stop_slack_ms: limits::ENGINE_STOP_SLACK_MS,
             pull_silence_ms: limits::ENGINE_PULL_SILENCE_MS_MAX,
             build_silence_ms: limits::ENGINE_BUILD_SILENCE_MS_MAX,
+            archive_silence_ms: limits::ENGINE_ARCHIVE_SILENCE_MS_MAX,
         }
     }
 }
@@ -343,6 +346,7 @@ impl Docker {
             live_restore: info.live_restore_enabled.unwrap_or(false),
             root_dir: text(info.docker_root_dir),
             kernel: text(info.kernel_version),
+            architecture: text(info.architecture),
             operating_system: text(info.operating_system),
             warnings: info.warnings.unwrap_or_default(),
         })

@@ -199,6 +199,10 @@ fn info(found: ImageInspect) -> ImageInfo {
         command: config.cmd.unwrap_or_default(),
         labels: config.labels.unwrap_or_default().into_iter().collect(),
         size: found.size.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+        os: found.os.unwrap_or_default(),
+        architecture: found.architecture.unwrap_or_default(),
+        created: found.created.unwrap_or_default(),
+        layers: found.root_fs.and_then(|fs| fs.layers).unwrap_or_default(),
     }
 }
 

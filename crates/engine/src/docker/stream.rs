@@ -41,8 +41,13 @@ pub(super) struct Begun {
 impl Docker {
     /// Sends the request and waits until the answer begins.
     pub(super) async fn begin(&self, ask: Ask) -> Result<Begun> {
+        self.begin_within(ask, self.deadlines().call_ms).await
+    }
+
+    /// The same for an answer that takes its time to begin.
+    pub(super) async fn begin_within(&self, ask: Ask, ms: u64) -> Result<Begun> {
         let operation = ask.operation.clone();
-        self.within(&operation, self.deadlines().call_ms, self.begin_at_leisure(ask)).await
+        self.within(&operation, ms, self.begin_at_leisure(ask)).await
     }
 
     async fn begin_at_leisure(&self, ask: Ask) -> Result<Begun> {

@@ -1,7 +1,7 @@
 //! The fake behind the door of the crate: each call meets its fault, has its effect, and answers.
 
 use super::fault::{FaultKind, Link, Op};
-use super::world::{World, after, image_key};
+use super::world::{World, after, has_digest, image_key};
 use super::{Fake, Program};
 use crate::error::{Error, ImageWhy, Result};
 use crate::seen::{
@@ -163,6 +163,7 @@ impl crate::Engine for Fake {
                 cpus: 2,
                 memory: 1 << 32,
                 root_dir: "/nowhere".into(),
+                architecture: "x86_64".into(),
                 ..EngineInfo::default()
             })
         })
@@ -213,7 +214,12 @@ impl crate::Engine for Fake {
         let missing = |why| Error::ImageMissing { image: image.to_owned(), why };
         let (here, remote, now) = {
             let world = self.world();
-            (world.images.get(&key).cloned(), world.remote.get(&key).cloned(), world.uptime())
+            let by_digest = || {
+                let mut all = world.remote.values();
+                all.find(|it| it.image.as_ref().is_ok_and(|found| has_digest(found, image)))
+            };
+            let remote = world.remote.get(&key).or_else(by_digest).cloned();
+            (world.image(image)?.cloned(), remote, world.uptime())
         };
         if let (true, Some(here)) = (policy != PullPolicy::Always, here) {
             self.finish(Op::Pull, image, then).await?;
@@ -239,6 +245,8 @@ impl crate::Engine for Fake {
         }
         self.wait_for(after(now, remote.pull_ms)).await;
         let info = found.info.clone();
+        // What is pulled by its digest gets no name.
+        let key = if image.contains('@') { info.id.clone() } else { key };
         self.change(|world| world.name_image(key, found));
         self.finish(Op::Pull, image, then).await?;
         Ok(info)
@@ -266,6 +274,29 @@ impl crate::Engine for Fake {
     async fn remove_image(&self, name: &str) -> Result<()> {
         let key = image_key(name)?;
         self.call(Op::RemoveImage, name, |world| world.remove_image(&key)).await
+    }
+
+    async fn save_image(&self, id: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
+        let key = image_key(id)?;
+        let archive = self.call(Op::SaveImage, id, |world| world.save_image(&key, id)).await?;
+        let pieces: Vec<Result<Bytes>> =
+            archive.chunks(4_096).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        Ok(stream::iter(pieces).boxed())
+    }
+
+    async fn load_image(
+        &self,
+        mut archive: BoxStream<'static, std::io::Result<Bytes>>,
+    ) -> Result<()> {
+        let mut all = vec![];
+        while let Some(piece) = archive.next().await {
+            let piece = piece.map_err(|source| Error::Lost {
+                operation: "take in an image".into(),
+                source: source.into(),
+            })?;
+            all.extend_from_slice(&piece);
+        }
+        self.call(Op::LoadImage, "", |world| world.load_image(&all)).await
     }
 
     async fn images(&self) -> Result<Vec<SeenImage>> {
@@ -488,10 +519,10 @@ impl crate::Engine for Fake {
                     }));
                     return Ok(output);
                 }
-                let mut info = world.image_info(&key, None);
-                info.digests.clear();
-                output.push(Ok(BuildOutput::Image(info.id.clone())));
-                world.name_image(key, super::world::Image { info, program: None });
+                let mut image = world.new_image(&key, None);
+                image.info.digests.clear();
+                output.push(Ok(BuildOutput::Image(image.info.id.clone())));
+                world.name_image(key, image);
                 Ok(output)
             })
             .await?;

@@ -27,6 +27,10 @@ pub enum Op {
     TagImage,
     /// `remove_image`
     RemoveImage,
+    /// `save_image`
+    SaveImage,
+    /// `load_image`
+    LoadImage,
     /// `images`
     Images,
     /// `images_in_use`

@@ -17,6 +17,7 @@ use model::limits::EVENTS_MAX;
 use model::stack::VolumeSpec;
 use model::time::Timestamp;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Most calls remembered.
 const CALLS_MAX: usize = 100_000;
@@ -27,6 +28,16 @@ pub(super) struct Image {
     pub(super) info: ImageInfo,
     /// `None` does what the command says.
     pub(super) program: Option<Program>,
+    pub(super) files: Arc<ImageFiles>,
+}
+
+/// What an image is made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ImageFiles {
+    /// Its hash is the id.
+    pub(super) config: Vec<u8>,
+    /// From the lowest up.
+    pub(super) layers: Vec<Vec<u8>>,
 }
 
 /// An image at its registry.
@@ -264,7 +275,8 @@ impl World {
     /// By name or id.
     pub(super) fn image(&self, name: &str) -> Result<Option<&Image>> {
         let by_name = self.images.get(&image_key(name)?);
-        Ok(by_name.or_else(|| self.images.values().find(|image| image.info.id == name)))
+        let is_it = |image: &&Image| image.info.id == name || has_digest(image, name);
+        Ok(by_name.or_else(|| self.images.values().find(is_it)))
     }
 
     pub(super) fn start(&mut self, id: &str) -> Result<()> {
@@ -525,6 +537,13 @@ impl World {
         });
         seen.collect()
     }
+}
+
+/// Is this `name@sha256:…` of the image?
+pub(super) fn has_digest(image: &Image, name: &str) -> bool {
+    let wanted = reference::image_name(name).filter(|name| name.contains('@'));
+    let digests = &image.info.digests;
+    wanted.is_some() && digests.iter().any(|digest| reference::image_name(digest) == wanted)
 }
 
 /// `name:tag`.
