@@ -11,6 +11,7 @@ use engine::Engine;
 use model::host_status::HostStatus;
 use model::id::HostId;
 use model::limits::HOST_DISCONNECTED_MS;
+use model::time::Generation;
 use network::Fabric;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,6 +69,9 @@ impl Said {
     }
 }
 
+/// A heartbeat that did not renew the lease is followed by another one after this.
+const LEASE_AGAIN: Duration = Duration::from_millis(200);
+
 /// Half of a pause to all of it, so that a thousand agents do not come back at once: another share
 /// for every host and every try, without chance.
 fn spread(host: &HostId, tries: u64, pause: Duration) -> Duration {
@@ -123,7 +127,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
 
     async fn serve(&mut self, mut session: Session) {
         let mut tasks = JoinSet::new();
-        let mut said = 0;
+        let (mut said, mut told) = (0, false);
         let (mut wants, mut open_wants) = (0_u64, BTreeMap::new());
         let mut beats = Beats::default();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -166,7 +170,10 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     }
                 }
                 down = session.down.recv() => match down {
-                    Some(Down::Publish(publication)) => self.accept(publication).await,
+                    Some(Down::Publish(publication)) => {
+                        self.accept(publication).await;
+                        told = true;
+                    }
                     Some(Down::Open { stream, request }) => {
                         let asked = match &request {
                             StreamRequest::Wanted { number } => open_wants.remove(number),
@@ -184,7 +191,12 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                             }
                         });
                     }
-                    Some(Down::Heard { number }) => self.heard(beats.answered(number)).await,
+                    Some(Down::Heard { number, lease }) => {
+                        let sent = beats.answered(number);
+                        if !self.heard(sent, lease.filter(|_| told)).await {
+                            heartbeat.reset_after(LEASE_AGAIN);
+                        }
+                    }
                     None => return,
                 },
                 changed = self.status.changed() => {
@@ -206,11 +218,19 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
         }
     }
 
-    /// The server has heard what was sent then.
-    async fn heard(&mut self, sent: Option<tokio::time::Instant>) {
-        let Some(sent) = sent else { return };
+    /// The server has heard what was sent then. The lease is renewed once the publication of that
+    /// generation is here: what was decided of this host before it was heard again has come. Says
+    /// whether it was renewed.
+    async fn heard(
+        &mut self,
+        sent: Option<tokio::time::Instant>,
+        lease: Option<Generation>,
+    ) -> bool {
+        let has = self.publication.borrow().as_ref().map(|p| p.spec.generation);
+        let Some(sent) = sent.filter(|_| lease.is_some() && has >= lease) else { return false };
         let kept = self.lives_by_lease();
         self.lease.renew(sent, kept).await;
+        true
     }
 
     /// Is there a container of which at most one may run in the cluster?

@@ -68,7 +68,8 @@ impl Place {
                     tokio::select! {
                         up = arrival.up.recv() => match up {
                             Some(Up::Beat { number }) if *answering.borrow() => {
-                                arrival.open.send(Down::Heard { number }).await.ok();
+                                let lease = news.borrow().as_ref().map(|p| p.spec.generation);
+                                arrival.open.send(Down::Heard { number, lease }).await.ok();
                             }
                             Some(Up::Status(status)) => {
                                 now_status.send_replace(Some(*status));

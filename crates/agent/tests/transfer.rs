@@ -328,7 +328,7 @@ async fn session(
         tokio::select! {
             up = arrival.up.recv() => match up {
                 Some(Up::Beat { number }) => {
-                    arrival.open.send(Down::Heard { number }).await.ok();
+                    arrival.open.send(Down::Heard { number, lease: None }).await.ok();
                 }
                 Some(Up::Status(status)) => {
                     wire.status.lock().unwrap()[&me].send_replace(Some(*status));

@@ -30,7 +30,10 @@ pub struct Client {
 trait Io: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Io for T {}
 
+/// TCP and TLS: the kernel of a server that hangs still accepts connections.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From a request to the whole answer, where that is one document.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 type RequestBody = UnsyncBoxBody<Bytes, std::io::Error>;
 /// A body that is sent as it comes; an error breaks the request off.
@@ -64,17 +67,19 @@ impl Client {
         }
     }
 
+    fn down(&self, why: impl std::fmt::Display) -> ErrorInfo {
+        ErrorInfo::unavailable(format!("server {} does not answer: {why}", self.address))
+            .hint("is `remuda dev` or `remuda server` running on that machine?")
+    }
+
     async fn dial(&self) -> Result<Box<dyn Io>, ErrorInfo> {
+        let in_time = tokio::time::timeout(CONNECT_TIMEOUT, self.connect()).await;
+        in_time.map_err(|_elapsed| self.down(format!("no answer in {CONNECT_TIMEOUT:?}")))?
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Io>, ErrorInfo> {
         let (authority, secure) = self.authority()?;
-        let down = |why: String| {
-            ErrorInfo::unavailable(format!("server {} does not answer: {why}", self.address))
-                .hint("is `remuda dev` or `remuda server` running on that machine?")
-        };
-        let connect = TcpStream::connect(authority);
-        let tcp = tokio::time::timeout(CONNECT_TIMEOUT, connect)
-            .await
-            .map_err(|_elapsed| down(format!("no answer in {CONNECT_TIMEOUT:?}")))?
-            .map_err(|e| down(e.to_string()))?;
+        let tcp = TcpStream::connect(authority).await.map_err(|e| self.down(e))?;
         if !secure {
             return Ok(Box::new(tcp));
         }
@@ -85,7 +90,7 @@ impl Client {
         let stream = tokio_rustls::TlsConnector::from(config)
             .connect(name, tcp)
             .await
-            .map_err(|e| down(format!("tls: {e}")))?;
+            .map_err(|e| self.down(format!("tls: {e}")))?;
         Ok(Box::new(stream))
     }
 
@@ -131,6 +136,24 @@ impl Client {
     }
 
     async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ErrorInfo> {
+        let reads = method == Method::GET;
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, self.document(method, path, body));
+        asked.await.map_err(|_elapsed| {
+            let what = format!("took the request and gives no answer in {ANSWER_TIMEOUT:?}");
+            let error = ErrorInfo::unavailable(format!("server {} {what}", self.address));
+            if reads {
+                return error.hint("see its log and `remuda doctor` on its machine");
+            }
+            error.hint("it may have carried it out all the same: look before you repeat it")
+        })?
+    }
+
+    async fn document<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -315,5 +338,22 @@ impl ChunkSocket {
             })
         }));
         (sink, stream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_hangs_is_told_after_a_while() {
+        // Its kernel accepts, and nobody ever reads.
+        let hangs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("https://{}", hangs.local_addr().unwrap());
+        let client = Client::new(&address, "token", &"0".repeat(64));
+        let error = client.get::<serde_json::Value>("/api/v1/hosts").await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable);
+        let told = format!("server {address} does not answer: no answer in 5s");
+        assert_eq!(error.message, told);
     }
 }

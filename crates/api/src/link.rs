@@ -10,7 +10,7 @@ use model::host_spec::HostSpec;
 use model::host_status::HostStatus;
 use model::id::HostId;
 use model::limits::HOST_DISCONNECTED_MS;
-use model::time::Timestamp;
+use model::time::{Generation, Timestamp};
 use model::view::HostView;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -81,6 +81,11 @@ pub enum Down {
     Heard {
         /// Number within the session.
         number: u64,
+        /// What may run at most once in the cluster may go on where the publication of this
+        /// generation has come. `None`: it is not written down yet that the host is here, and
+        /// somebody may decide that it is away.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lease: Option<Generation>,
     },
 }
 

@@ -80,7 +80,7 @@ fn wanted(words: &str) -> InstanceSpec {
 /// Words: `up`, `made` (never started), `exit=CODE@MS-AGO`, `oom`, `twice`, `here` (the image),
 /// `image=ID@MS-AGO`,
 /// `starts=N`, `failures=N`, `failed=MS-AGO`, `permanent=MS-AGO`, `stopped` (by us), `probe=HEALTH`, `docker=HEALTH`,
-/// `drained`, `unsure` (of what a failed action did), `pulling`, `starting`, `stopping`, `trouble`.
+/// `exited=CODE` (and its container is gone), `drained`, `unsure` (of what a failed action did), `pulling`, `starting`, `stopping`, `trouble`.
 fn seen(words: &str) -> SeenInstance {
     let mut out = SeenInstance::default();
     let container = |id: &str| SeenContainer { id: id.into(), ..SeenContainer::default() };
@@ -104,6 +104,13 @@ fn seen(words: &str) -> SeenInstance {
                     started_at: Some(ago(600_000)),
                     finished_at: Some(ago(ms.parse().unwrap())),
                     exit_code: Some(code.parse().unwrap()),
+                    ..container("c1")
+                });
+            }
+            "exited" => {
+                out.memo.exited = Some(SeenContainer {
+                    started_at: Some(ago(9_000)),
+                    exit_code: Some(value.parse().unwrap()),
                     ..container("c1")
                 });
             }
@@ -279,6 +286,14 @@ fn the_next_action_of_an_instance() {
         ("run no ended", "here starting", "starting", "-"),
         ("run no ended", "up", "running", "-"),
         ("stop no ended", "", "stopped", "-"),
+        ("run no", "exited=1", "failed", "-"),
+        ("run no", "exited=0", "completed", "-"),
+        ("run no", "here exited=1 unsure", "starting", "create"),
+        ("run no", "here exited=0 stopped", "starting", "create"),
+        ("run", "here exited=1", "starting", "create"),
+        ("stop no", "exited=1", "stopped", "-"),
+        ("run failure:1", "here exited=1 starts=1", "starting", "create"),
+        ("run failure:1", "here exited=1 starts=2", "failed", "-"),
         ("remove no ended", "", "absent", "-"),
     ] {
         let plan = one(spec, known, "");

@@ -9,16 +9,17 @@ use api::peer::{Peer, Refusal};
 use api::stream::{Chunk, Duplex, StreamRequest};
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
+use model::host::HostLink;
 use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
 use model::instance::{Goal, InstanceStatus, Phase};
 use model::limits::{HOST_DISCONNECTED_MS, IMAGE_RELAYS_MAX, IMAGE_WANTS_MAX, TXN_OPS_MAX};
 use model::mutation::{Mutation, is_in};
 use model::record::{Record, RecordKey};
-use model::time::Timestamp;
+use model::time::{Generation, Index, Timestamp};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::Store;
@@ -48,6 +49,27 @@ pub(crate) struct Session {
     pub(crate) peer: Option<Peer>,
     /// Latest-wins slot of its publication.
     pub(crate) publish: Arc<watch::Sender<Option<Arc<Publication>>>>,
+    /// What is in the slot is what the cluster asks for up to this index.
+    up_to: Arc<AtomicU64>,
+}
+
+impl Session {
+    /// What the cluster asks for up to this index is in its slot.
+    pub(crate) fn published(&self, index: Index) {
+        self.up_to.store(index.0, Relaxed);
+    }
+
+    /// May what runs at most once go on there, and with which publication? Not before it is written
+    /// down that the host is here: until then somebody may decide that it is away; what was
+    /// decided before must have come there.
+    fn lease(&self, cluster: &Cluster, host: &HostId) -> Option<Generation> {
+        let here = cluster.host(host).is_some_and(|host| host.status == HostLink::Active);
+        let since = cluster.modified(&RecordKey::Host(host.clone()))?;
+        if !here || self.up_to.load(Relaxed) < since.0 {
+            return None;
+        }
+        self.publish.borrow().as_ref().map(|publication| publication.spec.generation)
+    }
 }
 
 impl Hosts {
@@ -160,10 +182,11 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
     let Arrival { hello, mut up, publish, open, presence, peer } = arrival;
     let host = hello.host;
     tracing::info!(%host, version = hello.version, "agent connected");
-    let answers = open.clone();
     let publish = Arc::new(publish);
-    let handle = Session { number, open, peer: peer.clone(), publish: Arc::clone(&publish) };
-    shared.hosts.sessions().insert(host.clone(), handle);
+    let publish_to = Arc::clone(&publish);
+    let up_to = Arc::default();
+    let handle = Session { number, open, peer: peer.clone(), publish: publish_to, up_to };
+    shared.hosts.sessions().insert(host.clone(), handle.clone());
     shared.hosts.arrival.notify_waiters();
     // It may have been removed since it was let in: from here on `members` sees it.
     if let Some(peer) = &peer {
@@ -201,7 +224,8 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
                 }
                 Up::Beat { number } => {
                     // One that finds no room is answered with the next.
-                    if let Err(error) = answers.try_send(Down::Heard { number }) {
+                    let lease = handle.lease(&shared.cluster(), &host);
+                    if let Err(error) = handle.open.try_send(Down::Heard { number, lease }) {
                         tracing::debug!(%host, %error, "heartbeat not answered");
                     }
                 }
@@ -374,13 +398,13 @@ mod tests {
                 goal_at: Timestamp(0),
             };
             let edits = vec![Edit::Put(Record::Instance(Arc::new(instance)))];
-            cluster.apply(model::time::Index(9), &Change { edits });
+            cluster.apply(Index(9), &Change { edits });
             let seen = InstanceStatus { phase, ..InstanceStatus::default() };
             let status = HostStatus {
                 host: host.clone(),
                 number: 0,
-                generation: model::time::Generation(generation),
-                view: model::time::Index(0),
+                generation: Generation(generation),
+                view: Index(0),
                 facts: model::host::HostFacts::default(),
                 instances: [(id.clone(), seen)].into(),
                 usage: BTreeMap::new(),

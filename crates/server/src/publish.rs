@@ -73,6 +73,7 @@ fn publish(
             *last = Some(Arc::new(next));
             true
         });
+        session.published(cluster.index());
     }
 }
 

@@ -120,7 +120,8 @@ impl Oracle {
         self.clocks_set.insert(host);
     }
 
-    /// The clock of the server was set, so far forward or back.
+    /// Times that the server notes may be so much too early or late: its clock was set, or what it
+    /// writes comes late.
     pub(crate) fn note_server_clock(&mut self, by: Duration) {
         self.server_skew = self.server_skew.max(by);
     }
@@ -164,7 +165,7 @@ impl Oracle {
         let slots_before = self.slots_of(&before, &ready_before);
         self.note_statuses(decoded);
         self.note_hosts(decoded);
-        self.promises.note(decoded);
+        self.promises.note(decoded, &before);
         self.cluster.apply(decoded.index, &decoded.change());
         self.changes += 1;
         self.check_runs(decoded);

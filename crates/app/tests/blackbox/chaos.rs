@@ -226,7 +226,7 @@ fn one(cluster: &mut Cluster, seed: u64, wanted: Wanted) -> Wanted {
     let story = Story(seed);
     for _ in 0..STEPS {
         script.step();
-        eprintln!("seed {seed}: {}", script.told.last().unwrap());
+        eprintln!("told: seed {seed}: {}", script.told.last().unwrap());
         // The next thing happens after so many answers.
         load.more(200 + script.dice.below(4_000));
     }
@@ -244,6 +244,6 @@ struct Story(u64);
 
 impl Drop for Story {
     fn drop(&mut self) {
-        eprintln!("to see it again: cargo xtask chaos --seeds 1 --from {}", self.0);
+        eprintln!("told: to see it again: cargo xtask chaos --seeds 1 --from {}", self.0);
     }
 }

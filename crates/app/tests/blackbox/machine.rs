@@ -5,6 +5,7 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -63,7 +64,7 @@ pub(crate) fn run_inside(closure: &str, logs: &[&str], boot: impl FnOnce(&Path) 
     let folder = tempfile::Builder::new().prefix(ground::TEMPORARY).tempdir().unwrap();
     let own = std::env::current_exe().unwrap();
     let boot = boot(folder.path()).run(own, &[test, "--exact", "--nocapture", "--include-ignored"]);
-    let output = boot
+    let mut child = boot
         .command()
         .unwrap()
         .env(INSIDE, folder.path())
@@ -71,9 +72,14 @@ pub(crate) fn run_inside(closure: &str, logs: &[&str], boot: impl FnOnce(&Path) 
         .env("HOME", folder.path().join("home"))
         .env("NO_COLOR", "1")
         .stdin(Stdio::null())
-        .output()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .expect("util-linux's unshare runs");
-    let (out, err) = (lossy(&output.stdout), lossy(&output.stderr));
+    let errors = child.stderr.take().unwrap();
+    let told = std::thread::spawn(move || tell(errors));
+    let output = child.wait_with_output().unwrap();
+    let (out, err) = (lossy(&output.stdout), told.join().unwrap());
     if let Some(init) = Boot::init_of(folder.path()) {
         cgroup::remove(init).unwrap();
     }
@@ -87,9 +93,22 @@ pub(crate) fn run_inside(closure: &str, logs: &[&str], boot: impl FnOnce(&Path) 
         panic!("on the machine:\n{out}\n{err}");
     }
     assert!(out.contains("1 passed"), "no test called {test} ran on the machine:\n{out}\n{err}");
-    // What a test measured is said on the outside too.
-    err.lines().filter(|line| line.starts_with("measured: ")).for_each(|line| eprintln!("{line}"));
     ground::remove(&folder.keep()).unwrap();
+}
+
+/// What a test says; what it measured, and how far it is, is said on the outside too, at once.
+fn tell(errors: impl std::io::Read) -> String {
+    let mut all = String::new();
+    for line in BufReader::new(errors).split(b'\n') {
+        let Ok(line) = line else { break };
+        let line = lossy(&line);
+        if line.starts_with("measured: ") || line.starts_with("told: ") {
+            eprintln!("{line}");
+        }
+        all.push_str(&line);
+        all.push('\n');
+    }
+    all
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -416,8 +416,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// An instance is let go since others serve: what is known of these must not have changed when
-    /// that is stored.
+    /// An instance is let go since others serve: what is known of these, and of their hosts, must
+    /// not have changed when that is stored.
     fn read_who_serves(&mut self) {
         let before = |id: &InstanceId| self.cluster.instance(id).map(|one| one.goal);
         let lets_go = |member: &Member| {
@@ -430,13 +430,14 @@ impl<'a> Draft<'a> {
             member.instance.goal == Goal::Run
                 && matches!(member.seen.phase, Phase::Running | Phase::Completed)
         });
-        let containers = serve.flat_map(|member| {
+        let keys = serve.flat_map(|member| {
             let id = &member.instance.id;
             let sidekicks = member.sidekicks.iter().map(|(name, _)| id.container(Some(name)));
-            std::iter::once(id.clone()).chain(sidekicks)
+            let containers = std::iter::once(id.clone()).chain(sidekicks);
+            let host = RecordKey::Host(member.instance.host.clone());
+            containers.map(RecordKey::InstanceStatus).chain([host])
         });
-        let keys: Vec<RecordKey> =
-            containers.take(STATUSES_READ_MAX).map(RecordKey::InstanceStatus).collect();
+        let keys: Vec<RecordKey> = keys.take(STATUSES_READ_MAX).collect();
         for key in keys {
             self.read(key);
         }

@@ -217,8 +217,9 @@ pub(super) fn kept(draft: &Draft<'_>) -> Option<Target> {
     before(draft).filter(|before| keeps && before.revision != target.revision)
 }
 
-/// Does an ending instance still hold the place of its slot? Only with stop-first.
-fn is_held(draft: &mut Draft<'_>, n: u32) -> bool {
+/// Does an ending instance, other than this one, still hold the place of its slot? Only with
+/// stop-first.
+pub(super) fn is_held(draft: &mut Draft<'_>, n: u32, but: Option<usize>) -> bool {
     if order(draft) != UpdateOrder::StopFirst {
         return false;
     }
@@ -234,7 +235,8 @@ fn is_held(draft: &mut Draft<'_>, n: u32) -> bool {
         let over = if alone { member.instance.goal == Goal::Stop && over } else { over };
         member.instance.goal != Goal::Run && !over && !leaving::is_given_up(draft, *index)
     };
-    let Some(holder) = draft.in_slot(n).iter().copied().find(holds) else { return false };
+    let others = draft.in_slot(n).iter().copied().filter(|index| Some(*index) != but);
+    let Some(holder) = others.into_iter().find(holds) else { return false };
     if let Some(at) = leaving::given_up_at(draft, holder) {
         draft.wake(at);
     }
@@ -263,7 +265,7 @@ fn resume(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, n: u32, version: Targe
 pub(super) fn fill_slots(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, course: &Course) {
     let slots = draft.slots.iter().copied();
     let mut empty: Vec<u32> = slots.filter(|n| draft.running_in(*n).next().is_none()).collect();
-    empty.retain(|n| !is_held(draft, *n));
+    empty.retain(|n| !is_held(draft, *n, None));
     if empty.is_empty() {
         return;
     }

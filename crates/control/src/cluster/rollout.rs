@@ -96,7 +96,9 @@ fn settle_stopped(draft: &mut Draft<'_>, ledger: &mut Ledger<'_>, failed: bool) 
             let for_finish = Some(instance.target) == kept;
             let wanted_back = !failed && instance.target == target(draft);
             if Some(index) == best {
-                draft.start_again(ledger, index, "service started again");
+                if !motion::is_held(draft, n, best) {
+                    draft.start_again(ledger, index, "service started again");
+                }
             } else if !evidence && !for_finish && !wanted_back {
                 draft.set_goal(index, Goal::Remove, "left from an earlier rollout");
             } else if wanted_back && has_current(draft, n) {

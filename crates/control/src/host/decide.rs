@@ -51,7 +51,11 @@ impl One<'_> {
             exit_code: match container {
                 Some(container) if container.running => None,
                 Some(container) => container.exit_code,
-                None => self.has_ended().and_then(|ended| ended.exit_code),
+                None if matches!(phase, Phase::Completed | Phase::Failed) => {
+                    let told = self.has_ended().and_then(|ended| ended.exit_code);
+                    told.or(self.known.memo.exited.as_ref().and_then(|last| last.exit_code))
+                }
+                None => None,
             },
             reason,
             changed_at: self.now,
@@ -190,9 +194,22 @@ impl One<'_> {
             Some(container) => self.after_exit(&container),
             None => match self.has_ended() {
                 Some(ended) => (Phase::Completed, ended.reason.clone(), None),
-                None => self.make(),
+                None => self.over_and_gone().unwrap_or_else(|| self.make()),
             },
         }
+    }
+
+    /// It has ended for good, and its container was removed since: as `has_ended`, before the server
+    /// knows.
+    fn over_and_gone(&mut self) -> Option<Next> {
+        let mut others = self.spec.instances.values();
+        if others.any(|other| other.volumes_from.iter().any(|(from, _)| from == self.id)) {
+            return None;
+        }
+        let last = self.known.memo.exited.clone().filter(|_| !self.known.memo.unsure)?;
+        let next = self.after_exit(&last);
+        let over = matches!(next.0, Phase::Completed | Phase::Failed) && next.2.is_none();
+        over.then_some(next)
     }
 
     /// It has run to its end and its container is gone: whoever removed that wants no second run.

@@ -33,6 +33,8 @@ pub struct Memo {
     /// An action has failed and may have had its effect all the same: nobody has listed the
     /// containers since.
     pub unsure: bool,
+    /// Its container as it ended last.
+    pub exited: Option<SeenContainer>,
     /// Starts of the containers whose namespaces it shares, as they were when this one was started:
     /// after another start of one of them this one is in a namespace that nobody has any more.
     pub joined_runs: BTreeMap<InstanceId, Timestamp>,
@@ -55,6 +57,7 @@ impl Memo {
             self.failed_at = None;
         }
         self.starts = self.starts.saturating_add(1);
+        self.exited = None;
         self.error.clear();
         self.permanent = false;
     }
@@ -69,6 +72,7 @@ impl Memo {
         self.failures = self.failures.saturating_add(1);
         self.failed_at = Some(end.max(now));
         self.error.clear();
+        self.exited = Some(container.clone());
     }
 
     /// The present time: where the clock was set back, what has failed in the future has failed now.

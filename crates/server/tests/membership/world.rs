@@ -212,7 +212,7 @@ pub(crate) async fn assert_lives(session: &mut Session, number: u64) {
     session.up.send(Up::Beat { number }).await.unwrap();
     let answered = tokio::time::timeout(PATIENCE, async {
         while let Some(down) = session.down.recv().await {
-            if down == (Down::Heard { number }) {
+            if matches!(down, Down::Heard { number: heard, .. } if heard == number) {
                 return true;
             }
         }

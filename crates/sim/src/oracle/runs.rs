@@ -3,8 +3,9 @@
 
 use super::{Flaw, Oracle};
 use model::change::Edit;
+use model::cluster::Cluster;
 use model::host::HostLink;
-use model::id::{InstanceId, ServiceId};
+use model::id::{HostId, InstanceId, ServiceId};
 use model::record::{Record, RecordKey, RunCause, ServiceStatus};
 use model::scaling::{Concurrency, Mode};
 use model::service::LossPolicy;
@@ -25,6 +26,8 @@ pub(super) struct Promises {
     by_service: BTreeMap<ServiceId, Promise>,
     /// When an instance was decided on.
     made: BTreeMap<InstanceId, Instant>,
+    /// Hosts that were away when it was.
+    away: BTreeMap<InstanceId, BTreeSet<HostId>>,
     /// Services that were at most once at some time.
     once: BTreeSet<ServiceId>,
     /// Times of schedules for which a run was made.
@@ -40,7 +43,7 @@ struct Promise {
 
 impl Promises {
     /// Works in a change of the store.
-    pub(super) fn note(&mut self, decoded: &Decoded) {
+    pub(super) fn note(&mut self, decoded: &Decoded, before: &Cluster) {
         for (prev, edit) in &decoded.edits {
             match edit {
                 Edit::Put(Record::Service(service)) => {
@@ -64,6 +67,8 @@ impl Promises {
                 }
                 Edit::Put(Record::Instance(new)) if prev.is_none() => {
                     self.made.insert(new.id.clone(), Instant::now());
+                    let away = before.hosts().filter(|host| host.status != HostLink::Active);
+                    self.away.insert(new.id.clone(), away.map(|host| host.id.clone()).collect());
                 }
                 _ => {}
             }
@@ -99,11 +104,12 @@ impl Oracle {
             let text = format!("{id} on h{host} beside {other} on h{there}");
             let once = matches!(promise.on_loss, Some(LossPolicy::StopAfter { .. }));
             if promise.forbids {
-                // The run on a host that is away was given up, unless it ends itself there.
-                let reached = self
-                    .cluster
-                    .host(&crate::host::host_id(there))
-                    .is_some_and(|one| one.status == HostLink::Active);
+                // The run on a host that was away when the next one was decided on was given up,
+                // unless it ends itself there.
+                let newer = if id.incarnation > other.incarnation { id } else { &other };
+                let away = self.promises.away.get(&newer.instance());
+                let places = [crate::host::host_id(host), crate::host::host_id(there)];
+                let reached = away.is_none_or(|away| !places.iter().any(|one| away.contains(one)));
                 if (once || reached) && id.sidekick.is_none() {
                     self.flaw(Flaw::RunTwice(text));
                 }
