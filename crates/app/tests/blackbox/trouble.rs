@@ -116,16 +116,24 @@ fn what_somebody_takes_away_is_made_again() {
         machine.run("docker", &["network", "rm", "remuda"]);
         converged(machine, 10);
         Load::start(16, &Ask::storefront()).nothing_failed();
-        // An image: what runs goes on, what is to be made says why it is not.
-        machine.docker(&["image", "rm", "-f", "storefront/tcpfront:v1.0.0"]);
+        // An image that has lost its name is the one that was decided on all the same.
+        let name = "storefront/tcpfront:v1.0.0";
+        let image = machine.docker(&["image", "inspect", "-f", "{{.Id}}", name]);
+        machine.docker(&["image", "rm", "-f", name]);
         machine.ok(&["svc", "scale", "storefront/tcpfront", "4", "--no-wait"]);
+        converged(machine, 11);
+        // One that is gone is missed: what is to be made says so.
+        machine.ok(&["svc", "scale", "storefront/tcpfront", "0", "--no-wait"]);
+        converged(machine, 7);
+        machine.run("docker", &["image", "rm", "-f", image.trim()]);
+        machine.ok(&["svc", "scale", "storefront/tcpfront", "1", "--no-wait"]);
         wait_until("the image to be missed", || {
             machine.ps().iter().any(|row| {
-                row["name"] == "storefront/tcpfront#4"
-                    && row["reason"].as_str().unwrap().contains("storefront/tcpfront:v1.0.0")
+                row["name"] == "storefront/tcpfront#1"
+                    && row["reason"].as_str().unwrap().contains(name)
             })
         });
-        machine.ok(&["svc", "scale", "storefront/tcpfront", "3", "--no-wait"]);
-        converged(machine, 10);
+        machine.ok(&["svc", "scale", "storefront/tcpfront", "0", "--no-wait"]);
+        converged(machine, 7);
     });
 }
