@@ -8,7 +8,7 @@ use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
 use model::id::{HostId, InstanceId, ServiceName};
 use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
-use model::limits::{DECISIONS_PER_PLAN_MAX, INCARNATIONS_BEHIND_MAX};
+use model::limits::{DECISIONS_PER_PLAN_MAX, INCARNATIONS_BEHIND_MAX, TXN_OPS_MAX};
 use model::mutation::{Mutation, is_in};
 use model::reason::{Blocked, Reason, within_limit};
 use model::record::{Record, RecordKey, Service, ServiceStatus};
@@ -19,7 +19,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Statuses that a decision may rest on: of a service with more containers a few do not matter.
-const STATUSES_READ_MAX: usize = 256;
+const STATUSES_READ_MAX: usize = 128;
+/// A decision is an edit and the read that it rests on; a few records are read for the whole plan.
+const _: () = assert!(2 * DECISIONS_PER_PLAN_MAX + STATUSES_READ_MAX + 64 <= TXN_OPS_MAX);
 
 /// One instance of the service.
 #[derive(Clone, Debug)]
