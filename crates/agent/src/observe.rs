@@ -11,6 +11,7 @@ use model::instance::{Goal, InstanceStatus, Phase};
 use model::time::{Index, Timestamp};
 use model::view::{HostView, ListenerMode};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A container of the engine in the words of the planner.
 pub(crate) fn container(seen: &EngineContainer) -> SeenContainer {
@@ -39,7 +40,7 @@ fn joined(mode: &str) -> String {
 
 /// What the dataplane is told of the containers.
 pub(crate) fn local<'a>(
-    containers: impl Iterator<Item = (&'a InstanceId, &'a Vec<EngineContainer>)>,
+    containers: impl Iterator<Item = (&'a InstanceId, &'a Vec<Arc<EngineContainer>>)>,
 ) -> Local {
     containers
         .map(|(id, all)| {
@@ -56,7 +57,7 @@ pub(crate) fn local<'a>(
 }
 
 /// Somebody froze the container that runs: what to do.
-pub(crate) fn paused(containers: &[EngineContainer]) -> Option<String> {
+pub(crate) fn paused(containers: &[Arc<EngineContainer>]) -> Option<String> {
     let frozen = containers.iter().find(|c| c.running()).filter(|c| c.paused())?;
     Some(format!("its container is paused: `docker unpause {}` lets it go on", frozen.name))
 }

@@ -66,7 +66,7 @@ pub(crate) struct Parts<E, F> {
     pub(crate) view: watch::Sender<Option<Arc<HostView>>>,
     pub(crate) local: watch::Sender<Option<Arc<Local>>>,
     pub(crate) dataplane: watch::Receiver<DataplaneState>,
-    pub(crate) containers: watch::Sender<BTreeMap<InstanceId, SeenContainer>>,
+    pub(crate) containers: watch::Sender<BTreeMap<InstanceId, Arc<SeenContainer>>>,
     pub(crate) own_pids: watch::Sender<Vec<u32>>,
     pub(crate) status: watch::Sender<Option<Arc<HostStatus>>>,
     pub(crate) hints: mpsc::Receiver<Hint>,
@@ -94,7 +94,7 @@ enum Look {
 pub(crate) struct Reconciler<E, F> {
     parts: Parts<E, F>,
     /// By instance, as last seen; `None` until the first look.
-    containers: Option<BTreeMap<InstanceId, Vec<SeenContainer>>>,
+    containers: Option<BTreeMap<InstanceId, Vec<Arc<SeenContainer>>>>,
     memos: BTreeMap<InstanceId, Memo>,
     busy: BTreeMap<InstanceId, Busy>,
     drains: BTreeMap<InstanceId, Drain>,
@@ -113,7 +113,8 @@ pub(crate) struct Reconciler<E, F> {
     list_problem: String,
     network_due: Instant,
     network_running: bool,
-    network_made: Option<FabricWish>,
+    wires: Option<wires::Wires>,
+    network_made: Option<Arc<FabricWish>>,
     actions: JoinSet<Done>,
     looks: JoinSet<Look>,
     progress: mpsc::Sender<(InstanceId, PullProgress)>,
@@ -142,6 +143,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             list_problem: NOT_LISTED.into(),
             network_due: Instant::now(),
             network_running: false,
+            wires: None,
             network_made: None,
             actions: JoinSet::new(),
             looks: JoinSet::new(),
@@ -385,7 +387,9 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 Look::All(engine.list(&owner).await.map_err(|e| api::error::chain(&e)))
             });
         }
-        let wish = wires::fabric(&publication.spec);
+        let wires = wires::Wires::of(&publication.spec, self.wires.take());
+        let wish = Arc::clone(&wires.wish);
+        self.wires = Some(wires);
         let due = self.network_made.as_ref() != Some(&wish) || Instant::now() >= self.network_due;
         if !due || self.network_running || !self.engine_problem.is_empty() {
             return;
@@ -394,7 +398,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             return;
         }
         self.network_running = true;
-        self.network_made = Some(wish.clone());
+        self.network_made = Some(Arc::clone(&wish));
         let (spec, folder) = (Arc::clone(&publication.spec), self.parts.dir.clone());
         let (engine, fabric) = (self.parts.engine.clone(), self.parts.fabric.clone());
         self.looks.spawn(async move {
@@ -435,7 +439,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             let known = self.containers.as_ref().and_then(|all| all.get(id));
             let known = known.map_or(&[][..], Vec::as_slice);
             let trouble = observe::paused(known).or_else(|| troubles.get(id).cloned());
-            let containers: Vec<_> = known.iter().map(observe::container).collect();
+            let containers: Vec<_> = known.iter().map(|seen| observe::container(seen)).collect();
             let running = containers.iter().find(|c| c.running);
             let mut drained = false;
             if spec.goal != Goal::Run && running.is_some() {

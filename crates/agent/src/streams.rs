@@ -15,6 +15,7 @@ use model::id::InstanceId;
 use model::time::Timestamp;
 use network::{Fabric, HostPort};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::{mpsc, watch};
@@ -30,7 +31,7 @@ pub(crate) struct Streams<E, F> {
     pub(crate) engine: E,
     pub(crate) fabric: F,
     /// Containers as the reconciler sees them.
-    pub(crate) containers: watch::Receiver<BTreeMap<InstanceId, SeenContainer>>,
+    pub(crate) containers: watch::Receiver<BTreeMap<InstanceId, Arc<SeenContainer>>>,
     /// Process ids of ours: their ports are not in anybody's way.
     pub(crate) own_pids: watch::Receiver<Vec<u32>>,
     /// Images that were pulled or built.
@@ -225,7 +226,7 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
     async fn stats(&self, tx: &mpsc::Sender<Chunk>) -> Result<(), String> {
         let containers = self.containers.borrow().clone();
         let running = containers.into_iter().filter(|(_, container)| container.running());
-        let ask = |(id, container): (InstanceId, SeenContainer)| async move {
+        let ask = |(id, container): (InstanceId, Arc<SeenContainer>)| async move {
             let instance = format!("{}#{}", id.service, id.n);
             match self.engine.stats(&container.id).await {
                 Ok(stats) => StatsRow {

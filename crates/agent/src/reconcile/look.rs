@@ -85,7 +85,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         self.containers
             .as_mut()?
             .iter_mut()
-            .find_map(|(instance, all)| Some((instance, all.iter_mut().find(|c| c.id == id)?)))
+            .find_map(|(instance, all)| Some((instance, Arc::make_mut(all.iter_mut().find(|c| c.id == id)?))))
     }
 
     fn look_at(&mut self, id: String) {
@@ -184,10 +184,11 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let first = self.containers.is_none();
         let newer = std::mem::take(&mut self.newer);
         let known = self.containers.iter().flat_map(BTreeMap::values).flatten();
-        let kept: Vec<SeenContainer> = known.filter(|c| newer.contains(&c.id)).cloned().collect();
+        let kept: Vec<Arc<SeenContainer>> =
+            known.filter(|c| newer.contains(&c.id)).cloned().collect();
         let listed = all.into_iter().filter(|container| !newer.contains(&container.id));
-        let mut containers: BTreeMap<InstanceId, Vec<SeenContainer>> = BTreeMap::new();
-        for container in listed.chain(kept) {
+        let mut containers: BTreeMap<InstanceId, Vec<Arc<SeenContainer>>> = BTreeMap::new();
+        for container in listed.map(Arc::new).chain(kept) {
             let Some(id) = instance_of(&container) else { continue };
             if first {
                 let memo = self.memos.entry(id.clone()).or_default();
@@ -235,9 +236,9 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         // A look that comes late tells of one that is as good as gone.
         let going = matches!(container.state, RunState::Removing | RunState::Dead);
         match known {
-            Some(known) => *known = container,
+            Some(known) => *known = Arc::new(container),
             None if going => {}
-            None => all.push(container),
+            None => all.push(Arc::new(container)),
         }
         self.publish_local();
     }
@@ -279,10 +280,10 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             *known = Some(Arc::new(local));
             true
         });
-        let running = |all: &Vec<SeenContainer>| {
+        let running = |all: &Vec<Arc<SeenContainer>>| {
             all.iter().find(|c| c.running()).or_else(|| all.first()).cloned()
         };
-        let by_instance: BTreeMap<InstanceId, SeenContainer> =
+        let by_instance: BTreeMap<InstanceId, Arc<SeenContainer>> =
             containers.iter().filter_map(|(id, all)| Some((id.clone(), running(all)?))).collect();
         self.parts.containers.send_if_modified(|known| {
             if *known == by_instance {

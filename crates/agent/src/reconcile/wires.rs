@@ -3,11 +3,15 @@
 
 use crate::{BRIDGE, FOLDER_LABEL, NETWORK};
 use engine::wish::NetworkWish;
-use model::host_spec::HostSpec;
+use model::host::Environment;
+use model::host_spec::{HostSpec, Peer};
+use model::id::HostId;
 use model::instance::Goal;
 use network::{FabricWish, Overlay, OverlayPeer, VXLAN_BYTES};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 
 /// The VXLAN device between hosts.
 const DEVICE: &str = "remudavx0";
@@ -32,12 +36,42 @@ pub(super) fn docker(spec: &HostSpec, folder: &Path, underlay_mtu: Option<u32>) 
     }
 }
 
-/// What the fabric is to make.
-pub(super) fn fabric(spec: &HostSpec) -> FabricWish {
+/// What the fabric is to make, with what it follows from: most publications change nothing of it,
+/// and among many hosts it is long.
+pub(super) struct Wires {
+    host: HostId,
+    environment: Environment,
+    bridge_addresses: BTreeSet<Ipv4Addr>,
+    peers: Arc<BTreeMap<HostId, Peer>>,
+    pub(super) wish: Arc<FabricWish>,
+}
+
+impl Wires {
+    /// For a spec; `known` when nothing that it follows from has changed.
+    pub(super) fn of(spec: &HostSpec, known: Option<Self>) -> Self {
+        let bridge_addresses = bridge_addresses(spec);
+        let same = known.filter(|known| {
+            known.host == spec.host
+                && known.environment == spec.environment
+                && known.bridge_addresses == bridge_addresses
+                && known.peers == spec.peers
+        });
+        let wish = same.map_or_else(|| Arc::new(fabric(spec)), |known| known.wish);
+        let (host, environment) = (spec.host.clone(), spec.environment.clone());
+        // The peers of this publication: those of the next are most often the same ones.
+        Self { host, environment, bridge_addresses, peers: Arc::clone(&spec.peers), wish }
+    }
+}
+
+fn bridge_addresses(spec: &HostSpec) -> BTreeSet<Ipv4Addr> {
+    let balancers = spec.balancers.values().filter(|placement| placement.goal == Goal::Run);
+    balancers.filter_map(|placement| placement.address).collect()
+}
+
+fn fabric(spec: &HostSpec) -> FabricWish {
     let environment = &spec.environment;
     let mut wish = FabricWish::new(&environment.id, BRIDGE, environment.subnet);
-    let balancers = spec.balancers.values().filter(|placement| placement.goal == Goal::Run);
-    wish.bridge_addresses = balancers.filter_map(|placement| placement.address).collect();
+    wish.bridge_addresses = bridge_addresses(spec);
     wish.overlay = overlay(spec);
     wish
 }
@@ -62,10 +96,7 @@ fn overlay(spec: &HostSpec) -> Option<Overlay> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::host::Environment;
-    use model::host_spec::Peer;
     use model::time::Generation;
-    use std::sync::Arc;
 
     fn peer(address: &str, routes: &[&str]) -> Peer {
         let routes = routes.iter().map(|to| to.parse().unwrap()).collect();
@@ -98,6 +129,30 @@ mod tests {
         assert_eq!(overlay.underlay.to_string(), "192.0.2.1");
         assert_eq!(overlay.own, ["10.42.2.9".parse().unwrap()].into(), "in a block of the other");
         assert_eq!(overlay.peers.keys().collect::<Vec<_>>(), ["h2"]);
+    }
+
+    #[test]
+    fn the_wish_is_made_anew_when_what_it_follows_from_changes() {
+        let peers = [("h1", peer("192.0.2.1", &[])), ("h2", peer("192.0.2.2", &["10.42.2.0/26"]))];
+        let first = Wires::of(&spec(&peers), None);
+        let wish = Arc::clone(&first.wish);
+        let second = Wires::of(&spec(&peers), Some(first));
+        assert!(Arc::ptr_eq(&second.wish, &wish), "equal peers of another publication");
+        let moved = [peers[0].clone(), ("h2", peer("192.0.2.3", &["10.42.2.0/26"]))];
+        let third = Wires::of(&spec(&moved), Some(second));
+        assert_eq!(*third.wish, fabric(&spec(&moved)));
+        assert_ne!(third.wish, wish);
+        type Change = fn(&mut HostSpec);
+        let changes: [Change; 2] = [
+            |spec| spec.environment.id = "e2".into(),
+            |spec| spec.host = "h2".parse().unwrap(),
+        ];
+        for change in changes {
+            let mut changed = spec(&moved);
+            change(&mut changed);
+            let before = Wires::of(&spec(&moved), None);
+            assert_eq!(*Wires::of(&changed, Some(before)).wish, fabric(&changed));
+        }
     }
 
     #[test]
