@@ -3,10 +3,12 @@
 mod catalog;
 mod links;
 mod peers;
+mod publisher;
 mod routes;
 
 pub use catalog::Catalog;
 pub use peers::peers;
+pub use publisher::{Published, Publisher};
 
 use crate::ledger;
 use crate::parts::{Part, parts};
@@ -108,7 +110,7 @@ pub fn concerns(before: Option<&Record>, edit: &Edit) -> bool {
 #[must_use]
 pub fn view(cluster: &Cluster, host: &HostId) -> HostView {
     let placed: Vec<&Arc<Instance>> = cluster.instances_on(host).collect();
-    view_of(cluster, host, &Catalog::of(cluster, None), &placed)
+    view_of(cluster, host, &Catalog::of(cluster, &routed_ports(cluster), None), &placed)
 }
 
 /// The same for many hosts of one cluster: the catalog is made once, and `placed` are the

@@ -459,15 +459,18 @@ fn a_primary_without_a_check_settles_whatever_its_sidekick_says() {
 fn a_run_that_fails_by_one_of_its_containers_ends_with_all_of_them() {
     let mut unit = Unit::new();
     unit.service.settings.mode = Mode::Job(Box::default());
-    unit.status.runs_made = 1;
-    unit.status.runs = vec![Run {
-        number: 1,
+    unit.status.runs_made = 2;
+    let run = |number, incarnation, outcome| Run {
+        number,
         due: NOW,
         cause: RunCause::Hand,
-        incarnation: Some(9),
+        incarnation,
         ended_at: None,
-        outcome: RunOutcome::Running,
-    }];
+        outcome,
+    };
+    // The next one waits until nothing of this one is there any more.
+    unit.status.runs =
+        vec![run(1, Some(9), RunOutcome::Running), run(2, None, RunOutcome::Waiting)];
     let seen = |phase| InstanceStatus { phase, ..InstanceStatus::default() };
     unit.seen = vec![
         (UNIT, seen(Phase::Running)),
@@ -481,4 +484,5 @@ fn a_run_that_fails_by_one_of_its_containers_ends_with_all_of_them() {
         _ => None,
     });
     assert_eq!(goals.next(), Some((Goal::Stop, "sidekick log is failed")));
+    assert_eq!(goals.next(), None);
 }

@@ -1,15 +1,15 @@
 //! Keeps the publication of every connected host equal to the cluster. One loop for all hosts: what
-//! is the same for all of them is derived once, and only what changed goes out. The first change
-//! goes out at once, those of the next moment together.
+//! is the same for all of them is derived once, what a change cannot have touched is not derived
+//! again, and only what changed goes out. The first change goes out at once, those of the next
+//! moment together.
 
 use crate::hosts::Session;
 use crate::latest::Interest;
 use crate::state::Shared;
 use api::link::Publication;
-use control::publish::Catalog;
+use control::publish::{Published, Publisher};
 use model::cluster::Cluster;
 use model::id::HostId;
-use model::instance::Instance;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,18 +24,20 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Publishes for ever.
 pub(crate) async fn run<S: Store>(shared: Shared<S>) {
     let mut clusters = shared.follow(Interest::Published);
-    let mut catalog = None;
+    let mut publisher = Publisher::default();
+    let mut whole_at = Instant::now();
     loop {
         let arrived = shared.hosts.arrived();
         let began = Instant::now();
         let cluster = clusters.take();
-        {
-            let sessions = shared.hosts.sessions();
-            if cluster.environment().is_some() && !sessions.is_empty() {
-                let next = Catalog::of(&cluster, catalog.as_ref());
-                publish(&cluster, &shared.epoch.to_string(), &next, &sessions);
-                catalog = Some(next);
+        if cluster.environment().is_some() {
+            let whole = began >= whole_at;
+            if whole {
+                whole_at = began + PERIOD;
             }
+            let sessions = shared.hosts.sessions();
+            publisher.follow(&cluster, sessions.keys(), whole);
+            publish(&cluster, &shared.epoch.to_string(), &publisher, &sessions);
         }
         // A cluster that takes long to derive is derived less often.
         tokio::time::sleep(WINDOW.max(began.elapsed())).await;
@@ -43,7 +45,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
             biased;
             () = clusters.changed() => {}
             () = arrived => {}
-            () = tokio::time::sleep(PERIOD) => {}
+            () = tokio::time::sleep_until(whole_at) => {}
         }
     }
 }
@@ -51,44 +53,21 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
 fn publish(
     cluster: &Cluster,
     epoch: &str,
-    catalog: &Catalog,
+    publisher: &Publisher,
     sessions: &BTreeMap<HostId, Session>,
 ) {
-    let mut placed: BTreeMap<&HostId, Vec<&Arc<Instance>>> = BTreeMap::new();
-    for instance in cluster.instances() {
-        placed.entry(&instance.host).or_default().push(instance);
-    }
-    let routed = control::publish::routed_ports(cluster);
     for (host, session) in sessions {
-        let placed = placed.get(host).map_or(&[][..], Vec::as_slice);
-        let mut spec = control::host::spec_of(cluster, host, &routed, placed);
-        spec.peers = catalog.peers();
-        let view = control::publish::view_of(cluster, host, catalog, placed);
-        let next =
-            Publication { epoch: epoch.to_owned(), spec: Arc::new(spec), view: Arc::new(view) };
+        let Some(Published { spec, view }) = publisher.of(host) else { continue };
         session.publish.send_if_modified(|last| {
-            if last.as_ref().is_some_and(|last| same(last, &next)) {
-                return false;
+            let same = last.as_ref().is_some_and(|last| {
+                Arc::ptr_eq(&last.spec, spec) && Arc::ptr_eq(&last.view, view)
+            });
+            if !same {
+                let (spec, view) = (Arc::clone(spec), Arc::clone(view));
+                *last = Some(Arc::new(Publication { epoch: epoch.to_owned(), spec, view }));
             }
-            *last = Some(Arc::new(next));
-            true
+            !same
         });
         session.published(cluster.index());
     }
-}
-
-/// Equal but for the marks of when it was made? What hosts share is the same or another one.
-fn same(a: &Publication, b: &Publication) -> bool {
-    a.epoch == b.epoch
-        && Arc::ptr_eq(&a.view.dns, &b.view.dns)
-        && Arc::ptr_eq(&a.view.callers, &b.view.callers)
-        && Arc::ptr_eq(&a.view.instances, &b.view.instances)
-        && a.spec.environment == b.spec.environment
-        && a.spec.instances == b.spec.instances
-        && a.spec.balancers == b.spec.balancers
-        && a.spec.volumes == b.spec.volumes
-        && Arc::ptr_eq(&a.spec.peers, &b.spec.peers)
-        && a.spec.images_kept == b.spec.images_kept
-        && a.view.upstreams == b.view.upstreams
-        && a.view.listeners == b.view.listeners
 }

@@ -148,7 +148,8 @@ impl<'a> Draft<'a> {
     /// Sets what is to become of an instance.
     pub(super) fn set_goal(&mut self, index: usize, goal: Goal, reason: &str) {
         let now = self.now;
-        let instance = &mut self.members[index].instance;
+        let member = &mut self.members[index];
+        let instance = &mut member.instance;
         if instance.goal == goal {
             return;
         }
@@ -156,6 +157,8 @@ impl<'a> Draft<'a> {
         instance.goal_at = now;
         instance.reason = within_limit(reason.to_owned());
         self.touched.insert(instance.id.clone());
+        // A unit that is to go is there as long as any of its containers.
+        member.seen = unit::folded(&member.primary, &member.sidekicks, goal == Goal::Run);
     }
 
     /// Notes whether an instance is to be replaced by one of the same version elsewhere.

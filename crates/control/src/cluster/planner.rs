@@ -41,6 +41,8 @@ pub struct Planner {
     global: BTreeSet<ServiceId>,
     /// Services with two instances on one host: a new host may take one of them.
     crowded: BTreeSet<ServiceId>,
+    /// Services of which a move is advised: it may be none any more once something is taken.
+    advised: BTreeSet<ServiceId>,
     /// Hosts as they were at the last plan.
     hosts: BTreeMap<HostId, Arc<Host>>,
     /// The external scheduler, when one takes part.
@@ -97,6 +99,11 @@ impl Planner {
             } else {
                 self.crowded.remove(&id);
             }
+            if draft.status.advice.is_empty() {
+                self.advised.remove(&id);
+            } else {
+                self.advised.insert(id.clone());
+            }
             let (proposal, mut wake_at) = draft.finish();
             if let Some(again) = ledger.settle(&id, now) {
                 wake_at = Some(wake_at.map_or(again, |at: Timestamp| at.min(again)));
@@ -142,6 +149,9 @@ impl Planner {
         if freed.is_any() {
             // Where something came free, an instance may be better off.
             self.dirty.extend(self.crowded.iter().cloned());
+        }
+        if keys.iter().any(|key| matches!(key, RecordKey::Instance(_))) {
+            self.dirty.extend(self.advised.iter().cloned());
         }
         self.wake_parked(|wait| wait.is_none_or(|wake| wake.is_met_by(freed)) && freed.is_any());
     }
@@ -327,6 +337,7 @@ impl Planner {
     }
 
     fn forget(&mut self, id: &ServiceId) {
+        self.advised.remove(id);
         self.set_due(id, None);
         self.note_blocked(id, &[], Wake::default());
         self.global.remove(id);

@@ -1,6 +1,6 @@
 //! The part of a view that is the same for every host: names, callers, instances.
 
-use super::{RoutedPorts, links, ready_ports, routed_ports};
+use super::{RoutedPorts, links, ready_ports};
 use crate::host::search;
 use crate::parts::{in_host_network, parts};
 use model::cluster::Cluster;
@@ -27,7 +27,7 @@ pub struct Catalog {
     pub(super) dns: Arc<DnsView>,
     pub(super) callers: Arc<BTreeMap<Ipv4Addr, Caller>>,
     pub(super) instances: Arc<BTreeMap<InstanceId, ViewInstance>>,
-    peers: Arc<BTreeMap<HostId, Peer>>,
+    pub(super) peers: Arc<BTreeMap<HostId, Peer>>,
 }
 
 /// A catalog while it is made.
@@ -41,7 +41,7 @@ impl Catalog {
     /// Derives it. A part that is equal to that of `before` is the same one, so that who compares
     /// two views need not look inside.
     #[must_use]
-    pub fn of(cluster: &Cluster, before: Option<&Self>) -> Self {
+    pub fn of(cluster: &Cluster, routed: &RoutedPorts, before: Option<&Self>) -> Self {
         fn keep<T: PartialEq>(new: T, before: Option<&Arc<T>>) -> Arc<T> {
             match before {
                 Some(before) if **before == new => Arc::clone(before),
@@ -58,8 +58,7 @@ impl Catalog {
             callers: BTreeMap::new(),
             instances: BTreeMap::new(),
         };
-        let routed = routed_ports(cluster);
-        add_instances(cluster, &routed, &mut draft);
+        add_instances(cluster, routed, &mut draft);
         links::add_outside(cluster, &mut draft);
         add_names(cluster, &mut draft);
         draft.dns.names.insert("rancher-metadata".into(), NameTarget::Address(METADATA));

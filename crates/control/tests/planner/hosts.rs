@@ -234,3 +234,19 @@ fn a_host_that_joins_gets_instances_gradually_if_the_environment_says_so() {
         assert_eq!(world.places(), before, "it comes to rest");
     }
 }
+
+#[test]
+fn advice_to_move_goes_when_something_else_has_taken_the_room() {
+    let mut world = World::new();
+    world.rebalance(model::host::Rebalance::Suggest);
+    let web = "web image=good:1 scale=2 check mem=1024";
+    world.up(&[web]);
+    world.until_done();
+    world.host("gamma", HostLink::Active);
+    world.run(20_000);
+    let advice = |world: &World| world.status("web").unwrap().advice.clone();
+    assert!(advice(&world).contains("to gamma"), "{}", advice(&world));
+    world.up(&[web, "big image=good:1 mem=3500"]);
+    world.run(20_000);
+    assert_eq!(advice(&world), "", "there is no room on gamma any more");
+}

@@ -3,6 +3,7 @@
 use crate::words::parse;
 use control::cluster::{Outcome, Planner, StackDiff, diff, plan, simulate};
 use control::operate;
+use control::publish::Publisher;
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
 use model::health::Health;
@@ -29,6 +30,7 @@ pub(crate) struct World {
     /// `service#n` of instances that do as if their image were another one.
     pub(crate) acts_as: BTreeMap<String, &'static str>,
     pub(crate) planner: Planner,
+    pub(crate) publisher: Publisher,
 }
 
 fn stack() -> StackName {
@@ -49,6 +51,7 @@ impl World {
             most_in_slot: 0,
             acts_as: BTreeMap::new(),
             planner: Planner::default(),
+            publisher: Publisher::default(),
         };
         let environment = Environment {
             id: "e1".into(),
@@ -111,6 +114,26 @@ impl World {
     fn apply(&mut self, change: &Change) {
         let index = Index(self.cluster.index().0 + 1);
         self.cluster.apply(index, change);
+        // As a server does that gathers the changes of a moment.
+        if index.0 % 3 != 0 {
+            self.publish();
+        }
+    }
+
+    /// What is published change by change is what is derived from nothing.
+    fn publish(&mut self) {
+        let hosts: Vec<HostId> = self.cluster.hosts().map(|host| host.id.clone()).collect();
+        self.publisher.follow(&self.cluster, hosts.iter(), false);
+        for host in &hosts {
+            let published = self.publisher.of(host).unwrap();
+            let mut spec = control::host::spec(&self.cluster, host);
+            assert!(published.spec.generation <= spec.generation);
+            spec.generation = published.spec.generation;
+            assert_eq!(*published.spec, spec, "{}", self.show());
+            let mut view = control::publish::view(&self.cluster, host);
+            view.index = published.view.index;
+            assert_eq!(*published.view, view, "{}", self.show());
+        }
     }
 
     /// Applies a proposal; each record that it rests on must be as it was read.
