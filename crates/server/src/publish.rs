@@ -59,9 +59,9 @@ fn publish(
     for (host, session) in sessions {
         let Some(Published { spec, view }) = publisher.of(host) else { continue };
         session.publish.send_if_modified(|last| {
-            let same = last.as_ref().is_some_and(|last| {
-                Arc::ptr_eq(&last.spec, spec) && Arc::ptr_eq(&last.view, view)
-            });
+            let same = last
+                .as_ref()
+                .is_some_and(|last| Arc::ptr_eq(&last.spec, spec) && Arc::ptr_eq(&last.view, view));
             if !same {
                 let (spec, view) = (Arc::clone(spec), Arc::clone(view));
                 *last = Some(Arc::new(Publication { epoch: epoch.to_owned(), spec, view }));

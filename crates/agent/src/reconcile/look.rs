@@ -82,10 +82,9 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
     }
 
     pub(super) fn known_mut(&mut self, id: &str) -> Option<(&InstanceId, &mut SeenContainer)> {
-        self.containers
-            .as_mut()?
-            .iter_mut()
-            .find_map(|(instance, all)| Some((instance, Arc::make_mut(all.iter_mut().find(|c| c.id == id)?))))
+        self.containers.as_mut()?.iter_mut().find_map(|(instance, all)| {
+            Some((instance, Arc::make_mut(all.iter_mut().find(|c| c.id == id)?)))
+        })
     }
 
     fn look_at(&mut self, id: String) {

@@ -143,10 +143,8 @@ mod tests {
         assert_eq!(*third.wish, fabric(&spec(&moved)));
         assert_ne!(third.wish, wish);
         type Change = fn(&mut HostSpec);
-        let changes: [Change; 2] = [
-            |spec| spec.environment.id = "e2".into(),
-            |spec| spec.host = "h2".parse().unwrap(),
-        ];
+        let changes: [Change; 2] =
+            [|spec| spec.environment.id = "e2".into(), |spec| spec.host = "h2".parse().unwrap()];
         for change in changes {
             let mut changed = spec(&moved);
             change(&mut changed);

@@ -130,8 +130,7 @@ impl Published {
             ordered.is_none_or(|ordered| ordered.0 <= last.spec.generation.0)
         };
         let mut ordered = last.spec.instances.keys().chain(last.spec.balancers.keys());
-        let spec = match same_spec(&self.spec, &last.spec) && ordered.all(heard)
-        {
+        let spec = match same_spec(&self.spec, &last.spec) && ordered.all(heard) {
             true => last.spec,
             false => self.spec,
         };

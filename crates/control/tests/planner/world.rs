@@ -115,7 +115,7 @@ impl World {
         let index = Index(self.cluster.index().0 + 1);
         self.cluster.apply(index, change);
         // As a server does that gathers the changes of a moment.
-        if index.0 % 3 != 0 {
+        if !index.0.is_multiple_of(3) {
             self.publish();
         }
     }
