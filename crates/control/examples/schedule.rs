@@ -99,7 +99,7 @@ fn put(cluster: &mut Cluster, records: Vec<Record>) {
 fn size(n: u32) -> u32 {
     match n % 10 {
         9 => 10,
-        _ => 1 + (n * 2_654_435_761_u32.wrapping_mul(n)) % 226,
+        _ => 1 + n.wrapping_mul(2_654_435_761_u32.wrapping_mul(n)) % 226,
     }
 }
 

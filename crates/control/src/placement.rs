@@ -271,6 +271,8 @@ impl Fleet {
         let shape = match self.services.get(service).shape(revision) {
             Some(shape) => shape,
             None => {
+                // Who is not to be beside these labels does not know yet that they are anywhere.
+                self.group = self.group.take().filter(|group| !group.demand.by_label);
                 let cast = self.cast(cluster, &id.service, revision);
                 self.shapes.make(self.services.get_mut(service), revision, cast)
             }

@@ -21,15 +21,46 @@ const STRIDE: u64 = 7_919;
 struct Block {
     /// A bit each.
     held: u64,
-    /// On which host, in the order of the addresses.
-    hosts: BTreeMap<u32, u32>,
+    /// Which bit on which host, in the order of the addresses.
+    hosts: Vec<(u8, u32)>,
 }
 
 impl Block {
     /// Whose block it is: the lowest address decides, as for `publish::routes`.
     fn owner(&self) -> Option<u32> {
-        self.hosts.values().next().copied()
+        self.hosts.first().map(|(_, host)| *host)
     }
+
+    fn hold(&mut self, bit: u8, host: u32) {
+        self.held |= 1 << bit;
+        let at = self.hosts.partition_point(|(other, _)| *other < bit);
+        self.hosts.insert(at, (bit, host));
+    }
+
+    fn release(&mut self, bit: u8) -> Option<u32> {
+        self.held &= !(1 << bit);
+        let at = self.hosts.binary_search_by_key(&bit, |(other, _)| *other).ok()?;
+        Some(self.hosts.remove(at).1)
+    }
+}
+
+/// Place of an address in its block.
+fn bit_of(number: u32) -> u8 {
+    (number & 63) as u8
+}
+
+/// The addresses of a block that may be given, a bit each.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    block: u32,
+    usable: u64,
+    /// Those of them that nobody had a moment ago.
+    rested: u64,
+}
+
+/// The first address of a block among some of its bits.
+fn first_of(block: u32, bits: u64) -> Option<u32> {
+    (bits != 0).then(|| (block << 6) | bits.trailing_zeros())
 }
 
 /// What is held.
@@ -37,10 +68,10 @@ impl Block {
 pub(super) struct Addresses {
     /// By their upper 26 bits; none is empty.
     blocks: BTreeMap<u32, Block>,
-    /// Blocks by their owner.
-    by_host: BTreeMap<u32, BTreeSet<u32>>,
-    /// The address that a host got last.
-    last: BTreeMap<u32, u32>,
+    /// Blocks by their owner, in their order, by the host's place in its table.
+    by_host: Vec<Vec<u32>>,
+    /// The address that a host got last, by its place; 0 for none.
+    last: Vec<u32>,
     /// The addresses that a host gave back last.
     resting: BTreeMap<u32, VecDeque<u32>>,
     /// All of them.
@@ -71,9 +102,11 @@ impl Addresses {
             return;
         }
         let before = block.owner();
-        block.held |= bit;
-        block.hosts.insert(number, host);
-        self.last.insert(host, number);
+        block.hold(bit_of(number), host);
+        if self.last.len() <= host as usize {
+            self.last.resize(host as usize + 1, 0);
+        }
+        self.last[host as usize] = number;
         self.note_owner(number >> 6, before);
     }
 
@@ -91,8 +124,7 @@ impl Addresses {
         }
         let Some(block) = self.blocks.get_mut(&(number >> 6)) else { return };
         let before = block.owner();
-        block.held &= !(1 << (number & 63));
-        if let Some(host) = block.hosts.remove(&number) {
+        if let Some(host) = block.release(bit_of(number)) {
             let resting = self.resting.entry(host).or_default();
             resting.push_back(number);
             self.at_rest.insert(number);
@@ -115,16 +147,18 @@ impl Addresses {
         if now == before {
             return;
         }
-        if let Some(host) = before
-            && let Some(own) = self.by_host.get_mut(&host)
-        {
-            own.remove(&block);
-            if own.is_empty() {
-                self.by_host.remove(&host);
-            }
+        if let Some(own) = before.and_then(|host| self.by_host.get_mut(host as usize)) {
+            own.retain(|other| *other != block);
         }
         if let Some(host) = now {
-            self.by_host.entry(host).or_default().insert(block);
+            let host = host as usize;
+            if self.by_host.len() <= host {
+                self.by_host.resize_with(host + 1, Vec::new);
+            }
+            let own = &mut self.by_host[host];
+            if let Err(at) = own.binary_search(&block) {
+                own.insert(at, block);
+            }
         }
     }
 
@@ -166,45 +200,67 @@ impl Addresses {
         turn: u64,
         taken: &[Ipv4Addr],
     ) -> Option<Ipv4Addr> {
-        let range @ (first, last) = ours(subnet)?;
-        let usable = |number: &u32| {
-            !self.kept.contains_key(number) && !taken.contains(&Ipv4Addr::from(*number))
-        };
-        let none = BTreeSet::new();
-        let own = self.by_host.get(&host).unwrap_or(&none);
-        let rested = |number: &u32| !self.at_rest.contains(number);
-        let mine = || own.iter().flat_map(|block| self.open(*block, range)).filter(usable);
-        let after = self.last.get(&host).copied().unwrap_or(first);
+        let range = ours(subnet)?;
+        let own = self.by_host.get(host as usize).map_or(&[][..], Vec::as_slice);
+        let mine = || own.iter().map(|block| self.open(*block, range, taken));
+        let after = self.last.get(host as usize).copied().unwrap_or_default();
         let next = || {
-            let later = mine().filter(rested).find(|number| *number > after);
-            later.or_else(|| mine().find(rested)).or_else(|| mine().next())
+            let later = |open: Open| {
+                let from = after.saturating_add(1).max(open.block << 6);
+                let above = if from >> 6 == open.block { u64::MAX << (from & 63) } else { 0 };
+                first_of(open.block, open.rested & above)
+            };
+            let later = mine().find_map(later);
+            later
+                .or_else(|| mine().find_map(|open| first_of(open.block, open.rested)))
+                .or_else(|| mine().find_map(|open| first_of(open.block, open.usable)))
         };
-        let found = if mine().filter(rested).nth(SPARE).is_some() {
+        let spare: u32 = mine().map(|open| open.rested.count_ones()).sum();
+        let found = if spare as usize > SPARE {
             next()
         } else {
             let turn = if is_in(Mutation::AddressTwice) { 0 } else { turn };
-            self.new_block(range, turn).find(|n| usable(n) && rested(n)).or_else(next)
+            let new = self.new_block(range, turn).map(|block| self.open(block, range, taken));
+            new.and_then(|open| first_of(open.block, open.rested)).or_else(next)
         };
-        let any = || ((first >> 6)..=(last >> 6)).flat_map(|block| self.open(block, range));
-        found.or_else(|| any().find(usable)).map(Ipv4Addr::from)
+        let any = || {
+            let blocks = (range.0 >> 6)..=(range.1 >> 6);
+            let mut open = blocks.map(|block| self.open(block, range, taken));
+            open.find_map(|open| first_of(open.block, open.usable))
+        };
+        found.or_else(any).map(Ipv4Addr::from)
     }
 
-    /// The addresses of a block that nobody has, the first from the turn on.
-    fn new_block(&self, range: (u32, u32), turn: u64) -> impl Iterator<Item = u32> + '_ {
+    /// A block of which nobody has an address, the first from the turn on.
+    fn new_block(&self, range: (u32, u32), turn: u64) -> Option<u32> {
         let (first, last) = (range.0 >> 6, range.1 >> 6);
         let size = u64::from(last - first) + 1;
         let start = turn.wrapping_mul(STRIDE) % size;
         let start = first.saturating_add(u32::try_from(start).unwrap_or(0));
-        let new = (start..=last).chain(first..start).find(|block| !self.blocks.contains_key(block));
-        new.into_iter().flat_map(move |block| self.open(block, range))
+        (start..=last).chain(first..start).find(|block| !self.blocks.contains_key(block))
     }
 
-    /// Addresses of a block that nobody holds.
-    fn open(&self, block: u32, (first, last): (u32, u32)) -> impl Iterator<Item = u32> + use<> {
-        let free = !self.blocks.get(&block).map_or(0, |block| block.held);
-        let (from, to) = (first.max(block << 6), last.min((block << 6) | 63));
-        let bits = if free == 0 || from > to { 0..0 } else { (from & 63)..(to & 63) + 1 };
-        bits.filter(move |bit| free & (1 << bit) != 0).map(move |bit| (block << 6) | bit)
+    /// Addresses of a block that nobody holds or keeps, none of `taken`.
+    fn open(&self, block: u32, (first, last): (u32, u32), taken: &[Ipv4Addr]) -> Open {
+        let all @ (low, high) = (block << 6, (block << 6) | 63);
+        let mut usable = !self.blocks.get(&block).map_or(0, |block| block.held);
+        if low < first {
+            usable &= u64::MAX.checked_shl(first - low).unwrap_or(0);
+        }
+        if high > last {
+            usable &= u64::MAX.checked_shr(high - last).unwrap_or(0);
+        }
+        for (number, _) in self.kept.range(all.0..=all.1) {
+            usable &= !(1 << bit_of(*number));
+        }
+        for number in taken.iter().map(|address| u32::from(*address)) {
+            if number >> 6 == block {
+                usable &= !(1 << bit_of(number));
+            }
+        }
+        let resting = self.at_rest.range(all.0..=all.1);
+        let rested = resting.fold(usable, |bits, number| bits & !(1 << bit_of(*number)));
+        Open { block, usable, rested }
     }
 }
 

@@ -22,8 +22,8 @@ pub(super) struct Group {
     version: u64,
     spread: Arc<Spread>,
     heaps: Vec<BinaryHeap<Reverse<(Key, u32)>>>,
-    /// The best host of each heap; the outer `None` is not known.
-    tops: Vec<Option<Option<u32>>>,
+    /// The best host of each heap, with its key; the outer `None` is not known.
+    tops: Vec<Option<Option<(Key, u32)>>>,
     /// How many of the service are under each node of the tree.
     counts: Vec<u32>,
     /// The host that came out last, and whether the instance was noted on it.
@@ -116,14 +116,14 @@ impl Group {
     }
 
     /// The best entry of a leaf; entries that are no longer true go.
-    fn top(&mut self, fleet: &Fleet, leaf: usize) -> Option<u32> {
+    fn top(&mut self, fleet: &Fleet, leaf: usize) -> Option<(Key, u32)> {
         if let Some(known) = self.tops[leaf] {
             return known;
         }
         let mut found = None;
         while let Some(Reverse((key, host))) = self.heaps[leaf].peek().copied() {
             if key == self.key(fleet, host) && self.fits(fleet, host) {
-                found = Some(host);
+                found = Some((key, host));
                 break;
             }
             self.heaps[leaf].pop();
@@ -159,28 +159,31 @@ impl Group {
             spread.count(&mut self.counts, *host, false);
         }
         let mut best: Option<(Score, u32)> = None;
-        let mut offer = |group: &Self, host: u32| {
+        let mut offer = |group: &Self, host: u32, leaf: u32, key: Key| {
+            let under = spread.counts(&group.counts, leaf);
             if group.demand.spread_asked
-                && let Some((known, _)) = &best
-                && spread.counts(&group.counts, spread.leaf_of[host as usize]) > known.asked
+                && best.as_ref().is_some_and(|(known, _)| under > known.asked)
             {
                 return;
             }
-            let own = fleet.own(service, host, &slot);
-            let score = fleet.score(&group.demand, &spread, &group.counts, host, own);
+            let score = Score::of(&group.demand, under, key);
             if best.as_ref().is_none_or(|(known, _)| score < *known) {
                 best = Some((score, host));
             }
         };
         for leaf in 0..self.heaps.len() {
-            if let Some(host) = self.top(fleet, leaf) {
-                offer(self, host);
+            if let Some((key, host)) = self.top(fleet, leaf)
+                && !slot.contains(&host)
+            {
+                offer(self, host, u32::try_from(leaf).unwrap_or(u32::MAX), key);
             }
         }
         // What is in the slot does not count for it, so its host may be better than its entry says.
         for host in slot.iter().filter(|host| self.demand.hosts.has(**host)) {
             if self.fits(fleet, *host) {
-                offer(self, *host);
+                let own = fleet.own(service, *host, &slot);
+                let key = (own, Rest::of(&self.demand, fleet.hosts.left(*host)));
+                offer(self, *host, spread.leaf_of[*host as usize], key);
             }
         }
         for host in &slot {

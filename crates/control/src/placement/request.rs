@@ -76,6 +76,8 @@ pub(super) struct Demand {
     pub(super) binpack: bool,
     /// Something is asked for by the names of containers.
     pub(super) by_name: bool,
+    /// Something is asked for by the labels of containers.
+    pub(super) by_label: bool,
 }
 
 impl Demand {
@@ -113,6 +115,10 @@ impl Fleet {
             spread_asked: !placement.spread_by.is_empty(),
             binpack: placement.strategy == Strategy::Binpack,
             by_name: placement.constraints.iter().any(|c| goes_by_name(&c.on)),
+            by_label: placement
+                .constraints
+                .iter()
+                .any(|c| matches!(c.on, Subject::ContainerLabel { .. })),
         };
         self.names_matter |= demand.by_name;
         if let Some(id) = &demand.requested {
@@ -185,7 +191,13 @@ impl Fleet {
                 if needs::PER_INSTANCE.contains(&key.as_str()) {
                     return Where::Hosts(self.hosts_with_own_label(&key, value.as_deref()));
                 }
-                Where::Shapes(self.shapes.labelled(&key, value.as_deref()))
+                let shapes = self.shapes.labelled(&key, value.as_deref());
+                // Nobody has it: no host needs a look.
+                if shapes.is_empty() {
+                    Where::Hosts(Bits::default())
+                } else {
+                    Where::Shapes(shapes)
+                }
             }
         }
     }

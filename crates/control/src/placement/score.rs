@@ -25,6 +25,20 @@ pub(super) struct Rest {
     pub(super) rank: u32,
 }
 
+impl Score {
+    /// `under` is how many of the service are under each node above the host, the uppermost first;
+    /// with how many of it the host itself has.
+    pub(super) fn of(demand: &Demand, under: [u32; LEVELS_MAX], (own, rest): (u32, Rest)) -> Self {
+        let by_zone = !demand.spread_asked && !demand.binpack;
+        Self {
+            asked: if demand.spread_asked { under } else { [0; LEVELS_MAX] },
+            own: if demand.binpack { 0 } else { own },
+            zone: if by_zone { under[0] } else { 0 },
+            rest,
+        }
+    }
+}
+
 impl Rest {
     pub(super) fn of(demand: &Demand, left: Left) -> Self {
         let sign = if demand.binpack { 1 } else { -1 };
@@ -49,14 +63,8 @@ impl Fleet {
         own: u32,
     ) -> Score {
         let leaf = spread.leaf_of.get(host as usize).copied().unwrap_or_default();
-        let under = spread.counts(counts, leaf);
-        let by_zone = !demand.spread_asked && !demand.binpack;
-        Score {
-            asked: if demand.spread_asked { under } else { [0; LEVELS_MAX] },
-            own: if demand.binpack { 0 } else { own },
-            zone: if by_zone { under[0] } else { 0 },
-            rest: Rest::of(demand, self.hosts.left(host)),
-        }
+        let rest = Rest::of(demand, self.hosts.left(host));
+        Score::of(demand, spread.counts(counts, leaf), (own, rest))
     }
 
     /// How many of the service are under each node of the tree, but for what is in slot `n`.

@@ -186,3 +186,41 @@ fn what_nobody_can_take_is_counted_by_what_each_host_lacks() {
     assert_eq!(said(world.place(&id("web"), &web, 1)), "none of 5 hosts is connected");
     assert_eq!(said(World::new(&[]).place(&id("web"), &web, 1)), "no host has joined yet");
 }
+
+#[test]
+fn many_of_a_service_that_does_not_want_itself_beside_it_stop_when_every_host_has_one() {
+    // More hosts than a sample looks at: they come from a heap.
+    let names: Vec<String> = (0..120).map(|n| format!("h{n:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut world = World::new(&names);
+    let service = id("web");
+    let mut template = template("");
+    let own = constraint("container_label_ne io.rancher.stack_service.name=shop/web");
+    template.placement.constraints.push(own);
+    world.revise(&service, 1, &template);
+    let wanted = 125;
+    let mut placed = 0;
+    for n in 1..=wanted {
+        let ask = Ask { more: wanted - n + 1, ..World::ask(&service, &template, n) };
+        let Ok(place) = world.fleet.choose(&ask) else { break };
+        // As within one plan: nothing is committed between.
+        let instance = Arc::new(Instance {
+            id: InstanceId::new(service.clone(), n, u64::from(n)),
+            host: place.host,
+            address: place.address,
+            sidekick_addresses: place.sidekick_addresses,
+            container_name: String::new(),
+            target: Target { revision: 1, restart: 0 },
+            ports: place.ports,
+            goal: Goal::Run,
+            leaving: false,
+            dropped: place.dropped,
+            reason: String::new(),
+            placed_at: Timestamp(0),
+            goal_at: Timestamp(0),
+        });
+        world.fleet.take(&world.cluster, &instance);
+        placed += 1;
+    }
+    assert_eq!(placed, 120, "one a host");
+}
