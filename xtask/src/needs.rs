@@ -31,7 +31,7 @@ pub(crate) const RUN: &[Need] = &[
 ];
 
 /// To run every test: servers of somebody else's that must not be disturbed, clients that ask us,
-/// a second libc, an image's content, signals.
+/// a second libc, an image's content, signals, machines to log in to.
 pub(crate) const TEST: &[Need] = &[
     need("busybox", "busybox-static"),
     need("musl-gcc", "musl-tools"),
@@ -40,6 +40,11 @@ pub(crate) const TEST: &[Need] = &[
     need("curl", "curl"),
     need("dig", "bind9-dnsutils"),
     need("kill", "procps"),
+    need("ssh", "openssh-client"),
+    need("sshd", "openssh-server"),
+    need("sudo", "sudo"),
+    need("dpkg-deb", "dpkg"),
+    need("strip", "binutils"),
     need("unshare", "util-linux"),
     need("nsenter", "util-linux"),
     need("setpriv", "util-linux"),

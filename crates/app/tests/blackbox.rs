@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may")]
 
+#[path = "blackbox/adding.rs"]
+mod adding;
 #[path = "blackbox/alone.rs"]
 mod alone;
 #[path = "blackbox/api.rs"]

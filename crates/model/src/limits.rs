@@ -446,3 +446,17 @@ pub const IMAGE_ROOM_BYTES_MIN: u64 = 64 * 1024 * 1024;
 pub const IMAGE_SETTLE_MS_MAX: u64 = 2_000;
 /// Images that a host remembers to have pulled, built or run; the longest unused are forgotten.
 pub const IMAGES_REMEMBERED_MAX: usize = 5_000;
+/// A file of hosts to add, in bytes.
+pub const HOSTS_FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// Hosts of one such file.
+pub const HOSTS_ADDED_MAX: usize = 1_000;
+/// Hosts that are added at a time, when nobody says how many.
+pub const HOSTS_ADDED_AT_ONCE: usize = 8;
+/// Hosts that are added at a time, at most: each holds a connection of ssh.
+pub const HOSTS_ADDED_AT_ONCE_MAX: usize = 64;
+/// Life of the token that a host is added with, in milliseconds; it is good for one host.
+pub const HOST_ADD_TOKEN_MS: u64 = 600_000;
+/// Room that a new host needs on the disk of Docker and of Remuda's state, in bytes.
+pub const HOST_ROOM_BYTES_MIN: u64 = 256 * 1024 * 1024;
+/// A clock of a new host that is further off is told of, in milliseconds.
+pub const CLOCK_TOLD_MS: u64 = 5_000;

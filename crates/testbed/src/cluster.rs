@@ -253,7 +253,9 @@ impl Cluster {
             fs::write(&machine_id, id.replace('-', ""))
                 .map_err(Error::file("written", &machine_id))?;
         }
-        let mut own = vec![Own::Layer("/etc"), Own::Layer("/var/lib")];
+        // where programs are installed by hand, and what is logged, is a machine's own as well
+        let places = ["/etc", "/var/lib", "/var/log", "/usr/local/bin"];
+        let mut own = places.map(Own::Layer).to_vec();
         own.extend(self.state.disk_mib.map(|mib| Own::Disk("data", mib)));
         own.push(Own::Bind("data/state", "/var/lib/remuda"));
         Boot::new(&folder, name)?.with(&own).start()

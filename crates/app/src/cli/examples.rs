@@ -64,12 +64,26 @@ pub(super) const SVC_RUN: &str = "Examples:
   remuda svc runs shop/report -o json";
 pub(super) const HOST: &str = "Examples:
   remuda host ls
+  remuda host add root@10.0.0.1 --label zone=a
   remuda host show node-1
   remuda host drain node-1            its instances move elsewhere, then work on it
   remuda host uncordon node-1
   remuda host label node-1 zone=a ssd-
   remuda host rm node-1               its agent is cut off, its certificate worth nothing
   remuda host token create";
+pub(super) const HOST_ADD: &str = "Examples:
+  remuda host add root@10.0.0.1
+  remuda host add ops@10.0.0.2:2222 --host node-2 --label zone=a --identity ~/.ssh/id_ops
+  remuda host add --file hosts.txt --parallel 10
+  remuda host add root@10.0.0.3 --install-docker --server 10.0.0.9:7600
+
+A file has a machine a line, and may have comments:
+  root@10.0.0.1  zone=a,disk=ssd  node-1   # labels and host id may be left out
+
+Passwords are asked for only at a terminal, and for one machine at a time. Run again on a
+machine that is in, it says so, and copies the binary if that differs.
+
+Exit codes: 0 all are in, 1 one is not (its reason is told), 2 the words or the file are wrong.";
 pub(super) const HOST_TOKEN_CREATE: &str = "Examples:
   remuda host token create
   remuda host token create --ttl 10m --uses 1

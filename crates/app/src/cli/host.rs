@@ -1,5 +1,6 @@
 //! `host`: list and show; cordon, drain, label, remove; tokens to join one.
 
+mod add;
 mod drain;
 mod token;
 
@@ -21,6 +22,8 @@ use std::collections::BTreeMap;
 pub(crate) enum HostCommand {
     /// List hosts
     Ls,
+    /// Make hosts of machines, over ssh: the binary, a systemd unit, the joining
+    Add(Box<add::AddArgs>),
     /// Show a host with its instances
     Show {
         /// Host, as `host ls` shows it
@@ -141,6 +144,7 @@ pub(super) async fn run(global: &Global, command: HostCommand) -> Outcome {
             let rows: Vec<HostRow> = client.get(routes::HOSTS).await?;
             list(global, &rows);
         }
+        HostCommand::Add(args) => add::run(global, client, *args).await?,
         HostCommand::Show { host } => show(global, &client, &host).await?,
         HostCommand::Cordon { host } => {
             let done = post(&client, routes::HOST_CORDON, &host, &()).await?;

@@ -1,5 +1,6 @@
 //! `remuda agent`: Docker, network and dataplane of this host.
 
+mod join;
 mod membership;
 mod reset;
 
@@ -27,7 +28,7 @@ use std::path::{Path, PathBuf};
   remuda agent reset --keep-containers                 on a copy of a machine"
 )]
 pub(crate) struct AgentArgs {
-    /// Reset.
+    /// Something that it does and ends.
     #[command(subcommand)]
     command: Option<AgentCommand>,
     /// Data folder
@@ -47,6 +48,8 @@ pub(crate) struct AgentArgs {
 /// Commands of `agent`.
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum AgentCommand {
+    /// Join a server and end: the agent is started by its unit, without a token
+    Join(join::JoinArgs),
     /// Forget which host this machine is: it joins as another one, with a token
     Reset(reset::ResetArgs),
 }
@@ -65,8 +68,10 @@ impl AgentArgs {
 /// Why it does not start; exit code 4 when the server refuses it.
 pub(crate) async fn run(global: &Global, mut args: AgentArgs) -> Outcome {
     need_root()?;
-    if let Some(AgentCommand::Reset(reset)) = args.command {
-        return reset::run(global, reset).await;
+    match args.command.take() {
+        Some(AgentCommand::Join(join)) => return join::run(join).await,
+        Some(AgentCommand::Reset(reset)) => return reset::run(global, reset).await,
+        None => {}
     }
     args.data_dir = std::path::absolute(&args.data_dir)?;
     let dir = args.data_dir.join("agent");

@@ -6,8 +6,8 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Stdio;
-use testbed::{Boot, Keeper, State};
+use std::process::{Command, Stdio};
+use testbed::{Boot, Keeper, SERVER, State};
 
 /// Logs that are shown when a test fails.
 const LOGS: [&str; 6] = [
@@ -25,11 +25,31 @@ pub(crate) fn on_a_cluster<F: FnOnce(&mut Cluster)>(hosts: u8, body: F) {
         let closure = std::any::type_name::<F>();
         return run_inside(closure, &LOGS, |folder| Boot::new(folder, "switch").unwrap());
     };
+    let bed = testbed::Cluster::up(&folder, state(hosts), Keeper::Thread, &mut |_| {}).unwrap();
+    body(&mut Cluster { bed, folder });
+}
+
+/// Runs `body` on the switch of a cluster with a server and with machines that have no power yet.
+pub(crate) fn beside_machines<F: FnOnce(&mut Cluster)>(hosts: u8, body: F) {
+    let Some(folder) = inside() else {
+        let closure = std::any::type_name::<F>();
+        return run_inside(closure, &LOGS, |folder| Boot::new(folder, "switch").unwrap());
+    };
+    let mut state = state(hosts);
+    // What is copied from machine to machine is as small as a release.
+    let binary = folder.join("remuda");
+    text(Command::new("strip").arg("-o").arg(&binary).arg(env!("CARGO_BIN_EXE_remuda")));
+    state.binary = Some(binary);
+    let mut bed = testbed::Cluster::make(&folder, state, Keeper::Thread).unwrap();
+    bed.boot(SERVER, None).unwrap();
+    body(&mut Cluster { bed, folder });
+}
+
+fn state(hosts: u8) -> State {
     let mut state = State::new(hosts);
     state.binary = Some(env!("CARGO_BIN_EXE_remuda").into());
     state.images = std::env::var_os("REMUDA_TEST_IMAGES").map(PathBuf::from);
-    let bed = testbed::Cluster::up(&folder, state, Keeper::Thread, &mut |_| {}).unwrap();
-    body(&mut Cluster { bed, folder });
+    state
 }
 
 /// The cluster that a test breaks.

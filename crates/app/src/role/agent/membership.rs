@@ -204,6 +204,15 @@ pub(super) async fn open(
         Some(text) => Some(join_token(&text)?),
         None => None,
     };
+    open_with(args, token, file).await
+}
+
+/// The same with the token at hand.
+async fn open_with(
+    args: &AgentArgs,
+    token: Option<JoinToken>,
+    file: &Path,
+) -> Outcome<(Membership, Option<JoinToken>)> {
     let Some(mut membership) = read_membership(file)? else {
         let token = token.ok_or_else(|| {
             Failure::usage("this host has not joined a server yet")
@@ -228,13 +237,49 @@ pub(super) async fn open(
     Ok((membership, token))
 }
 
+/// Joins now: a machine that is a host of this server already gets a new certificate for what it is.
+///
+/// # Errors
+/// Why it is no host.
+pub(super) async fn join_now(args: &AgentArgs, token: JoinToken, file: &Path) -> Outcome<HostId> {
+    let (membership, token) = open_with(args, Some(token), file).await?;
+    let Some(token) = token else { return Ok(membership.host) };
+    let before = membership.identity();
+    let joining = Joining {
+        address: &membership.server,
+        token: &token.text,
+        pin: &token.pin,
+        host: &membership.host,
+        before: Some(&before),
+        clock: clock().now(),
+    };
+    let enrolled = enroll(&joining).await.map_err(refused)?;
+    if enrolled.environment.id != membership.environment {
+        return Err(Failure::error("the server is of another environment now: not joined again"));
+    }
+    membership.with(enrolled.identity).write(file)?;
+    Ok(membership.host)
+}
+
 /// A join token, taken apart; its text as well.
 pub(super) struct JoinToken {
     text: String,
-    pin: String,
+    pub(super) pin: String,
 }
 
-fn join_token(text: &str) -> Outcome<JoinToken> {
+/// Why the server does not take this machine.
+fn refused(error: LinkError) -> Failure {
+    Failure::Message {
+        code: AUTH,
+        message: error.to_string(),
+        hint:
+            "on the server `remuda host ls` shows who has joined, and `remuda host token create` \
+               makes a new token"
+                .into(),
+    }
+}
+
+pub(super) fn join_token(text: &str) -> Outcome<JoinToken> {
     let parts = api::token::parse(text).filter(|parts| !parts.pin.is_empty());
     let parts = parts.ok_or_else(|| {
         Failure::usage("that is not a whole join token (rmj_…)")
@@ -275,13 +320,7 @@ async fn join(args: &AgentArgs, token: &JoinToken, file: &Path) -> Outcome<Membe
         match enroll(&joining).await {
             Ok(enrolled) => break enrolled,
             Err(error) if !matches!(error, LinkError::Unreachable { .. }) => {
-                return Err(Failure::Message {
-                    code: AUTH,
-                    message: error.to_string(),
-                    hint: "on the server `remuda host ls` shows who has joined, and `remuda host \
-                           token create` makes a new token"
-                        .into(),
-                });
+                return Err(refused(error));
             }
             Err(error) => {
                 let why = error.to_string();
