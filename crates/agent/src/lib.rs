@@ -14,6 +14,7 @@ mod drain;
 mod images;
 mod journal;
 mod lease;
+mod net_check;
 mod observe;
 mod reconcile;
 mod session;
@@ -121,6 +122,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             engine: options.engine.clone(),
             fabric: options.fabric.clone(),
             containers: seen,
+            publication: publication.subscribe(),
             own_pids: own_pids_rx,
             images: images.clone(),
         };

@@ -4,7 +4,7 @@
 mod clean;
 mod look;
 mod measure;
-mod wires;
+pub(crate) mod wires;
 
 use crate::act::{self, Done, Effect, Failed, Tools};
 use crate::dataplane::{DataplaneState, Local};

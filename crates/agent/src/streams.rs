@@ -1,8 +1,9 @@
-//! Streams that the server opens to this host: logs, exec, stats, ports, build, pull.
+//! Streams that the server opens to this host: logs, exec, stats, ports, build, pull, images, checks.
 
 use crate::images::ImageBook;
 use crate::transfer::Giver;
 use api::error::chain;
+use api::link::Publication;
 use api::stream::{Chunk, Duplex, PortHolder, StreamRequest};
 use api::wire::StatsRow;
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(crate) struct Streams<E, F> {
     pub(crate) fabric: F,
     /// Containers as the reconciler sees them.
     pub(crate) containers: watch::Receiver<BTreeMap<InstanceId, Arc<SeenContainer>>>,
+    /// What this host should hold.
+    pub(crate) publication: watch::Receiver<Option<Arc<Publication>>>,
     /// Process ids of ours: their ports are not in anybody's way.
     pub(crate) own_pids: watch::Receiver<Vec<u32>>,
     /// Images that were pulled or built.
@@ -41,7 +44,7 @@ pub(crate) struct Streams<E, F> {
 }
 
 /// Sends the end of a stream; a reader that went away does not need it.
-async fn end(tx: &mpsc::Sender<Chunk>, chunk: Chunk) {
+pub(crate) async fn end(tx: &mpsc::Sender<Chunk>, chunk: Chunk) {
     if tx.send(chunk).await.is_err() {
         tracing::debug!("stream ended by its reader");
     }
@@ -117,6 +120,7 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
                 StreamRequest::ImageBlob { name, id, digest, offset } => {
                     self.giver.blob(&name, &id, &digest, offset, &duplex.tx).await
                 }
+                StreamRequest::NetCheck { check } => return self.net_check(check, duplex).await,
                 // The session hands it to who has asked.
                 StreamRequest::Wanted { .. } => Err("nobody has asked for it".into()),
             }
@@ -318,7 +322,10 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
     }
 }
 
-async fn send_json<T: serde::Serialize>(tx: &mpsc::Sender<Chunk>, value: &T) -> Result<(), String> {
+pub(crate) async fn send_json<T: serde::Serialize>(
+    tx: &mpsc::Sender<Chunk>,
+    value: &T,
+) -> Result<(), String> {
     let bytes = serde_json::to_vec(value).map_err(|e| e.to_string())?;
     end(tx, Chunk::Json(bytes)).await;
     Ok(())

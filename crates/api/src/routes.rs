@@ -61,6 +61,8 @@ pub const HOST_UNCORDON: &str = "/api/v1/hosts/{host}/uncordon";
 pub const HOST_DRAIN: &str = "/api/v1/hosts/{host}/drain";
 /// Set labels, or take them away with null.
 pub const HOST_LABELS: &str = "/api/v1/hosts/{host}/labels";
+/// Check the network between the hosts.
+pub const NET_CHECK: &str = "/api/v1/network/check";
 /// Build an image from a context that is posted as tar.
 pub const BUILD: &str = "/api/v1/images/build";
 /// Pull an image on the hosts.

@@ -104,6 +104,13 @@ pub enum StreamRequest {
         /// Bytes to leave out.
         offset: u64,
     },
+    /// A check of the ways between hosts: `Json` (`net_check::NetReady`) comes out, the `NetTask` goes
+    /// `In`; `Text` when the host has asked all others, `InEnd` when all hosts have; then `Json`
+    /// (`NetSeen`) and `End`.
+    NetCheck {
+        /// Drawn for this check: hosts answer no other one.
+        check: u64,
+    },
     /// What the host has asked for by `Up::Want` comes with this stream.
     Wanted {
         /// Number of the question within the session.

@@ -7,6 +7,7 @@ pub use host::*;
 pub use service::*;
 
 use model::event::Event;
+use model::net_check::NetReport;
 use model::stack::StackSpec;
 use model::time::Index;
 use serde::{Deserialize, Serialize};
@@ -179,6 +180,29 @@ pub struct LogLine {
     pub at: String,
     /// The line without its end; bytes that are not UTF-8 are replaced.
     pub line: String,
+}
+
+/// Query of `NET_CHECK`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(default)]
+pub struct NetCheckQuery {
+    /// Hosts, parted by commas: one, its pairs with all others; more, the pairs between them.
+    pub hosts: String,
+    /// Every pair, of however many hosts.
+    pub all: bool,
+}
+
+/// One line of `NET_CHECK`: NDJSON. The report is the last one.
+#[derive(Clone, Debug, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NetCheckStep {
+    /// How far it is.
+    Text {
+        /// For people.
+        text: String,
+    },
+    /// What was found.
+    Report(NetReport),
 }
 
 /// Query of `LOGS`.

@@ -15,6 +15,7 @@ mod host;
 mod ignore;
 mod list;
 mod logs;
+mod net;
 mod place;
 mod progress;
 mod run;
@@ -163,6 +164,9 @@ pub(crate) enum Command {
     /// Show and change hosts, make join tokens
     #[command(subcommand, after_help = examples::HOST)]
     Host(host::HostCommand),
+    /// Check the network between hosts
+    #[command(subcommand, after_help = examples::NET)]
+    Net(net::NetCommand),
     /// Look for what would keep Remuda from working here
     #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::DoctorArgs),
@@ -272,6 +276,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Events(args) => events::run(&global, args).await,
         Command::Svc(command) => service::run(&global, command).await,
         Command::Host(command) => host::run(&global, command).await,
+        Command::Net(command) => net::run(&global, command).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
         Command::Completion { shell } => {

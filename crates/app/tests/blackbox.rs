@@ -42,6 +42,8 @@ mod losses;
 mod machine;
 #[path = "blackbox/names.rs"]
 mod names;
+#[path = "blackbox/net_check.rs"]
+mod net_check;
 #[path = "blackbox/overlay.rs"]
 mod overlay;
 #[path = "blackbox/restart.rs"]

@@ -30,4 +30,5 @@ pub mod mutation;
 
 pub mod host_spec;
 pub mod host_status;
+pub mod net_check;
 pub mod view;

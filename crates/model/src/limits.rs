@@ -212,6 +212,29 @@ pub const BRIDGE_ADDRESSES_MAX: usize = 4_096;
 pub const OVERLAY_PEERS_MAX: usize = 10_000;
 /// Most ways from one host to others.
 pub const OVERLAY_ROUTES_MAX: usize = 100_000;
+/// Up to so many hosts `net check` looks at every pair unless it is told otherwise.
+pub const NET_CHECK_ALL_HOSTS_MAX: usize = 32;
+/// Most hosts in one check of the network.
+pub const NET_CHECK_HOSTS_MAX: usize = 10_000;
+/// Hosts that one host asks at a time in a check of the network.
+pub const NET_CHECK_PEERS_PARALLEL_MAX: usize = 64;
+/// Containers of a host that others ask in a check of the network.
+pub const NET_CHECK_CONTAINERS_MAX: usize = 2;
+/// Size of a small packet in a check of the network, in bytes.
+pub const NET_CHECK_SMALL_BYTES: u16 = 64;
+/// Small packets that one host sends another one in a check of the network.
+pub const NET_CHECK_SMALL_PACKETS: u32 = 20;
+/// Time between two of them, in milliseconds.
+pub const NET_CHECK_PACKET_MS: u64 = 50;
+/// A packet that has not arrived so long after the last one was sent is lost, in milliseconds.
+pub const NET_CHECK_LATE_MS_MAX: u64 = 800;
+/// Time for a TCP connection in a check of the network, in milliseconds.
+pub const NET_CHECK_TCP_MS_MAX: u64 = 1_500;
+/// Time that a host has to begin a check of the network, in milliseconds; it puts its own right
+/// first.
+pub const NET_CHECK_READY_MS_MAX: u64 = 5_000;
+/// Time that a host has to tell what has arrived, in milliseconds.
+pub const NET_CHECK_TELL_MS_MAX: u64 = 3_000;
 /// Time `iptables` has for one rule, in milliseconds.
 pub const IPTABLES_MS_MAX: u64 = 10_000;
 /// Time `nft` has to load our rules, in milliseconds.

@@ -105,6 +105,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The ways to other hosts cannot be checked.
+    #[error("cannot {doing} to check the ways to other hosts{}", needs_root(.source))]
+    Probe {
+        /// What.
+        doing: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A container's resolv.conf could not be written.
     #[error("cannot write {}", path.display())]
     Resolv {
@@ -141,7 +150,7 @@ impl Error {
 
 fn needs_root(source: &io::Error) -> &'static str {
     if source.kind() == io::ErrorKind::PermissionDenied {
-        " (it takes root or CAP_NET_ADMIN)"
+        " (it takes root, or CAP_NET_ADMIN and CAP_NET_RAW)"
     } else {
         ""
     }

@@ -1,8 +1,10 @@
 //! What Remuda does to a host's network besides Docker's own bridge: the link-local address with
 //! its nftables rules, balancer addresses on the bridge, forwarding, the ways to other hosts; who holds a port; what a
-//! container's resolv.conf says; what `remuda doctor` has to know.
+//! container's resolv.conf says; what `remuda doctor` has to know; one end of a check of the ways
+//! between hosts.
 //!
-//! It never touches an address, rule, sysctl or file that it did not make, and never listens.
+//! It never touches an address, rule, sysctl or file that it did not make, and never listens but for
+//! the seconds of such a check.
 
 mod error;
 mod wish;
@@ -14,6 +16,8 @@ mod fabric;
 mod linux;
 mod fake;
 
+mod prober;
+
 mod sockets;
 mod resolv;
 mod preflight;
@@ -24,6 +28,7 @@ pub use fake::{Fake, FakeAddress, FakeWorld};
 pub use linux::Linux;
 pub use overlay::{Overlay, OverlayMode, OverlayPeer, VXLAN_BYTES, VXLAN_DEVICE, VXLAN_PORT};
 pub use preflight::{Finding, PreflightOptions, preflight};
+pub use prober::{ProbeWish, Prober};
 pub use resolv::{remove_resolv, resolv_conf, write_resolv};
 pub use sockets::{Holder, HostPort, Program};
 pub use wish::{FabricStatus, FabricWish, Repair};

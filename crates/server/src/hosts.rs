@@ -38,6 +38,8 @@ pub(crate) struct Hosts {
     arrival: Arc<Notify>,
     /// Parts of images that pass through at a time.
     pub(crate) relays: Arc<Semaphore>,
+    /// The right to check the network: one check at a time.
+    pub(crate) net_checks: Arc<Semaphore>,
 }
 
 /// The session of one host.
@@ -77,7 +79,8 @@ impl Hosts {
     #[must_use]
     pub(crate) fn new(switchboard: Switchboard) -> Self {
         let relays = Arc::new(Semaphore::new(IMAGE_RELAYS_MAX));
-        Self { switchboard, sessions: Arc::default(), arrival: Arc::default(), relays }
+        let net_checks = Arc::new(Semaphore::new(1));
+        Self { switchboard, sessions: Arc::default(), arrival: Arc::default(), relays, net_checks }
     }
 
     /// All sessions.

@@ -8,6 +8,7 @@ mod extract;
 mod hosts;
 mod instances;
 mod missing;
+mod net_check;
 mod openapi;
 mod relay;
 mod services;
@@ -58,6 +59,7 @@ pub(crate) fn router<S: Store>(shared: Shared<S>) -> Router {
         .route(routes::HOST_UNCORDON, post(hosts::uncordon::<S>))
         .route(routes::HOST_DRAIN, post(hosts::drain::<S>))
         .route(routes::HOST_LABELS, post(hosts::label::<S>))
+        .route(routes::NET_CHECK, post(net_check::check::<S>))
         .route(routes::LOGS, get(relay::logs::<S>))
         .route(routes::EXEC, get(relay::exec::<S>))
         .route(routes::STATS, get(relay::stats::<S>))

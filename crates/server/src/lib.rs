@@ -18,6 +18,7 @@ mod joiner;
 mod latest;
 mod listen;
 mod members;
+mod net_check;
 mod presence;
 mod preview;
 mod publish;

@@ -68,7 +68,8 @@ fn bridge_addresses(spec: &HostSpec) -> BTreeSet<Ipv4Addr> {
     balancers.filter_map(|placement| placement.address).collect()
 }
 
-fn fabric(spec: &HostSpec) -> FabricWish {
+/// What the fabric is to make.
+pub(crate) fn fabric(spec: &HostSpec) -> FabricWish {
     let environment = &spec.environment;
     let mut wish = FabricWish::new(&environment.id, BRIDGE, environment.subnet);
     wish.bridge_addresses = bridge_addresses(spec);

@@ -31,6 +31,9 @@ pub(super) const EVENTS: &str = "Examples:
   remuda events --tail 20
   remuda events -f shop/web
   remuda events -o json";
+pub(super) const NET: &str = "Examples:
+  remuda net check                    which direction between which hosts is broken, and why
+  remuda net check h2 -o json";
 pub(super) const SVC: &str = "Examples:
   remuda svc show shop/web
   remuda svc scale shop/web 5

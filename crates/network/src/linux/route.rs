@@ -133,6 +133,24 @@ impl Session {
         Ok(kept.filter_map(route_of).collect())
     }
 
+    /// Index of the device that packets of this host to an address leave by; `None` without a way.
+    pub(crate) async fn leaves_by(&self, to: Ipv4Addr) -> Result<Option<u32>, Error> {
+        let message = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(to, 32).build();
+        let asked = self.handle.route().get(message).execute().try_next().await;
+        match asked.map_err(to_io) {
+            Ok(route) => Ok(route.and_then(|route| {
+                route.attributes.iter().find_map(|attribute| match attribute {
+                    RouteAttribute::Oif(index) => Some(*index),
+                    _ => None,
+                })
+            })),
+            Err(source) if is_no_way(&source) => Ok(None),
+            Err(source) => {
+                Err(Error::Netlink { doing: format!("look up the way to {to}"), source })
+            }
+        }
+    }
+
     /// Source address of packets to far away; `None` without such a route.
     pub(crate) async fn primary_address(&self) -> Result<Option<Ipv4Addr>, Error> {
         let message =
@@ -145,19 +163,16 @@ impl Session {
                     _ => None,
                 })
             })),
-            Err(source)
-                if matches!(
-                    source.kind(),
-                    io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable
-                ) =>
-            {
-                Ok(None)
-            }
+            Err(source) if is_no_way(&source) => Ok(None),
             Err(source) => {
                 Err(Error::Netlink { doing: "look up the default route".to_owned(), source })
             }
         }
     }
+}
+
+fn is_no_way(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable)
 }
 
 /// Marks which addresses are ours and names their devices; those of IPv6 are never ours.

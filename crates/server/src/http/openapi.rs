@@ -51,6 +51,7 @@ const TOKEN: &str = "token";
         super::hosts::label,
         super::environment::show,
         super::environment::put,
+        super::net_check::check,
         super::relay::logs,
         super::relay::exec,
         super::relay::stats,
@@ -61,6 +62,7 @@ const TOKEN: &str = "token";
     components(schemas(
         api::error::ErrorBody,
         api::wire::LogLine,
+        api::wire::NetCheckStep,
         api::wire::Progress,
         api::wire::StatsRow,
         model::event::Event,

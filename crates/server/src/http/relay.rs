@@ -26,7 +26,7 @@ use store::Store;
 
 const NDJSON: &str = "application/x-ndjson";
 
-fn ndjson<T: Serialize + Send + 'static>(items: BoxStream<'static, T>) -> Response {
+pub(super) fn ndjson<T: Serialize + Send + 'static>(items: BoxStream<'static, T>) -> Response {
     let lines = items.map(|item| {
         let mut line = serde_json::to_vec(&item).map_err(std::io::Error::other)?;
         line.push(b'\n');

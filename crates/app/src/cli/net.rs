@@ -1,0 +1,203 @@
+//! `net`: the network between hosts.
+
+use super::client::client;
+use super::{Format, Global};
+use crate::exit::{ERROR, Failure, Outcome};
+use crate::output::{self, Cell, Colour};
+use api::client::Client;
+use api::routes;
+use api::wire::NetCheckStep;
+use clap::{Args, Subcommand};
+use futures_util::StreamExt as _;
+use http::Method;
+use model::id::HostId;
+use model::net_check::{NetHost, NetReport, NetVerdict, NetWay};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most hosts that are shown as a matrix; more are shown as a list of what is broken.
+const MATRIX_HOSTS_MAX: usize = 16;
+
+/// Commands of `net`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum NetCommand {
+    /// Ping and connect each pair of hosts both ways, name the broken direction, repair what is not
+    /// as wished
+    #[command(after_help = CHECK)]
+    Check(CheckArgs),
+}
+
+const CHECK: &str = "Hosts first compare their network with what is wished and put right what is not; then each asks
+the others: outside of the overlay, through it with small and large packets, by TCP, and their
+containers. With over 32 hosts a sample of the pairs is looked at, another one each time.
+
+Examples:
+  remuda net check                    all hosts
+  remuda net check h2                 h2 with all others
+  remuda net check h1 h2              the pair of the two
+  remuda net check -o json
+
+Exit codes: 0 all is well, also when something had to be repaired; 1 something is broken, or a host
+  could not be checked.";
+
+/// Options of `net check`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// One: its pairs with all others; more: the pairs between them [default: all]
+    hosts: Vec<HostId>,
+    /// Every pair, however many hosts there are
+    #[arg(long)]
+    all: bool,
+}
+
+/// `remuda net`.
+///
+/// # Errors
+/// Exit code 1 when something is broken or could not be checked.
+pub(super) async fn run(global: &Global, command: NetCommand) -> Outcome {
+    let NetCommand::Check(args) = command;
+    let report = check(global, &client(global)?, &args).await?;
+    match global.output {
+        Format::Json => output::json(&report),
+        Format::Name => broken(&report).for_each(|way| {
+            output::line(&format!("{} {}", way.from, way.to));
+        }),
+        Format::Table | Format::Wide => show(&report),
+    }
+    if report.broken { Err(Failure::Code(ERROR)) } else { Ok(()) }
+}
+
+async fn check(global: &Global, client: &Client, args: &CheckArgs) -> Outcome<NetReport> {
+    let hosts: Vec<&str> = args.hosts.iter().map(HostId::as_str).collect();
+    let hosts = routes::encode(&hosts.join(","));
+    let path = format!("{}?hosts={hosts}&all={}", routes::NET_CHECK, args.all);
+    let mut steps = client.lines::<NetCheckStep>(Method::POST, &path, None).await?;
+    let mut report = None;
+    while let Some(step) = steps.next().await {
+        match step? {
+            NetCheckStep::Text { text } if !global.quiet => {
+                output::note(&output::paint(Colour::Dim, &output::harmless(&text)));
+            }
+            NetCheckStep::Text { .. } => {}
+            NetCheckStep::Report(found) => report = Some(found),
+        }
+    }
+    report.ok_or_else(|| {
+        Failure::error("the check ended without a report: the server went away")
+            .hint("see `remuda status`, and try again")
+    })
+}
+
+fn broken(report: &NetReport) -> impl Iterator<Item = &NetWay> {
+    report.ways.iter().filter(|way| way.verdict.is_broken())
+}
+
+fn show(report: &NetReport) {
+    let taking_part: BTreeSet<&HostId> =
+        report.ways.iter().flat_map(|way| [&way.from, &way.to]).collect();
+    if (2..=MATRIX_HOSTS_MAX).contains(&taking_part.len()) {
+        matrix(report, &taking_part);
+    }
+    for host in &report.hosts {
+        tell_host(host);
+    }
+    let said = report.ways.iter().filter(|way| way.verdict != NetVerdict::Ok);
+    for way in said {
+        let word = output::paint(colour(way.verdict), way.verdict.word());
+        output::line(&format!(
+            "{} -> {}: {word}: {}",
+            way.from,
+            way.to,
+            output::harmless(&way.why)
+        ));
+        if !way.todo.is_empty() {
+            output::line(&format!("  {}", output::harmless(&way.todo)));
+        }
+    }
+    let text = summary(report);
+    let colour = if report.broken { Colour::Red } else { Colour::Green };
+    output::line(&output::paint(colour, &text));
+}
+
+fn summary(report: &NetReport) -> String {
+    let (pairs, all, count) = (report.pairs, report.pairs_all, broken(report).count());
+    let sample = if pairs < all { format!(" of {all}") } else { String::new() };
+    let plural = if pairs.max(all) == 1 { "" } else { "s" };
+    let found = match count {
+        0 => "no direction is broken".to_owned(),
+        1 => "1 direction is broken".to_owned(),
+        count => format!("{count} directions are broken"),
+    };
+    let missing = match report.hosts.iter().filter(|host| !host.checked).count() {
+        0 => String::new(),
+        1 => ", 1 host not checked".to_owned(),
+        count => format!(", {count} hosts not checked"),
+    };
+    format!("{pairs}{sample} pair{plural} checked both ways, {found}{missing}")
+}
+
+fn colour(verdict: NetVerdict) -> Colour {
+    match verdict {
+        NetVerdict::Ok => Colour::Green,
+        NetVerdict::Waits => Colour::Yellow,
+        _ => Colour::Red,
+    }
+}
+
+/// What is to be said of a host by itself.
+fn tell_host(host: &NetHost) {
+    let line = |colour, word: &str, text: &str| {
+        let word = output::paint(colour, word);
+        output::line(&format!("{}: {word}: {}", host.host, output::harmless(text)));
+    };
+    for repair in &host.repaired {
+        line(Colour::Yellow, "repaired", repair);
+    }
+    if !host.problem.is_empty() {
+        line(Colour::Red, "not as wished", &host.problem);
+    }
+    if !host.checked {
+        line(Colour::Red, "not checked", &host.reason);
+    }
+}
+
+/// Who sends, by line; to whom, by column.
+fn matrix(report: &NetReport, hosts: &BTreeSet<&HostId>) {
+    let ways: BTreeMap<(&HostId, &HostId), &NetWay> =
+        report.ways.iter().map(|way| ((&way.from, &way.to), way)).collect();
+    let cell = |from: &HostId, to: &HostId| match ways.get(&(from, to)) {
+        None => Cell::painted(Colour::Dim, "-"),
+        Some(way) => {
+            let text = match (way.verdict, way.rtt_us) {
+                (NetVerdict::Ok, Some(us)) => milliseconds(us),
+                (verdict, _) => verdict.word().to_owned(),
+            };
+            Cell::painted(colour(way.verdict), text)
+        }
+    };
+    let mut heading = vec!["FROM"];
+    heading.extend(hosts.iter().map(|host| host.as_str()));
+    let rows: Vec<Vec<Cell>> = hosts
+        .iter()
+        .map(|from| {
+            let to = hosts.iter().map(|to| cell(from, to));
+            std::iter::once(Cell::from(from.to_string())).chain(to).collect()
+        })
+        .collect();
+    output::table(&heading, &rows);
+}
+
+fn milliseconds(us: u64) -> String {
+    format!("{}.{:02} ms", us / 1_000, us % 1_000 / 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_read_well() {
+        let all = [0, 9, 10, 999, 1_000, 123_456].map(milliseconds);
+        let told = ["0.00 ms", "0.00 ms", "0.01 ms", "0.99 ms", "1.00 ms", "123.45 ms"];
+        assert_eq!(all, told);
+    }
+}

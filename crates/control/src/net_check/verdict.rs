@@ -1,0 +1,209 @@
+//! How each of the two directions of one pair is, in a word and in sentences.
+
+use super::Checked;
+use model::id::HostId;
+use model::limits::NET_CHECK_SMALL_BYTES;
+use model::net_check::{Counts, NetVerdict, NetWay, PeerSeen};
+use std::net::Ipv4Addr;
+
+/// Packets of a direction that may be lost without a word.
+const LOSSES_UNSAID: u32 = 1;
+/// What the overlay takes of each packet, in bytes.
+const VXLAN_BYTES: u16 = 50;
+
+/// One end of a pair: a host, and what it has seen of the other one.
+#[derive(Debug)]
+pub(super) struct End<'a> {
+    host: &'a HostId,
+    address: Ipv4Addr,
+    mtu: u16,
+    seen: PeerSeen,
+    /// Of its own containers those that answer at home.
+    own: &'a [Ipv4Addr],
+}
+
+impl<'a> End<'a> {
+    /// `None` when the host has told nothing.
+    pub(super) fn of(host: &'a Checked, other: usize) -> Option<Self> {
+        let all = host.seen.as_ref().ok()?;
+        let seen = u16::try_from(other).ok().and_then(|number| all.peers.get(&number).cloned());
+        Some(Self {
+            host: &host.host,
+            address: host.ready.address?,
+            mtu: host.ready.mtu,
+            seen: seen.unwrap_or_default(),
+            own: &all.own,
+        })
+    }
+}
+
+/// Verdict, what was seen, what helps.
+type Judged = (NetVerdict, String, String);
+
+/// Both directions: from `a` to `b`, and back.
+pub(super) fn both(a: &End<'_>, b: &End<'_>) -> [NetWay; 2] {
+    let (mut there, mut back) = (packets(a, b), packets(b, a));
+    // Who asks for a MAC address and never hears the answer cannot send, though what it sends
+    // arrives. Its questions do.
+    let asks = |from: &End<'_>, to: &End<'_>| to.seen.arp_arrived > 0 && from.seen.arp_arrived == 0;
+    let is_lost = |judged: &Judged| judged.0 == NetVerdict::Lost;
+    if is_lost(&there) && is_lost(&back) {
+        if asks(a, b) {
+            there = waits(a, b);
+        } else if asks(b, a) {
+            back = waits(b, a);
+        }
+    }
+    // What needs both directions says nothing of one when the other is broken.
+    if there.0 == NetVerdict::Ok && back.0 == NetVerdict::Ok {
+        there = answers(a, b);
+        back = answers(b, a);
+    }
+    let way = |from: &End<'_>, to: &End<'_>, (verdict, why, todo): Judged| NetWay {
+        from: from.host.clone(),
+        to: to.host.clone(),
+        verdict,
+        rtt_us: from.seen.rtt_us,
+        why,
+        todo,
+    };
+    [way(a, b, there), way(b, a, back)]
+}
+
+fn ok() -> Judged {
+    (NetVerdict::Ok, String::new(), String::new())
+}
+
+fn of(counts: &Counts, size: u16) -> u32 {
+    counts.get(&size).copied().unwrap_or(0)
+}
+
+/// Of what the one has sent, what has arrived at the other.
+fn packets(from: &End<'_>, to: &End<'_>) -> Judged {
+    let (sent, arrived) = (&from.seen.sent, &to.seen.arrived);
+    let small = of(arrived, NET_CHECK_SMALL_BYTES);
+    let full = sent.keys().next_back().copied().unwrap_or(from.mtu);
+    if arrived.values().all(|count| *count == 0) {
+        return nothing(from, to);
+    }
+    if of(arrived, full) == 0 {
+        return too_large(from, to, full);
+    }
+    let all_sent = of(sent, NET_CHECK_SMALL_BYTES) + of(sent, full);
+    let lost = all_sent.saturating_sub(small + of(arrived, full));
+    if lost > LOSSES_UNSAID {
+        let why = format!("{lost} of {all_sent} packets of {} do not arrive", from.host);
+        let todo = format!(
+            "look for a bad cable, a full link or a host without time between {} and {}",
+            from.address, to.address
+        );
+        return (NetVerdict::Lossy, why, todo);
+    }
+    ok()
+}
+
+fn nothing(from: &End<'_>, to: &End<'_>) -> Judged {
+    let (one, other) = (from.host, to.host);
+    if to.seen.outer_arrived > 0 {
+        let why = format!(
+            "packets of {one} arrive at {other}, but VXLAN, UDP port 4789, does not: a firewall \
+             drops it on {one}, on {other} or on the way"
+        );
+        let todo = format!(
+            "accept UDP port 4789 from {} on {other}: nft add rule inet filter input udp dport \
+             4789 ip saddr {} accept",
+            from.address, from.address
+        );
+        return (NetVerdict::Overlay, why, todo);
+    }
+    let why = match from.seen.error.as_str() {
+        "" => format!("no packet of {one} arrives at {other}, in the overlay or outside of it"),
+        error => format!("{one} cannot send to {other}: {error}"),
+    };
+    let todo = format!(
+        "look at cable, switch, routes and firewalls between {} and {}, in this direction",
+        from.address, to.address
+    );
+    (NetVerdict::Lost, why, todo)
+}
+
+fn waits(from: &End<'_>, to: &End<'_>) -> Judged {
+    let (one, other) = (from.host, to.host);
+    let why = format!(
+        "{one} asks for the MAC address of {other}, and does not hear the answer: only {other} -> \
+         {one} is broken"
+    );
+    (NetVerdict::Waits, why, format!("mend {other} -> {one}"))
+}
+
+fn too_large(from: &End<'_>, to: &End<'_>, full: u16) -> Judged {
+    let passes = to.seen.arrived.iter().filter(|(_, count)| **count > 0);
+    let passes = passes.map(|(size, _)| *size).max().unwrap_or(NET_CHECK_SMALL_BYTES);
+    let (one, other) = (from.host, to.host);
+    let fits = passes.saturating_add(VXLAN_BYTES);
+    if from.mtu > to.mtu && passes >= to.mtu.min(full) {
+        let why = format!(
+            "packets of {full} bytes are lost, those of {passes} pass: {one} has an MTU of {} and \
+             {other} one of {}",
+            from.mtu.saturating_add(VXLAN_BYTES),
+            to.mtu.saturating_add(VXLAN_BYTES)
+        );
+        let todo = format!("give all hosts the same MTU, on {one} at most {fits}");
+        return (NetVerdict::Mtu, why, todo);
+    }
+    let why = format!(
+        "packets of {full} bytes are lost, those of {passes} pass: the way from {one} to {other} \
+         carries less than {} bytes",
+        full.saturating_add(VXLAN_BYTES)
+    );
+    let todo = format!(
+        "mend the MTU of what is between {} and {}, or set that of the hosts' devices to {fits}: \
+         the overlay follows within ten seconds, containers when they are made anew",
+        from.address, to.address
+    );
+    (NetVerdict::Mtu, why, todo)
+}
+
+/// What takes both directions: connections and containers.
+fn answers(from: &End<'_>, to: &End<'_>) -> Judged {
+    let (one, other) = (from.host, to.host);
+    if !from.seen.tcp.is_empty() {
+        let why = format!(
+            "packets pass both ways, but {one} cannot connect to {other} through the overlay: {}",
+            from.seen.tcp
+        );
+        let todo = format!(
+            "a firewall on {one} or {other} drops TCP: accept what comes in by remudavx0 on {other}"
+        );
+        return (NetVerdict::Tcp, why, todo);
+    }
+    let silent = !to.own.is_empty() && !to.own.iter().any(|ip| from.seen.containers.contains(ip));
+    if silent {
+        return no_containers(from, to);
+    }
+    ok()
+}
+
+fn no_containers(from: &End<'_>, to: &End<'_>) -> Judged {
+    let (one, other) = (from.host, to.host);
+    let some: Vec<String> = to.own.iter().map(ToString::to_string).collect();
+    let some = some.join(", ");
+    let (why, todo) = match from.seen.wrong_way.as_str() {
+        "" => (
+            format!("{one} reaches {other}, but not its containers ({some}), which answer at home"),
+            format!(
+                "a firewall on {other} drops what is forwarded between remudavx0 and remuda0: see \
+                 `nft list ruleset` and `iptables -S FORWARD` there"
+            ),
+        ),
+        device => (
+            format!("{one} sends what is for the containers of {other} ({some}) out by {device}"),
+            format!(
+                "another program on {one} has a route or a rule for these addresses: see `ip rule` \
+                 and `ip route get {}` there",
+                to.own.first().copied().unwrap_or(to.address)
+            ),
+        ),
+    };
+    (NetVerdict::Containers, why, todo)
+}
