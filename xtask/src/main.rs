@@ -18,6 +18,7 @@ mod chaos;
 mod cluster;
 mod demo;
 mod bench;
+mod dist;
 
 use anyhow::Result;
 use place::Place;
@@ -50,9 +51,11 @@ Tasks:
                   size, schedule, http, dns, deploy, start, idle; with --all also build, a cold release
                   build. -o json for programs, --write puts the table into docs/benchmarks.md.
                   Exit code 1 when a target is missed
+  dist [option]…  a tarball, a package of Debian and their checksums, in target/dist: of the static
+                  release binary, or of --binary PATH; --out FOLDER puts them elsewhere
   help            this text
 
-demo, test, chaos, cluster and bench install what is missing (Debian, as root) and start a dockerd when none answers;
+demo, test, chaos, cluster, bench and dist install what is missing (Debian, as root) and start a dockerd when none answers;
 they stop only what they started. DOCKER_HOST, CI (no colours) and NO_COLOR are honoured.
 
 Examples:
@@ -63,6 +66,7 @@ Examples:
   cargo xtask cluster up 3
   cargo xtask chaos --seeds 10
   cargo xtask bench http dns
+  cargo xtask dist
   cargo xtask fix && cargo xtask ci
 ";
 
@@ -85,6 +89,7 @@ fn main() -> ExitCode {
         ["tidy"] => done(with_place(tidy::check)),
         ["sim", ref words @ ..] => with_place(|place| sim::run(place, words)),
         ["chaos", ref words @ ..] => done(with_place(|place| chaos::run(place, words))),
+        ["dist", ref words @ ..] => done(with_place(|place| dist::run(place, words))),
         ["images"] => done(with_place(make_images)),
         ["bench", ref cases @ ..] => with_place(|place| bench::run(place, cases)),
         _ => {

@@ -63,6 +63,15 @@ pub(crate) const CLUSTER: &[Need] = &[
     need("hostname", "hostname"),
 ];
 
+/// To pack a release.
+pub(crate) const DIST: &[Need] = &[
+    need("dpkg-deb", "dpkg"),
+    need("tar", "tar"),
+    need("gzip", "gzip"),
+    need("sha256sum", "coreutils"),
+    need("md5sum", "coreutils"),
+];
+
 /// To measure beside the peers, on a machine of namespaces.
 pub(crate) const BENCH: &[Need] = &[
     need("haproxy", "haproxy"),
