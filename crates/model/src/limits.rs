@@ -212,6 +212,8 @@ pub const BRIDGE_ADDRESSES_MAX: usize = 4_096;
 pub const OVERLAY_PEERS_MAX: usize = 10_000;
 /// Most ways from one host to others.
 pub const OVERLAY_ROUTES_MAX: usize = 100_000;
+/// Addresses whose moving away is told to a bridge at a time.
+pub const ANNOUNCED_ADDRESSES_MAX: usize = 1_024;
 /// Up to so many hosts `net check` looks at every pair unless it is told otherwise.
 pub const NET_CHECK_ALL_HOSTS_MAX: usize = 32;
 /// Most hosts in one check of the network.

@@ -1,6 +1,7 @@
 //! `Fabric` on a real host. It looks, lets `plan` think, writes down what will be ours, and does
 //! the steps; a step that fails does not keep the others from being done.
 
+mod announce;
 mod entries;
 mod iptables;
 mod journal;
@@ -173,6 +174,7 @@ impl Linux {
             *journal = next;
         }
         let mut errors = self.carry_out(&mut look, &plan.steps, &text, journal).await;
+        forget_moved(&look, &wish.bridge, &plan.steps).await;
         if let Some(device) = plan.taken.clone() {
             errors.push(Error::DeviceTaken { device });
         }
@@ -316,6 +318,22 @@ async fn make_device(look: &mut Look, device: &str, vxlan: &Vxlan) -> Result<(),
     look.session.make_vxlan(device, vxlan).await?;
     look.links = look.session.links().await?;
     Ok(())
+}
+
+/// Containers and this host forget the MACs of addresses that have just moved to other hosts. They
+/// would by themselves, later.
+async fn forget_moved(look: &Look, bridge: &str, steps: &[Step]) {
+    let Some(link) = look.links.get(bridge) else { return };
+    let gone = announce::gone(bridge, steps);
+    if gone.is_empty() {
+        return;
+    }
+    if let Err(error) = announce::announce(link.index, link.mac, &gone) {
+        tracing::debug!(%error, bridge, "addresses that moved away are not announced");
+    }
+    if let Err(error) = look.session.forget(link.index, &gone.into_iter().collect()).await {
+        tracing::debug!(%error, bridge, "addresses that moved away are not forgotten");
+    }
 }
 
 fn hash(text: &str) -> u64 {

@@ -362,6 +362,58 @@ fn as_root_an_address_that_moved_to_another_host_is_found_there() {
     });
 }
 
+/// The MAC address under which a container knows another one; empty when it does not.
+fn mac_known(to: &Container, ip: &str) -> String {
+    let entry = to.exec("ip", &["-o", "neighbour", "show", ip]);
+    let mut words = entry.split_whitespace().skip_while(|word| *word != "lladdr");
+    words.nth(1).unwrap_or_default().to_owned()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn as_root_neighbours_of_an_address_that_moves_away_forget_its_mac_at_once() {
+    as_root_in_own_netns(
+        "as_root_neighbours_of_an_address_that_moves_away_forget_its_mac_at_once",
+        || {
+            let machines = machines(2);
+            let [one, two] = machines.as_slice() else { panic!("two") };
+            connect(&machines);
+            let guest = |on: &Machine| {
+                on.host.on(|| Container::on_bridge(6, BRIDGE, "10.42.1.20/16", GATEWAY))
+            };
+            let moved: Ipv4Addr = "10.42.1.20".parse().unwrap();
+            let [mut first, mut second] = [wish(1, &[2]), wish(2, &[1])];
+            for round in 0..2 {
+                let here = guest(one);
+                wait_until("the guest is reached at home", || pings(&one.container, "10.42.1.20"));
+                assert!(pings(&two.container, "10.42.1.20"), "and from elsewhere");
+                let old = mac_known(&one.container, "10.42.1.20");
+                drop(here);
+                let there = guest(two);
+                let known = first.overlay.as_mut().unwrap().peers.get_mut("h2").unwrap();
+                known.routes.insert(Ipv4Net::from(moved));
+                second.overlay.as_mut().unwrap().own.insert(moved);
+                two.ensure(&second);
+                one.ensure(&first);
+                wait_until("its old neighbour has forgotten it", || {
+                    mac_known(&one.container, "10.42.1.20") != old
+                });
+                assert!(pings(&one.container, "10.42.1.20"), "round {round}: its old neighbour");
+                assert!(pings(&two.container, "10.42.1.20"), "round {round}: its new neighbour");
+                // Back again.
+                let old = mac_known(&two.container, "10.42.1.20");
+                drop(there);
+                [first, second] = [wish(1, &[2]), wish(2, &[1])];
+                one.ensure(&first);
+                two.ensure(&second);
+                wait_until("the neighbour of a while has forgotten it", || {
+                    mac_known(&two.container, "10.42.1.20") != old
+                });
+            }
+        },
+    );
+}
+
 #[test]
 #[ignore = "needs root"]
 fn as_root_hosts_on_one_segment_do_without_vxlan() {

@@ -174,6 +174,31 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Lets the kernel forget which MACs it has found for addresses on a device.
+    pub(crate) async fn forget(
+        &self,
+        index: u32,
+        addresses: &BTreeSet<Ipv4Addr>,
+    ) -> Result<(), Error> {
+        let all = self.handle.neighbours();
+        let asked = all.get().set_address_family(AddressFamily::Inet).execute();
+        let found = collect("list neighbours", asked).await?;
+        let is_gone = |message: &&NeighbourMessage| {
+            message.header.ifindex == index
+                && message.attributes.iter().any(|attribute| {
+                    matches!(attribute, NeighbourAttribute::Destination(NeighbourAddress::Inet(ip))
+                        if addresses.contains(ip))
+                })
+        };
+        for message in found.iter().filter(is_gone) {
+            let done = all.del(message.clone()).execute().await;
+            tolerate(done, &[io::ErrorKind::NotFound], || "forget a neighbour".to_owned())?;
+        }
+        Ok(())
+    }
+}
+
 /// `ESRCH`: what the kernel says of a route that is not there.
 fn is_no_such_route(error: &rtnetlink::Error) -> bool {
     let rtnetlink::Error::NetlinkError(message) = error else { return false };

@@ -3,7 +3,7 @@
 
 use super::entries::vxlan_of;
 use crate::Error;
-use crate::overlay::{self, Vxlan};
+use crate::overlay::{self, Mac, Vxlan};
 use crate::plan::{Address, MARK};
 use futures_util::{Stream, TryStreamExt};
 use ipnet::Ipv4Net;
@@ -25,6 +25,7 @@ pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) up: bool,
     pub(crate) mtu: u32,
+    pub(crate) mac: Mac,
     /// What it is, when it is a VXLAN device with a name of ours.
     pub(crate) vxlan: Option<Vxlan>,
 }
@@ -48,11 +49,14 @@ impl Session {
     pub(crate) async fn links(&self) -> Result<BTreeMap<String, Link>, Error> {
         let found = collect("list interfaces", self.handle.link().get().execute()).await?;
         let named = found.into_iter().filter_map(|message| {
-            let (mut name, mut mtu) = (None, overlay::MTU);
+            let (mut name, mut mtu, mut mac) = (None, overlay::MTU, Mac::default());
             for attribute in &message.attributes {
                 match attribute {
                     LinkAttribute::IfName(text) => name = Some(text.clone()),
                     LinkAttribute::Mtu(bytes) => mtu = *bytes,
+                    LinkAttribute::Address(bytes) => {
+                        mac = bytes.as_slice().try_into().unwrap_or_default();
+                    }
                     _ => {}
                 }
             }
@@ -61,6 +65,7 @@ impl Session {
                 index: message.header.index,
                 up: message.header.flags.contains(LinkFlags::Up),
                 mtu,
+                mac,
                 vxlan: vxlan_of(&name, &message),
             };
             Some((name, link))
