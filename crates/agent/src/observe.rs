@@ -1,11 +1,13 @@
 //! What the reconciler has seen, put into the words of `control` and `dataplane`. Pure.
 
 use crate::dataplane::{DataplaneState, Local};
+use api::link::Publication;
 use control::host::{Joined, Probe, SeenContainer};
 use dataplane::{LocalInstance, Run};
 use engine::seen::SeenContainer as EngineContainer;
 use model::health::Health;
 use model::host_spec::BalancerPlacement;
+use model::host_status::ProbeReport;
 use model::id::InstanceId;
 use model::instance::{Goal, InstanceStatus, Phase};
 use model::time::{Index, Timestamp};
@@ -71,6 +73,24 @@ pub(crate) fn probe(
     let verdict = state.report.probes.get(id)?;
     (Some(verdict.run_started_at) == started_at)
         .then(|| Probe { health: verdict.health, detail: verdict.detail.clone() })
+}
+
+/// What the dataplane found of instances on other hosts; nothing while it does not answer.
+pub(crate) fn probes_of_others(
+    publication: Option<&Publication>,
+    state: &DataplaneState,
+) -> BTreeMap<InstanceId, ProbeReport> {
+    let Some(publication) = publication.filter(|_| state.problem.is_empty()) else {
+        return BTreeMap::new();
+    };
+    let others =
+        state.report.probes.iter().filter(|(id, _)| !publication.spec.instances.contains_key(*id));
+    others
+        .map(|(id, verdict)| {
+            let (health, detail) = (verdict.health, verdict.detail.clone());
+            (id.clone(), ProbeReport { health, detail, run: verdict.run_started_at })
+        })
+        .collect()
 }
 
 /// Host ports that cannot be bound, by the instance that they lead to.

@@ -504,6 +504,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             view: state.report.view,
             facts,
             instances: self.statuses.clone(),
+            probes: observe::probes_of_others(publication, state),
             usage: self.meter.usage.clone(),
             requests: state.report.requests.clone(),
         };

@@ -46,6 +46,8 @@ mod names;
 mod net_check;
 #[path = "blackbox/overlay.rs"]
 mod overlay;
+#[path = "blackbox/probers.rs"]
+mod probers;
 #[path = "blackbox/restart.rs"]
 mod restart;
 #[path = "blackbox/rollout.rs"]

@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod operate;
 pub mod host;
+pub mod probing;
 pub mod publish;
 pub mod audit;
 pub mod events;

@@ -12,6 +12,7 @@ pub use publisher::{Published, Publisher};
 
 use crate::ledger;
 use crate::parts::{Part, parts};
+use crate::probing::Ring;
 use model::change::Edit;
 use model::cluster::Cluster;
 use model::host::Environment;
@@ -99,7 +100,8 @@ pub fn concerns(before: Option<&Record>, edit: &Edit) -> bool {
             old.revisions != new.revisions
         }
         (Some(Record::InstanceStatus(_, old)), Edit::Put(Record::InstanceStatus(_, new))) => {
-            (old.phase, old.health) != (new.phase, new.health) || old.image_id != new.image_id
+            (old.phase, old.health, old.started_at) != (new.phase, new.health, new.started_at)
+                || old.image_id != new.image_id
         }
         (Some(old), Edit::Put(new)) => old != new,
         _ => true,
@@ -110,7 +112,8 @@ pub fn concerns(before: Option<&Record>, edit: &Edit) -> bool {
 #[must_use]
 pub fn view(cluster: &Cluster, host: &HostId) -> HostView {
     let placed: Vec<&Arc<Instance>> = cluster.instances_on(host).collect();
-    view_of(cluster, host, &Catalog::of(cluster, &routed_ports(cluster), None), &placed)
+    let catalog = Catalog::of(cluster, &routed_ports(cluster), &Ring::of(cluster), None);
+    view_of(cluster, host, &catalog, &placed)
 }
 
 /// The same for many hosts of one cluster: the catalog is made once, and `placed` are the

@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::probe::is_probed;
 use crate::protocol::{Local, ProbeVerdict, Probes};
 use model::health::Health;
 use model::id::InstanceId;
@@ -142,13 +143,18 @@ fn known(
         None => (instance.running, None),
     };
     let run = run.unwrap_or_default();
-    // Other hosts are probed by their own dataplanes; the View has what they found.
-    let probed = (instance.check.is_some() || !instance.ready_ports.is_empty())
-        && instance.host == view.host;
+    let own = instance.host == view.host;
+    let probed = is_probed(view, instance);
     let docker = told.map_or(instance.health, |local| local.docker_health);
-    let verdict = probes.get(id).filter(|verdict| probed && verdict.run_started_at == run);
+    let start = if own { run } else { instance.run };
+    let verdict = probes.get(id).filter(|verdict| probed && verdict.run_started_at == start);
     let doubtful = verdict.is_some_and(|v| v.health == Health::Healthy && !v.detail.is_empty());
-    let health = if !probed {
+    let health = if !own {
+        // The View has what all its probers found; what this host itself finds counts more here: it
+        // is from here that it is asked.
+        let found = verdict.map(|verdict| verdict.health).filter(|h| *h != Health::Initializing);
+        found.unwrap_or(instance.health)
+    } else if !probed {
         docker
     } else {
         let probe = probe_health(probes.get(id), run, instance.health);

@@ -8,7 +8,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use target::{Target, Targets, targets};
+pub(crate) use target::{Target, Targets, is_probed, targets};
 
 use crate::error::Error;
 use crate::protocol::{ProbeVerdict, Probes};

@@ -1,5 +1,6 @@
 //! `HostStatus`: what an agent sees. It goes up to the server, whole and idempotent.
 
+use crate::health::Health;
 use crate::host::HostFacts;
 use crate::id::{HostId, InstanceId};
 use crate::instance::InstanceStatus;
@@ -24,12 +25,27 @@ pub struct HostStatus {
     pub facts: HostFacts,
     /// By instance; an instance of the spec that is not here has not been looked at yet.
     pub instances: BTreeMap<InstanceId, InstanceStatus>,
+    /// What its dataplane found of instances on other hosts that it is to probe; kept in memory only.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub probes: BTreeMap<InstanceId, ProbeReport>,
     /// What measured containers use; kept in memory only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub usage: BTreeMap<InstanceId, Usage>,
     /// Requests that its dataplane sent to instances, wherever they are; kept in memory only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Requests>,
+}
+
+/// What one dataplane found of an instance on another host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// Its verdict.
+    pub health: Health,
+    /// The last result for people, when it was bad.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// Of which start, as the view said.
+    pub run: Timestamp,
 }
 
 /// What a container uses.

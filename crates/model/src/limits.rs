@@ -346,6 +346,8 @@ pub const DNS_BIND_RETRY_MS: u64 = 250;
 pub const DNS_THREADS_MAX: usize = 4;
 /// Most probes under way at a time.
 pub const PROBES_PARALLEL_MAX: usize = 1_024;
+/// Other hosts that probe an instance besides its own: with it they are three, as in Rancher.
+pub const PROBERS_OTHER_MAX: usize = 2;
 /// Shortest interval between two probes of one target, in milliseconds.
 pub const PROBE_INTERVAL_MS_MIN: u64 = 10;
 /// Interval of probes of `ready_ports`, in milliseconds, once the first tries failed.

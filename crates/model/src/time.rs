@@ -27,6 +27,12 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
     }
 
+    /// Is it the beginning of time: not known?
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
+
     /// Milliseconds from `earlier` to this time, 0 when `earlier` is later.
     #[must_use]
     pub fn since_ms(self, earlier: Self) -> u64 {

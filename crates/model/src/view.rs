@@ -4,7 +4,7 @@
 use crate::health::{Health, HealthCheck};
 use crate::id::{HostId, InstanceId, ServiceId};
 use crate::service::Transport;
-use crate::time::Index;
+use crate::time::{Index, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -85,8 +85,14 @@ pub struct ViewInstance {
     pub host: HostId,
     /// May it take new requests?
     pub admit: Admit,
-    /// Probe by this dataplane.
+    /// Probe by the dataplane of its host and by those of `probers`.
     pub check: Option<HealthCheck>,
+    /// Other hosts whose dataplanes probe it, `PROBERS_OTHER_MAX` at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probers: Vec<HostId>,
+    /// Which start of it `probers` probe; 0 when none is known.
+    #[serde(default, skip_serializing_if = "Timestamp::is_zero")]
+    pub run: Timestamp,
     /// Ports that must accept a connection before the first request of a start is sent there,
     /// when there is no `check`: a balancer never routes to a port that does not listen yet.
     pub ready_ports: Vec<u16>,

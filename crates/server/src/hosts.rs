@@ -2,6 +2,7 @@
 
 use crate::members;
 use crate::state::Shared;
+use crate::verdicts::{self, Verdicts};
 use crate::{images, presence};
 use api::error::{ErrorInfo, Kind};
 use api::link::{Arrival, Down, Publication, Switchboard, Up};
@@ -281,7 +282,9 @@ async fn ingest<S: Store>(shared: &Shared<S>, mut status: HostStatus, joins: boo
     let host = status.host.clone();
     status.usage.retain(|id, _| is_on(&cluster, id, &host));
     shared.usages.note(&status, shared.now());
-    let edits = transitions(&cluster, &status, shared.now());
+    let exists = |id: &InstanceId| cluster.instance(&id.instance()).is_some();
+    let changed = shared.verdicts.note(&status, |id| is_on(&cluster, id, &host), exists);
+    let edits = transitions(&cluster, &status, &shared.verdicts, shared.now());
     for part in edits.chunks(TXN_OPS_MAX / 2) {
         let change = Change { edits: part.to_vec() };
         if let Err(error) = shared.commit(Proposal { reads: vec![], change }).await {
@@ -290,12 +293,18 @@ async fn ingest<S: Store>(shared: &Shared<S>, mut status: HostStatus, joins: boo
             return;
         }
     }
+    verdicts::revise(shared, changed).await;
     // Last: a host that is back, or whose engine is, is trusted from what it says now on.
     presence::note_facts(shared, &status.host, &status.facts, joins).await;
 }
 
 /// The status records that differ from what is known, of instances that are known on that host.
-fn transitions(cluster: &Cluster, status: &HostStatus, now: Timestamp) -> Vec<Edit> {
+fn transitions(
+    cluster: &Cluster,
+    status: &HostStatus,
+    verdicts: &Verdicts,
+    now: Timestamp,
+) -> Vec<Edit> {
     let mut edits = vec![];
     for (id, new) in status.instances.iter().filter(|(id, _)| is_on(cluster, id, &status.host)) {
         let over = matches!(new.phase, Phase::Absent | Phase::Stopped);
@@ -303,7 +312,7 @@ fn transitions(cluster: &Cluster, status: &HostStatus, now: Timestamp) -> Vec<Ed
             continue;
         }
         let old = cluster.instance_status(id).map(|old| &**old);
-        let new = stamped(old, new.clone(), now);
+        let new = stamped(old, verdicts.judged(cluster, id, new.clone()), now);
         if old != Some(&new) {
             edits.push(Edit::Put(Record::InstanceStatus(id.clone(), Arc::new(new))));
         }
@@ -410,13 +419,15 @@ mod tests {
                 view: Index(0),
                 facts: model::host::HostFacts::default(),
                 instances: [(id.clone(), seen)].into(),
+                probes: BTreeMap::new(),
                 usage: BTreeMap::new(),
                 requests: None,
             };
-            let told = !transitions(&cluster, &status, Timestamp(1)).is_empty();
+            let told =
+                !transitions(&cluster, &status, &Verdicts::default(), Timestamp(1)).is_empty();
             assert_eq!(told, counts, "{goal:?} {phase} at generation {generation}");
             let other = HostStatus { host: "h2".parse().unwrap(), ..status };
-            let told = transitions(&cluster, &other, Timestamp(1));
+            let told = transitions(&cluster, &other, &Verdicts::default(), Timestamp(1));
             assert_eq!(told, vec![], "it is not on that host");
         }
     }

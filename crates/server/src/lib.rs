@@ -30,6 +30,7 @@ mod state;
 mod tokens;
 mod usage;
 mod validate;
+mod verdicts;
 
 pub use authority::{Authority, AuthorityError};
 pub use http::document;
@@ -233,6 +234,7 @@ impl<S: Store> Server<S> {
         tasks.spawn(hosts::accept(shared.clone(), arrivals));
         tasks.spawn(members::run(shared.clone()));
         tasks.spawn(usage::run(shared.clone()));
+        tasks.spawn(verdicts::run(shared.clone()));
         tasks.spawn(publish::run(shared.clone()));
         let scheduler = scheduler.map(|url| scheduler::start(url, &mut tasks));
         tasks.spawn(reconcile::run(shared, scheduler));

@@ -7,6 +7,7 @@ use crate::hosts::Hosts;
 use crate::latest::{Follower, Interest, Latest};
 use crate::refusals::Refusals;
 use crate::usage::Usages;
+use crate::verdicts::Verdicts;
 use api::error::{ErrorInfo, Kind};
 use api::wire::Accepted;
 use model::change::Proposal;
@@ -37,6 +38,8 @@ pub(crate) struct Shared<S> {
     pub events: Events,
     /// What measured instances use.
     pub usages: Usages,
+    /// What hosts say of the health of others' instances.
+    pub verdicts: Verdicts,
     /// Agents that were refused lately.
     pub refusals: Refusals,
     /// Epoch of the store when the server started.
@@ -57,6 +60,7 @@ impl<S: Clone> Clone for Shared<S> {
             hosts: self.hosts.clone(),
             events: self.events.clone(),
             usages: self.usages.clone(),
+            verdicts: self.verdicts.clone(),
             refusals: self.refusals.clone(),
             epoch: self.epoch,
             scratch: self.scratch.clone(),
@@ -96,6 +100,7 @@ impl<S: Store> Shared<S> {
             hosts: parts.hosts,
             events: Events::default(),
             usages: Usages::default(),
+            verdicts: Verdicts::default(),
             refusals: Refusals::default(),
             epoch: parts.epoch,
             scratch: parts.scratch,

@@ -26,6 +26,18 @@ pub(crate) async fn agree(mut port: DataplanePort) {
                 state.report.probes.insert(id.clone(), verdict);
             }
         }
+        // Of other hosts' instances it probes those that it is to.
+        for (id, one) in view.iter().flat_map(|view| view.instances.iter()) {
+            let host = view.as_ref().map(|view| &view.host);
+            if one.check.is_some() && one.running && one.probers.iter().any(|p| Some(p) == host) {
+                let verdict = dataplane::ProbeVerdict {
+                    health: Health::Healthy,
+                    detail: String::new(),
+                    run_started_at: one.run,
+                };
+                state.report.probes.insert(id.clone(), verdict);
+            }
+        }
         port.state.send_if_modified(|known| {
             let changed = *known != state;
             *known = state;

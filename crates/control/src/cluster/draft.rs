@@ -6,6 +6,7 @@ use crate::readiness::Ready;
 use crate::unit;
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
+use model::host::HostLink;
 use model::id::{HostId, InstanceId, ServiceName};
 use model::instance::{Goal, Instance, InstanceStatus, Phase, Target};
 use model::limits::{DECISIONS_PER_PLAN_MAX, INCARNATIONS_BEHIND_MAX, TXN_OPS_MAX};
@@ -159,6 +160,11 @@ impl<'a> Draft<'a> {
         self.touched.insert(instance.id.clone());
         // A unit that is to go is there as long as any of its containers.
         member.seen = unit::folded(&member.primary, &member.sidekicks, goal == Goal::Run);
+    }
+
+    /// Is the agent of a host connected?
+    pub(super) fn is_connected(&self, host: &HostId) -> bool {
+        self.cluster.host(host).is_some_and(|host| host.status == HostLink::Active)
     }
 
     /// Notes whether an instance is to be replaced by one of the same version elsewhere.

@@ -114,7 +114,10 @@ fn unwell(draft: &mut Draft<'_>, index: usize) -> Option<String> {
     let check = template.health_check.as_ref();
     let strategy = check.map_or(HealthStrategy::Recreate, |c| c.strategy);
     let why = match member.seen.health {
-        Health::Unhealthy if !rolling => format!("unhealthy: {}", member.seen.reason),
+        // While its host is away its loss decides: what others find of it says only that.
+        Health::Unhealthy if !rolling && draft.is_connected(&instance.host) => {
+            format!("unhealthy: {}", member.seen.reason)
+        }
         Health::Initializing if !rolling => {
             let again = member.seen.restarts > 0;
             let limit = match again {

@@ -3,6 +3,7 @@
 use super::{RoutedPorts, links, ready_ports};
 use crate::host::search;
 use crate::parts::{in_host_network, parts};
+use crate::probing::Ring;
 use model::cluster::Cluster;
 use model::host_spec::Peer;
 use model::id::{HostId, InstanceId, ServiceId, ServiceName};
@@ -11,6 +12,7 @@ use model::limits::DNS_TTL_S;
 use model::record::Service;
 use model::scaling::{Metric, Scaling};
 use model::service::{Kind, Template};
+use model::time::Timestamp;
 use model::view::{Admit, Caller, DnsView, NameTarget, ViewInstance};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -41,7 +43,7 @@ impl Catalog {
     /// Derives it. A part that is equal to that of `before` is the same one, so that who compares
     /// two views need not look inside.
     #[must_use]
-    pub fn of(cluster: &Cluster, routed: &RoutedPorts, before: Option<&Self>) -> Self {
+    pub fn of(cluster: &Cluster, routed: &RoutedPorts, ring: &Ring, before: Option<&Self>) -> Self {
         fn keep<T: PartialEq>(new: T, before: Option<&Arc<T>>) -> Arc<T> {
             match before {
                 Some(before) if **before == new => Arc::clone(before),
@@ -58,7 +60,7 @@ impl Catalog {
             callers: BTreeMap::new(),
             instances: BTreeMap::new(),
         };
-        add_instances(cluster, routed, &mut draft);
+        add_instances(cluster, routed, ring, &mut draft);
         links::add_outside(cluster, &mut draft);
         add_names(cluster, &mut draft);
         draft.dns.names.insert("rancher-metadata".into(), NameTarget::Address(METADATA));
@@ -79,7 +81,7 @@ impl Catalog {
     }
 }
 
-fn add_instances(cluster: &Cluster, routed: &RoutedPorts, catalog: &mut Draft) {
+fn add_instances(cluster: &Cluster, routed: &RoutedPorts, ring: &Ring, catalog: &mut Draft) {
     let mut aliases: BTreeMap<&ServiceId, BTreeMap<String, String>> = BTreeMap::new();
     for instance in cluster.instances() {
         let service = &instance.id.service;
@@ -107,6 +109,11 @@ fn add_instances(cluster: &Cluster, routed: &RoutedPorts, catalog: &mut Draft) {
                     .insert(address, Caller { service: service.clone(), search, aliases });
             }
             listed.check = part.health_check.cloned();
+            if listed.check.is_some() && part.owns_address() {
+                listed.probers = ring.probers(&part.id, &instance.host);
+                let seen = cluster.instance_status(&part.id).and_then(|seen| seen.started_at);
+                listed.run = seen.unwrap_or_default();
+            }
             listed.ready_ports = ready_ports(routed, service, &part);
             catalog.instances.insert(part.id, listed);
         }
@@ -147,6 +154,8 @@ pub(super) fn listed(
         host: instance.host.clone(),
         admit: if instance.goal == Goal::Run { Admit::Active } else { Admit::Draining },
         check: None,
+        probers: vec![],
+        run: Timestamp::default(),
         ready_ports: vec![],
         running: matches!(phase, Phase::Running | Phase::Draining),
         health: seen.map(|s| s.health).unwrap_or_default(),

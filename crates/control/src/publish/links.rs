@@ -7,6 +7,7 @@ use model::health::Health;
 use model::id::{HostId, InstanceId, ServiceId};
 use model::record::Service;
 use model::service::{Kind, Template};
+use model::time::Timestamp;
 use model::view::{Admit, ViewInstance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -32,6 +33,8 @@ pub(super) fn add_outside(cluster: &Cluster, catalog: &mut Draft) {
                 host: host.clone(),
                 admit: Admit::Active,
                 check: None,
+                probers: vec![],
+                run: Timestamp::default(),
                 ready_ports: vec![],
                 running: true,
                 health: Health::Unchecked,

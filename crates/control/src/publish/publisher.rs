@@ -3,6 +3,7 @@
 
 use super::{Catalog, RoutedPorts, routed_ports, view_of};
 use crate::host::spec_of;
+use crate::probing::Ring;
 use model::cluster::Cluster;
 use model::host_spec::HostSpec;
 use model::id::{HostId, InstanceId, ServiceId};
@@ -30,6 +31,7 @@ pub struct Publisher {
     made_from: Option<Cluster>,
     catalog: Option<Catalog>,
     routed: RoutedPorts,
+    ring: Ring,
     hosts: BTreeMap<HostId, Published>,
 }
 
@@ -60,7 +62,8 @@ impl Publisher {
         whole: bool,
     ) {
         let routed = routed_ports(cluster);
-        let catalog = Catalog::of(cluster, &routed, self.catalog.as_ref());
+        self.ring.follow(cluster);
+        let catalog = Catalog::of(cluster, &routed, &self.ring, self.catalog.as_ref());
         let before = self.made_from.as_ref().filter(|_| !whole);
         let touched = before.map_or(Touched::All, |before| {
             touched(before, cluster, &other_ports(&self.routed, &routed))

@@ -44,6 +44,8 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
             host: "here".parse().unwrap(),
             admit: Admit::Active,
             check: None,
+            probers: vec![],
+            run: Timestamp::default(),
             ready_ports: vec![],
             running: true,
             health: Health::Unchecked,
@@ -56,6 +58,12 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
                 "draining" => instance.admit = Admit::Draining,
                 "down" => instance.running = false,
                 "there" => instance.host = "there".parse().unwrap(),
+                "prober" => {
+                    instance.host = "there".parse().unwrap();
+                    instance.check = Some(HealthCheck::tcp(80));
+                    instance.probers = vec!["here".parse().unwrap()];
+                    instance.run = Timestamp(value.parse().unwrap());
+                }
                 "check" => instance.check = Some(HealthCheck::tcp(80)),
                 "ready" => instance.ready_ports = vec![80],
                 "view" => instance.health = health(value),
@@ -122,6 +130,18 @@ fn without_local_knowledge_the_view_counts() {
     check(&["", "down", "draining", "view=unhealthy", "there view=healthy"], &[1, 5], "U-D-U");
     check(&["there check view=initializing", "there ready view=healthy"], &[2], "-U");
     check(&["check view=healthy", "check view=unhealthy"], &[1], "U-");
+}
+
+#[test]
+fn of_another_host_s_instance_the_own_probe_counts_more_than_the_view() {
+    check(&["prober=7 view=healthy", "prober=7 view=unhealthy"], &[1], "U-");
+    check(&["prober=7 view=healthy probe=unhealthy@7", "there view=healthy"], &[2], "-U");
+    check(&["prober=7 view=unhealthy probe=healthy@7"], &[1], "U");
+    check(&["prober=7 view=healthy probe=healthy?@7", "there view=healthy"], &[2], "?U");
+    // Of another start, or none yet.
+    check(&["prober=7 view=healthy probe=unhealthy@6"], &[1], "U");
+    check(&["prober=7 view=healthy probe=initializing@7"], &[1], "U");
+    check(&["prober=7 down view=healthy probe=healthy@7", "there"], &[2], "-U");
 }
 
 #[test]

@@ -4,10 +4,19 @@ use crate::protocol::Local;
 use model::health::HealthCheck;
 use model::id::InstanceId;
 use model::time::Timestamp;
-use model::view::HostView;
+use model::view::{HostView, ViewInstance};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+/// Does the dataplane of this host probe it? A port that is only to listen concerns its own host
+/// alone.
+pub(crate) fn is_probed(view: &HostView, instance: &ViewInstance) -> bool {
+    match &instance.check {
+        Some(_) => instance.host == view.host || instance.probers.contains(&view.host),
+        None => instance.host == view.host && !instance.ready_ports.is_empty(),
+    }
+}
 
 /// All targets of this host.
 pub(crate) type Targets = BTreeMap<InstanceId, Arc<Target>>;
@@ -30,21 +39,24 @@ pub(crate) enum What {
     Ready(Vec<u16>),
 }
 
-/// Targets of a view: instances of its host that run and ask for it.
+/// Targets of a view: instances of its host that run and ask for it, and those of other hosts that
+/// it is to probe as well.
 pub(crate) fn targets(view: &HostView, local: &Local) -> Targets {
-    let own = view.instances.iter().filter(|(_, instance)| instance.host == view.host);
-    own.filter_map(|(id, instance)| {
-        let what = match &instance.check {
-            Some(check) => What::Check(check.clone()),
-            None if instance.ready_ports.is_empty() => return None,
-            None => What::Ready(instance.ready_ports.clone()),
-        };
-        let run = match local.get(id) {
-            Some(local) => local.run.as_ref()?.started_at,
-            None if instance.running => Timestamp::default(),
-            None => return None,
-        };
-        Some((id.clone(), Arc::new(Target { address: instance.address, what, run })))
-    })
-    .collect()
+    let probed = view.instances.iter().filter(|(_, instance)| is_probed(view, instance));
+    probed
+        .filter_map(|(id, instance)| {
+            let what = match &instance.check {
+                Some(check) => What::Check(check.clone()),
+                None if instance.ready_ports.is_empty() => return None,
+                None => What::Ready(instance.ready_ports.clone()),
+            };
+            let run = match local.get(id) {
+                _ if instance.host != view.host => instance.running.then_some(instance.run)?,
+                Some(local) => local.run.as_ref()?.started_at,
+                None if instance.running => Timestamp::default(),
+                None => return None,
+            };
+            Some((id.clone(), Arc::new(Target { address: instance.address, what, run })))
+        })
+        .collect()
 }

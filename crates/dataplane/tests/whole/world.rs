@@ -199,6 +199,8 @@ impl World {
             host: "here".parse().unwrap(),
             admit: Admit::Active,
             check,
+            probers: vec![],
+            run: Timestamp::default(),
             ready_ports: vec![],
             running: true,
             health: Health::Unchecked,
