@@ -8,7 +8,7 @@ use api::stream::{Chunk, Duplex};
 use engine::Engine;
 use model::limits::{NET_CHECK_HOSTS_MAX, NET_CHECK_READY_MS_MAX, NET_CHECK_TELL_MS_MAX};
 use model::net_check::{NetReady, NetTask};
-use network::{Fabric, FabricWish, OverlayMode, ProbeWish, Prober};
+use network::{Fabric, FabricWish, OverlayMode, ProbeWish, Prober, VXLAN_BYTES};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -36,6 +36,9 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
             problem => problem.to_owned(),
         })?;
         ready.address = Some(overlay.underlay);
+        let is_vxlan = overlay.mode == OverlayMode::Vxlan;
+        let overhead = if is_vxlan { VXLAN_BYTES } else { 0 };
+        ready.overhead = u16::try_from(overhead).unwrap_or(0);
         ready.mtu = prober.mtu();
         ready.tcp_port = prober.tcp_port();
         send_json(&duplex.tx, &ready).await?;
@@ -78,6 +81,8 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
                 Ok(status) => {
                     let repaired = status.repaired.iter().map(ToString::to_string);
                     ready.repaired.extend(repaired);
+                    let problem = wires::segment_problem(now, &status.off_segment);
+                    ready.problem = problem.unwrap_or_default();
                 }
                 Err(error) => ready.problem = chain(&error),
             }

@@ -410,7 +410,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 for repair in status.repaired {
                     tracing::info!(%repair, "network set up");
                 }
-                Ok(())
+                wires::segment_problem(&wish, &status.off_segment).map_or(Ok(()), Err)
             };
             Look::Network(result.await)
         });

@@ -48,6 +48,8 @@ mod net_check;
 mod overlay;
 #[path = "blackbox/probers.rs"]
 mod probers;
+#[path = "blackbox/overlay_mode.rs"]
+mod overlay_mode;
 #[path = "blackbox/restart.rs"]
 mod restart;
 #[path = "blackbox/rollout.rs"]

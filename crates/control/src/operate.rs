@@ -1,8 +1,9 @@
 //! What people ask for besides a spec: scale, restart, stop, start, run, remove (here), verbs of a
-//! rollout, verbs of hosts, and who is a member.
+//! rollout, verbs of hosts, who is a member, how packets get from host to host.
 
 pub mod host;
 pub mod member;
+pub mod network;
 pub mod rollout;
 pub mod token;
 

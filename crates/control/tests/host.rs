@@ -159,6 +159,7 @@ fn host(instances: impl IntoIterator<Item = (InstanceId, InstanceSpec)>) -> Host
             name: "default".into(),
             subnet: "10.42.0.0/16".parse().unwrap(),
             rebalance: model::host::Rebalance::default(),
+            overlay: model::host::OverlayMode::default(),
         },
         instances: instances.into_iter().collect(),
         balancers: BTreeMap::new(),

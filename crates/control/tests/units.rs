@@ -126,6 +126,7 @@ impl Unit {
             name: "default".into(),
             subnet: "10.42.0.0/16".parse().unwrap(),
             rebalance: model::host::Rebalance::default(),
+            overlay: model::host::OverlayMode::default(),
         };
         let host = Host {
             id: "alpha".parse().unwrap(),

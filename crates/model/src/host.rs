@@ -20,6 +20,20 @@ pub struct Environment {
     /// What is done when a host has joined.
     #[serde(default)]
     pub rebalance: Rebalance,
+    /// How packets get from host to host.
+    #[serde(default)]
+    pub overlay: OverlayMode,
+}
+
+/// How packets of containers get to another host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OverlayMode {
+    /// In VXLAN, over any IPv4 network.
+    #[default]
+    Vxlan,
+    /// As they are, by routes: all hosts are on one segment.
+    Routes,
 }
 
 /// What is done when instances could be spread better, e.g. since a host has joined.
@@ -39,7 +53,13 @@ impl Environment {
     /// One with every default.
     #[must_use]
     pub fn new(id: String, name: &str, subnet: Ipv4Net) -> Self {
-        Self { id, name: name.to_owned(), subnet, rebalance: Rebalance::default() }
+        Self {
+            id,
+            name: name.to_owned(),
+            subnet,
+            rebalance: Rebalance::default(),
+            overlay: OverlayMode::default(),
+        }
     }
 }
 
@@ -92,6 +112,10 @@ pub struct HostFacts {
     pub hostname: String,
     /// Address that other hosts and people use.
     pub address: String,
+    /// The segment that this address is on; `None` when it is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub segment: Option<Ipv4Net>,
     /// Version of the agent.
     pub agent_version: String,
     /// Docker's version; empty while Docker does not answer.

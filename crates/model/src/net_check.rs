@@ -17,6 +17,8 @@ pub struct NetReady {
     pub address: Option<Ipv4Addr>,
     /// Largest packet that goes through its overlay, in bytes.
     pub mtu: u16,
+    /// What the overlay takes of each packet, in bytes.
+    pub overhead: u16,
     /// Where it takes connections through the overlay.
     pub tcp_port: u16,
     /// What was not as wished and has just been put right.

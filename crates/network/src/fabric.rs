@@ -4,6 +4,7 @@
 use crate::Error;
 use crate::sockets::{Holder, HostPort};
 use crate::wish::{FabricStatus, FabricWish};
+use ipnet::Ipv4Net;
 use std::future::Future;
 use std::net::IpAddr;
 
@@ -57,6 +58,8 @@ pub struct Facts {
     pub address: Option<IpAddr>,
     /// MTU of the device that `address` is on.
     pub mtu: Option<u32>,
+    /// The segment that `address` is on.
+    pub segment: Option<Ipv4Net>,
     /// Kernel release.
     pub kernel: String,
 }

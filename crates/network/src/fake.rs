@@ -146,7 +146,11 @@ impl FakeWorld {
                 Some(_) => Rules::Different,
             },
             forwarding: self.forwarding,
-            underlay: Some(Underlay { device: "eth0".to_owned(), mtu: self.mtu.max(overlay::MTU) }),
+            underlay: Some(Underlay {
+                device: "eth0".to_owned(),
+                mtu: self.mtu.max(overlay::MTU),
+                segment: Ipv4Net::default(),
+            }),
             vxlan: self.vxlan.clone(),
             entries: self.entries.clone(),
             settings: self.settings.clone(),
@@ -260,6 +264,7 @@ impl Fabric for Fake {
             hostname: "fake".to_owned(),
             address: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
             mtu: Some(self.lock().mtu.max(overlay::MTU)),
+            segment: None,
             kernel: "6.1.0-fake".to_owned(),
         })
     }

@@ -259,10 +259,10 @@ impl Fabric for Linux {
             Some(ip) => Some(IpAddr::V4(ip)),
             None => plain_address(&self.local_addresses().await?),
         };
-        let mtu = match address {
+        let underlay = match address {
             Some(IpAddr::V4(ip)) => {
                 let links = session.links().await?;
-                entries::underlay(&links, &session.addresses().await?, ip).map(|u| u.mtu)
+                entries::underlay(&links, &session.addresses().await?, ip)
             }
             _ => None,
         };
@@ -270,7 +270,8 @@ impl Fabric for Linux {
         Ok(Facts {
             hostname: system.nodename().to_string_lossy().into_owned(),
             address,
-            mtu,
+            mtu: underlay.as_ref().map(|underlay| underlay.mtu),
+            segment: underlay.map(|underlay| underlay.segment),
             kernel: system.release().to_string_lossy().into_owned(),
         })
     }

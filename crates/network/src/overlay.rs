@@ -4,6 +4,7 @@
 
 use crate::wish::FabricWish;
 use ipnet::Ipv4Net;
+pub use model::host::OverlayMode;
 use model::limits::{OVERLAY_PEERS_MAX, OVERLAY_ROUTES_MAX};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,16 +21,6 @@ pub(crate) const MTU: u32 = 1500;
 /// The routing table that all packets are looked up in.
 pub(crate) const MAIN: u32 = 254;
 const VNI_MAX: u32 = (1 << 24) - 1;
-
-/// How packets get to another host.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OverlayMode {
-    /// In VXLAN, over any IPv4 network.
-    #[default]
-    Vxlan,
-    /// As they are, by routes: all hosts are on one segment.
-    Routes,
-}
 
 /// What an environment wants of the network between hosts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +94,15 @@ impl Overlay {
         self.peers.values().filter(usable).filter(|peer| peer.underlay != self.underlay)
     }
 
+    /// Peers that plain routes do not lead to: they are on no segment of this host's address.
+    pub(crate) fn off_segment(&self, underlay: Option<&Underlay>) -> BTreeSet<Ipv4Addr> {
+        if self.mode == OverlayMode::Vxlan {
+            return BTreeSet::new();
+        }
+        let is_off = |ip: &Ipv4Addr| underlay.is_none_or(|on| !on.segment.contains(ip));
+        self.usable_peers().map(|peer| peer.underlay).filter(is_off).collect()
+    }
+
     /// The device as it should be; none for plain routes.
     pub(crate) fn vxlan(&self, underlay: Option<&Underlay>) -> Option<Vxlan> {
         let mtu = underlay.map_or(MTU, |underlay| underlay.mtu);
@@ -159,6 +159,8 @@ pub(crate) type Mac = [u8; 6];
 pub(crate) struct Underlay {
     pub(crate) device: String,
     pub(crate) mtu: u32,
+    /// Who is reached there without a gateway.
+    pub(crate) segment: Ipv4Net,
 }
 
 /// A VXLAN device.
@@ -318,7 +320,8 @@ pub(crate) fn entries(
     for ip in &overlay.own {
         ways.insert((MAIN, Ipv4Net::from(*ip)), (None, &wish.bridge));
     }
-    for peer in overlay.usable_peers() {
+    let off = overlay.off_segment(underlay);
+    for peer in overlay.usable_peers().filter(|peer| !off.contains(&peer.underlay)) {
         let Some(device) = device else { break };
         let ip = peer.underlay;
         if vxlan {

@@ -125,13 +125,19 @@ pub(crate) struct Plan {
     pub(crate) bridge_missing: bool,
     /// Somebody else's device that has the name of the overlay's.
     pub(crate) taken: Option<String>,
+    /// Other hosts that plain routes do not lead to.
+    pub(crate) off_segment: BTreeSet<Ipv4Addr>,
 }
 
 impl Plan {
     /// What it comes to when every step was done.
     pub(crate) fn status(&self) -> FabricStatus {
         let repaired = self.steps.iter().map(Step::repair).collect();
-        FabricStatus { repaired, foreign: self.foreign.clone() }
+        FabricStatus {
+            repaired,
+            foreign: self.foreign.clone(),
+            off_segment: self.off_segment.clone(),
+        }
     }
 }
 

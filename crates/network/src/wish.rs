@@ -110,6 +110,8 @@ pub struct FabricStatus {
     pub repaired: Vec<Repair>,
     /// Wished addresses that somebody else had set: they serve as well and are never taken away.
     pub foreign: Vec<Ipv4Addr>,
+    /// Other hosts that plain routes do not lead to: they are not on this host's segment.
+    pub off_segment: BTreeSet<Ipv4Addr>,
 }
 
 /// One thing that was not as wished.

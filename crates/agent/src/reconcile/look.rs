@@ -106,6 +106,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             if let Ok(host) = fabric.facts().await {
                 facts.hostname = host.hostname;
                 facts.kernel = host.kernel;
+                facts.segment = host.segment;
                 facts.address = host.address.map(|a| a.to_string()).unwrap_or_default();
             }
             if let Ok(info) = engine.info().await {

@@ -82,6 +82,7 @@ pub(crate) fn fabric(spec: &HostSpec) -> FabricWish {
 fn overlay(spec: &HostSpec) -> Option<Overlay> {
     let own = spec.peers.get(&spec.host)?;
     let mut overlay = Overlay::new(&spec.environment.id, DEVICE, own.address);
+    overlay.mode = spec.environment.overlay;
     let single = own.routes.iter().filter(|to| to.prefix_len() == 32);
     overlay.own = single.map(ipnet::Ipv4Net::addr).collect();
     let others = spec.peers.iter().filter(|(host, _)| **host != spec.host);
@@ -92,6 +93,26 @@ fn overlay(spec: &HostSpec) -> Option<Overlay> {
         })
         .collect();
     (!overlay.peers.is_empty()).then_some(overlay)
+}
+
+/// Why this host has no place in a cluster of plain routes: it does not share its segment with most
+/// of the others. One that shares it leaves single others out and goes on.
+pub(crate) fn segment_problem(wish: &FabricWish, off: &BTreeSet<Ipv4Addr>) -> Option<String> {
+    let overlay = wish.overlay.as_ref()?;
+    let peers = overlay.peers.len();
+    if let Some(other) = off.first().filter(|_| off.len() * 2 <= peers) {
+        tracing::warn!(%other, "a host is not on this host's segment: no plain route leads there");
+    }
+    let some: Vec<String> = off.iter().take(3).map(ToString::to_string).collect();
+    (off.len() * 2 > peers).then(|| {
+        format!(
+            "this host ({}) is on another segment than {} of {peers} others ({}), where plain routes \
+             do not lead: put it on theirs, or `remuda net overlay vxlan`",
+            overlay.underlay,
+            off.len(),
+            some.join(", ")
+        )
+    })
 }
 
 #[cfg(test)]
@@ -152,6 +173,24 @@ mod tests {
             let before = Wires::of(&spec(&moved), None);
             assert_eq!(*Wires::of(&changed, Some(before)).wish, fabric(&changed));
         }
+    }
+
+    #[test]
+    fn who_is_alone_on_its_segment_has_the_problem_and_not_the_others() {
+        let all = [
+            ("h1", peer("192.0.2.1", &[])),
+            ("h2", peer("192.0.2.2", &[])),
+            ("h3", peer("192.0.2.3", &[])),
+            ("h4", peer("198.51.100.4", &[])),
+        ];
+        let wish = fabric(&spec(&all));
+        let off = |ips: &[&str]| ips.iter().map(|ip| ip.parse().unwrap()).collect();
+        assert_eq!(segment_problem(&wish, &off(&[])), None);
+        assert_eq!(segment_problem(&wish, &off(&["198.51.100.4"])), None, "the other one's");
+        let why = segment_problem(&wish, &off(&["192.0.2.2", "192.0.2.3", "198.51.100.4"]));
+        let why = why.unwrap();
+        assert!(why.contains("this host (192.0.2.1)") && why.contains("3 of 3 others"), "{why}");
+        assert!(why.contains("remuda net overlay vxlan"), "{why}");
     }
 
     #[test]

@@ -130,9 +130,15 @@ pub struct JoinToken {
     pub expires_at: Timestamp,
 }
 
-/// What is done when instances could be spread better, e.g. since a host has joined.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct RebalanceRequest {
-    /// off, suggest or on.
-    pub rebalance: model::host::Rebalance,
+/// What is to be otherwise in the environment; what is left out stays.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct EnvironmentRequest {
+    /// What is done when instances could be spread better, e.g. since a host has joined: off,
+    /// suggest or on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebalance: Option<model::host::Rebalance>,
+    /// How packets get from host to host: vxlan or routes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<model::host::OverlayMode>,
 }

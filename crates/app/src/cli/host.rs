@@ -10,7 +10,7 @@ use crate::exit::{Failure, Outcome};
 use crate::output::{self, Cell, Colour};
 use api::client::Client;
 use api::routes;
-use api::wire::{Accepted, HostDetail, HostRow, RebalanceRequest};
+use api::wire::{Accepted, EnvironmentRequest, HostDetail, HostRow};
 use clap::Subcommand;
 use http::Method;
 use model::host::{DiskFacts, Environment, Rebalance, Scheduling};
@@ -186,7 +186,8 @@ async fn rebalance(global: &Global, client: &Client, policy: Option<Policy>) -> 
         Policy::Suggest => Rebalance::Suggest,
         Policy::On => Rebalance::On,
     };
-    let request = RebalanceRequest { rebalance };
+    let request =
+        EnvironmentRequest { rebalance: Some(rebalance), ..EnvironmentRequest::default() };
     let done: Accepted = client.write(Method::PUT, routes::ENVIRONMENT, &request).await?;
     tell(global, &done, &format!("rebalancing is {}", policy_word(rebalance)));
     Ok(())

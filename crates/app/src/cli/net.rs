@@ -6,10 +6,11 @@ use crate::exit::{ERROR, Failure, Outcome};
 use crate::output::{self, Cell, Colour};
 use api::client::Client;
 use api::routes;
-use api::wire::NetCheckStep;
-use clap::{Args, Subcommand};
+use api::wire::{Accepted, EnvironmentRequest, NetCheckStep};
+use clap::{Args, Subcommand, ValueEnum};
 use futures_util::StreamExt as _;
 use http::Method;
+use model::host::{Environment, OverlayMode};
 use model::id::HostId;
 use model::net_check::{NetHost, NetReport, NetVerdict, NetWay};
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,31 @@ pub(crate) enum NetCommand {
     /// as wished
     #[command(after_help = CHECK)]
     Check(CheckArgs),
+    /// How packets get from host to host: in VXLAN, or as they are by plain routes
+    #[command(after_help = OVERLAY)]
+    Overlay {
+        /// Left out, it is shown
+        mode: Option<Mode>,
+    },
 }
+
+/// How packets get from host to host.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Mode {
+    /// In VXLAN: over any IPv4 network, 50 bytes of each packet
+    Vxlan,
+    /// As they are, by routes: all hosts are on one segment
+    Routes,
+}
+
+const OVERLAY: &str = "Hosts change within a moment of each other, and connections go on. Plain routes are refused unless
+all hosts have said that they are on the same segment, which must carry packets of other addresses
+than the hosts' own (clouds often do not). See with `remuda net check` afterwards.
+
+Examples:
+  remuda net overlay
+  remuda net overlay routes && remuda net check
+  remuda net overlay vxlan";
 
 const CHECK: &str = "Hosts first compare their network with what is wished and put right what is not; then each asks
 the others: outside of the overlay, through it with small and large packets, by TCP, and their
@@ -52,10 +77,14 @@ pub(crate) struct CheckArgs {
 /// `remuda net`.
 ///
 /// # Errors
-/// Exit code 1 when something is broken or could not be checked.
+/// Exit code 1 when something is broken or could not be checked, 5 when it cannot be so.
 pub(super) async fn run(global: &Global, command: NetCommand) -> Outcome {
-    let NetCommand::Check(args) = command;
-    let report = check(global, &client(global)?, &args).await?;
+    let client = client(global)?;
+    let args = match command {
+        NetCommand::Check(args) => args,
+        NetCommand::Overlay { mode } => return overlay(global, &client, mode).await,
+    };
+    let report = check(global, &client, &args).await?;
     match global.output {
         Format::Json => output::json(&report),
         Format::Name => broken(&report).for_each(|way| {
@@ -64,6 +93,37 @@ pub(super) async fn run(global: &Global, command: NetCommand) -> Outcome {
         Format::Table | Format::Wide => show(&report),
     }
     if report.broken { Err(Failure::Code(ERROR)) } else { Ok(()) }
+}
+
+async fn overlay(global: &Global, client: &Client, mode: Option<Mode>) -> Outcome {
+    let Some(mode) = mode else {
+        let environment: Environment = client.get(routes::ENVIRONMENT).await?;
+        match global.output {
+            Format::Json => output::json(&environment),
+            _ => output::line(word(environment.overlay)),
+        }
+        return Ok(());
+    };
+    let overlay = match mode {
+        Mode::Vxlan => OverlayMode::Vxlan,
+        Mode::Routes => OverlayMode::Routes,
+    };
+    let request = EnvironmentRequest { overlay: Some(overlay), ..EnvironmentRequest::default() };
+    let done: Accepted = client.write(Method::PUT, routes::ENVIRONMENT, &request).await?;
+    if global.output == Format::Json {
+        output::json(&done);
+    } else if !global.quiet {
+        let already = if done.changed { "" } else { " (as before)" };
+        output::note(&format!("between hosts: {}{already}", word(overlay)));
+    }
+    Ok(())
+}
+
+fn word(mode: OverlayMode) -> &'static str {
+    match mode {
+        OverlayMode::Vxlan => "vxlan",
+        OverlayMode::Routes => "routes",
+    }
 }
 
 async fn check(global: &Global, client: &Client, args: &CheckArgs) -> Outcome<NetReport> {

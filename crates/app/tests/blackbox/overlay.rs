@@ -6,7 +6,7 @@ use crate::machine::{text, wait_for, wait_until};
 use std::collections::BTreeMap;
 use testbed::Role;
 
-const STACK: &str = "
+pub(crate) const STACK: &str = "
 name: shop
 services:
   web:
@@ -14,18 +14,18 @@ services:
     scale: 3
     health_check: {port: 8081, interval: 500}
 ";
-const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
+pub(crate) const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
 
 /// A container that runs.
 #[derive(Clone, Debug)]
-struct Place {
-    host: String,
+pub(crate) struct Place {
+    pub(crate) host: String,
     pid: String,
-    address: String,
+    pub(crate) address: String,
 }
 
 /// The containers of the service, as the server says, once so many are ready.
-fn places(cluster: &Cluster, count: usize) -> Vec<Place> {
+pub(crate) fn places(cluster: &Cluster, count: usize) -> Vec<Place> {
     wait_for(&format!("{count} ready instances with their containers"), || {
         let all = places_now(cluster);
         (all.len() == count).then_some(all)
@@ -47,14 +47,14 @@ fn place(cluster: &Cluster, row: &serde_json::Value) -> Option<Place> {
 }
 
 /// Runs a program in a container's network; what it printed, if it ended well.
-fn inside(cluster: &Cluster, at: &Place, words: &[&str]) -> Option<String> {
+pub(crate) fn inside(cluster: &Cluster, at: &Place, words: &[&str]) -> Option<String> {
     let mut command = cluster.bed.on(&at.host, "nsenter").unwrap();
     command.args(["-t", &at.pid, "-n"]).args(words);
     let output = command.output().unwrap();
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn reaches(cluster: &Cluster, from: &Place, to: &str) -> bool {
+pub(crate) fn reaches(cluster: &Cluster, from: &Place, to: &str) -> bool {
     let url = format!("http://{to}:8081/");
     inside(cluster, from, &["curl", "-sS", "--max-time", "2", "-o", "/dev/null", &url]).is_some()
 }
@@ -70,7 +70,7 @@ fn resolve(cluster: &Cluster, from: &Place, name: &str) -> Vec<String> {
 
 /// Every container reaches every other one, and the name gives all of them.
 #[track_caller]
-fn all_reach_all(cluster: &Cluster, places: &[Place]) {
+pub(crate) fn all_reach_all(cluster: &Cluster, places: &[Place]) {
     let mut all: Vec<String> = places.iter().map(|place| place.address.clone()).collect();
     all.sort();
     for from in places {

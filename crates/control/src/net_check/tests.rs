@@ -31,6 +31,7 @@ fn well(count: u16) -> Vec<Checked> {
             let ready = NetReady {
                 address: format!("10.99.0.{}", number + 1).parse().ok(),
                 mtu: FULL,
+                overhead: 50,
                 tcp_port: 4000,
                 ..NetReady::default()
             };

@@ -8,8 +8,6 @@ use std::net::Ipv4Addr;
 
 /// Packets of a direction that may be lost without a word.
 const LOSSES_UNSAID: u32 = 1;
-/// What the overlay takes of each packet, in bytes.
-const VXLAN_BYTES: u16 = 50;
 
 /// One end of a pair: a host, and what it has seen of the other one.
 #[derive(Debug)]
@@ -17,6 +15,7 @@ pub(super) struct End<'a> {
     host: &'a HostId,
     address: Ipv4Addr,
     mtu: u16,
+    overhead: u16,
     seen: PeerSeen,
     /// Of its own containers those that answer at home.
     own: &'a [Ipv4Addr],
@@ -31,9 +30,15 @@ impl<'a> End<'a> {
             host: &host.host,
             address: host.ready.address?,
             mtu: host.ready.mtu,
+            overhead: host.ready.overhead,
             seen: seen.unwrap_or_default(),
             own: &all.own,
         })
+    }
+
+    /// Where packets of others come in.
+    fn device(&self) -> &'static str {
+        if self.overhead == 0 { "its outer device" } else { "remudavx0" }
     }
 }
 
@@ -140,13 +145,13 @@ fn too_large(from: &End<'_>, to: &End<'_>, full: u16) -> Judged {
     let passes = to.seen.arrived.iter().filter(|(_, count)| **count > 0);
     let passes = passes.map(|(size, _)| *size).max().unwrap_or(NET_CHECK_SMALL_BYTES);
     let (one, other) = (from.host, to.host);
-    let fits = passes.saturating_add(VXLAN_BYTES);
+    let fits = passes.saturating_add(from.overhead);
     if from.mtu > to.mtu && passes >= to.mtu.min(full) {
         let why = format!(
             "packets of {full} bytes are lost, those of {passes} pass: {one} has an MTU of {} and \
              {other} one of {}",
-            from.mtu.saturating_add(VXLAN_BYTES),
-            to.mtu.saturating_add(VXLAN_BYTES)
+            from.mtu.saturating_add(from.overhead),
+            to.mtu.saturating_add(to.overhead)
         );
         let todo = format!("give all hosts the same MTU, on {one} at most {fits}");
         return (NetVerdict::Mtu, why, todo);
@@ -154,7 +159,7 @@ fn too_large(from: &End<'_>, to: &End<'_>, full: u16) -> Judged {
     let why = format!(
         "packets of {full} bytes are lost, those of {passes} pass: the way from {one} to {other} \
          carries less than {} bytes",
-        full.saturating_add(VXLAN_BYTES)
+        full.saturating_add(from.overhead)
     );
     let todo = format!(
         "mend the MTU of what is between {} and {}, or set that of the hosts' devices to {fits}: \
@@ -173,7 +178,8 @@ fn answers(from: &End<'_>, to: &End<'_>) -> Judged {
             from.seen.tcp
         );
         let todo = format!(
-            "a firewall on {one} or {other} drops TCP: accept what comes in by remudavx0 on {other}"
+            "a firewall on {one} or {other} drops TCP: accept what comes in by {} on {other}",
+            to.device()
         );
         return (NetVerdict::Tcp, why, todo);
     }
@@ -192,8 +198,9 @@ fn no_containers(from: &End<'_>, to: &End<'_>) -> Judged {
         "" => (
             format!("{one} reaches {other}, but not its containers ({some}), which answer at home"),
             format!(
-                "a firewall on {other} drops what is forwarded between remudavx0 and remuda0: see \
-                 `nft list ruleset` and `iptables -S FORWARD` there"
+                "a firewall on {other} drops what is forwarded between {} and remuda0: see `nft \
+                 list ruleset` and `iptables -S FORWARD` there",
+                to.device()
             ),
         ),
         device => (

@@ -120,6 +120,7 @@ impl World {
             name: "default".into(),
             subnet: "10.42.0.0/16".parse().unwrap(),
             rebalance: model::host::Rebalance::Off,
+            overlay: model::host::OverlayMode::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         for line in hosts {

@@ -58,6 +58,7 @@ impl World {
             name: "default".into(),
             subnet: "10.42.0.0/16".parse().unwrap(),
             rebalance: Rebalance::default(),
+            overlay: model::host::OverlayMode::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         world.host("alpha", HostLink::Active);

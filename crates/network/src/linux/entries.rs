@@ -338,8 +338,11 @@ pub(super) fn underlay(
     address: Ipv4Addr,
 ) -> Option<Underlay> {
     let at = raw.iter().filter(|(_, ip, _, _)| *ip == IpAddr::V4(address));
-    let mut devices = at.filter_map(|(index, _, _, _)| {
-        links.iter().find(|(_, link)| link.index == *index && link.vxlan.is_none())
+    let mut devices = at.filter_map(|(index, _, prefix, _)| {
+        let (name, link) =
+            links.iter().find(|(_, link)| link.index == *index && link.vxlan.is_none())?;
+        let segment = Ipv4Net::new(address, *prefix).ok()?.trunc();
+        Some(Underlay { device: name.clone(), mtu: link.mtu, segment })
     });
-    devices.next().map(|(name, link)| Underlay { device: name.clone(), mtu: link.mtu })
+    devices.next()
 }

@@ -91,13 +91,25 @@ fn each_peer_has_its_ways_and_no_peer_can_take_what_is_not_its_own() {
             &["10.42.1.0/26 via 192.0.2.2 on eth0"],
         ),
     ];
-    let eth0 = Underlay { device: "eth0".into(), mtu: 1500 };
+    let eth0 = Underlay { device: "eth0".into(), mtu: 1500, segment: Ipv4Net::default() };
     for (name, spoil, peers, expected) in cases {
         let mut wish = wish(peers);
         spoil(wish.overlay.as_mut().unwrap());
         wish.check().unwrap();
         assert_eq!(ways(&wish, Some(&eth0)), expected, "{name}");
     }
+}
+
+#[test]
+fn plain_routes_lead_only_to_hosts_on_the_segment() {
+    let mut all = wish(&[("192.0.2.2", &["10.42.1.0/26"]), ("198.51.100.3", &["10.42.2.0/26"])]);
+    let segment = "192.0.2.0/24".parse().unwrap();
+    let eth0 = Underlay { device: "eth0".into(), mtu: 1500, segment };
+    let off = |wish: &FabricWish| wish.overlay.as_ref().unwrap().off_segment(Some(&eth0));
+    assert!(off(&all).is_empty() && ways(&all, Some(&eth0)).len() == 2, "VXLAN leads everywhere");
+    all.overlay.as_mut().unwrap().mode = OverlayMode::Routes;
+    assert_eq!(off(&all), BTreeSet::from([ip("198.51.100.3")]));
+    assert_eq!(ways(&all, Some(&eth0)), ["10.42.1.0/26 via 192.0.2.2 on eth0"]);
 }
 
 #[test]
@@ -122,7 +134,11 @@ fn a_wish_that_no_host_can_carry_out_is_refused() {
 #[test]
 fn the_device_follows_the_underlay_and_both_sides_know_its_mac() {
     let overlay = wish(&[]).overlay.unwrap();
-    let on = |mtu| overlay.vxlan(Some(&Underlay { device: "eth0".into(), mtu })).unwrap();
+    let on = |mtu| {
+        overlay
+            .vxlan(Some(&Underlay { device: "eth0".into(), mtu, segment: Ipv4Net::default() }))
+            .unwrap()
+    };
     assert_eq!((on(1500).mtu, on(9000).mtu, on(100).mtu), (1450, 8950, 576));
     assert!(on(1500).is_alike(&on(9000)), "the MTU changes in place");
     assert_eq!(on(1500).mac, mac_of(ip("192.0.2.1")));

@@ -26,6 +26,7 @@ pub(super) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<Before<'_>>,
     {
         plan.steps.extend(drop_device(seen, old));
     }
+    plan.off_segment = overlay.off_segment(seen.underlay.as_ref());
     let mut fresh = false;
     if overlay.mode == OverlayMode::Vxlan {
         match make_device(seen, overlay, plan) {

@@ -59,6 +59,7 @@ fn every_kind_of_record_survives() {
         name: "default".into(),
         subnet: "10.42.0.0/16".parse().unwrap(),
         rebalance: model::host::Rebalance::default(),
+        overlay: model::host::OverlayMode::default(),
     };
     let records = [
         stack("shop"),

@@ -58,6 +58,7 @@ fn environment() -> Environment {
         name: "default".into(),
         subnet: "10.42.0.0/16".parse().unwrap(),
         rebalance: Rebalance::Off,
+        overlay: model::host::OverlayMode::default(),
     }
 }
 
