@@ -4,6 +4,8 @@ use crate::health::Health;
 use crate::host::HostFacts;
 use crate::id::{HostId, InstanceId};
 use crate::instance::InstanceStatus;
+use crate::limits::{HOST_LABELS_MAX, HOST_WORD_BYTES_MAX, REASON_BYTES_MAX, STRAYS_TOLD_MAX};
+use crate::reason::cut;
 use crate::time::{Generation, Index, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,6 +36,53 @@ pub struct HostStatus {
     /// Requests that its dataplane sent to instances, wherever they are; kept in memory only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Requests>,
+}
+
+impl HostStatus {
+    /// Takes away what no agent of ours would say: a host is another machine, and what it says is
+    /// kept and shown. `exists` are the instances that there are; of others it has nothing to say.
+    pub fn bound(&mut self, exists: impl Fn(&InstanceId) -> bool) {
+        let HostFacts {
+            hostname,
+            address,
+            agent_version,
+            docker_version,
+            kernel,
+            cpus: _,
+            memory: _,
+            labels,
+            strays,
+            engine_problem,
+            network_problem,
+            dataplane_problem,
+            disk: _,
+        } = &mut self.facts;
+        for word in [hostname, address, agent_version, docker_version, kernel] {
+            cut(word, HOST_WORD_BYTES_MAX);
+        }
+        for reason in [engine_problem, network_problem, dataplane_problem] {
+            cut(reason, REASON_BYTES_MAX);
+        }
+        strays.truncate(STRAYS_TOLD_MAX);
+        strays.iter_mut().for_each(|name| cut(name, HOST_WORD_BYTES_MAX));
+        labels.retain(|key, value| key.len().max(value.len()) <= HOST_WORD_BYTES_MAX);
+        while labels.len() > HOST_LABELS_MAX {
+            labels.pop_last();
+        }
+        self.instances.retain(|id, _| exists(id));
+        for seen in self.instances.values_mut() {
+            for word in [&mut seen.container_id, &mut seen.image_id, &mut seen.image_digest] {
+                cut(word, HOST_WORD_BYTES_MAX);
+            }
+            cut(&mut seen.reason, REASON_BYTES_MAX);
+        }
+        self.probes.retain(|id, _| exists(id));
+        self.probes.values_mut().for_each(|report| cut(&mut report.detail, REASON_BYTES_MAX));
+        self.usage.retain(|id, _| exists(id));
+        if let Some(requests) = &mut self.requests {
+            requests.of.retain(|id, _| exists(id));
+        }
+    }
 }
 
 /// What one dataplane found of an instance on another host.
@@ -67,4 +116,53 @@ pub struct Requests {
     /// HTTP requests, TCP connections and UDP sessions so far, by instance. A number that went
     /// down began anew.
     pub of: BTreeMap<InstanceId, u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_agent_of_ours_would_say_is_cut_or_left_out() {
+        let long = "é".repeat(100_000);
+        let known: InstanceId = "shop/web#1@1".parse().unwrap();
+        let other: InstanceId = "shop/web#2@2".parse().unwrap();
+        let seen = InstanceStatus {
+            container_id: long.clone(),
+            image_digest: long.clone(),
+            reason: long.clone(),
+            ..InstanceStatus::default()
+        };
+        let report = ProbeReport { detail: long.clone(), ..ProbeReport::default() };
+        let short = ("zone".to_owned(), "a".to_owned());
+        let labels = (0..1_000).map(|n| (format!("x{n}"), "y".to_owned()));
+        let labels = labels.chain([short, (long.clone(), String::new())]);
+        let mut status = HostStatus {
+            host: "h1".parse().unwrap(),
+            number: 0,
+            generation: Generation(0),
+            view: Index(0),
+            facts: HostFacts {
+                hostname: long.clone(),
+                strays: vec![long.clone(); 1_000],
+                engine_problem: long.clone(),
+                labels: labels.collect(),
+                ..HostFacts::default()
+            },
+            instances: [(known.clone(), seen.clone()), (other.clone(), seen)].into(),
+            probes: [(known.clone(), report.clone()), (other.clone(), report)].into(),
+            usage: [(other.clone(), Usage::default())].into(),
+            requests: Some(Requests { at_ms: 1, of: [(known.clone(), 5), (other, 5)].into() }),
+        };
+        status.bound(|id| *id == known);
+        let bytes = serde_json::to_vec(&status).unwrap().len();
+        assert!(bytes < 30_000, "{bytes} bytes are left");
+        assert_eq!(status.instances.keys().chain(status.probes.keys()).count(), 2);
+        assert_eq!(status.requests.as_ref().unwrap().of.len(), 1);
+        assert_eq!(status.facts.labels.len(), HOST_LABELS_MAX);
+        assert!(status.facts.hostname.chars().all(|c| c == 'é'), "cut between two characters");
+        let before = status.clone();
+        status.bound(|_| true);
+        assert_eq!(status, before, "what is within the limits stays");
+    }
 }

@@ -141,6 +141,9 @@ pub const ENROLL_BYTES_MAX: usize = 64 * 1024;
 pub const ENROLL_MS_MAX: u64 = 30_000;
 /// Most names of containers that no stack knows which a host tells of.
 pub const STRAYS_TOLD_MAX: usize = 20;
+/// Longest word that a host says of itself or of a container, in bytes: names, versions, ids; longer
+/// ones are cut.
+pub const HOST_WORD_BYTES_MAX: usize = 512;
 /// Largest frame between server and agent, in bytes.
 pub const LINK_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Frames of one session that mean nothing to us before it is ended.

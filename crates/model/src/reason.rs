@@ -219,11 +219,17 @@ impl fmt::Display for Lack {
 /// The text of a reason within `REASON_BYTES_MAX`, cut between two characters.
 #[must_use]
 pub fn within_limit(mut text: String) -> String {
-    if text.len() > REASON_BYTES_MAX {
-        let end = (0..=REASON_BYTES_MAX).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
-        text.truncate(end);
-    }
+    cut(&mut text, REASON_BYTES_MAX);
     text
+}
+
+/// Cuts a text to some bytes, between two characters.
+pub(crate) fn cut(text: &mut String, bytes_max: usize) {
+    if text.len() > bytes_max {
+        let end = (0..=bytes_max).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
+        text.truncate(end);
+        text.shrink_to_fit();
+    }
 }
 
 impl fmt::Display for Reason {

@@ -280,10 +280,10 @@ async fn cut(peer: Option<&Peer>) -> Refusal {
 async fn ingest<S: Store>(shared: &Shared<S>, mut status: HostStatus, joins: bool) {
     let cluster = shared.cluster();
     let host = status.host.clone();
+    status.bound(|id| cluster.instance(&id.instance()).is_some());
     status.usage.retain(|id, _| is_on(&cluster, id, &host));
     shared.usages.note(&status, shared.now());
-    let exists = |id: &InstanceId| cluster.instance(&id.instance()).is_some();
-    let changed = shared.verdicts.note(&status, |id| is_on(&cluster, id, &host), exists);
+    let changed = shared.verdicts.note(&status, |id| is_on(&cluster, id, &host));
     let edits = transitions(&cluster, &status, &shared.verdicts, shared.now());
     for part in edits.chunks(TXN_OPS_MAX / 2) {
         let change = Change { edits: part.to_vec() };

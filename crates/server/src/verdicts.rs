@@ -48,12 +48,11 @@ impl Verdicts {
     }
 
     /// Takes what a host says, whole; of which instances elsewhere it says something else than
-    /// before. `own` are those of its instances that it may speak of, `exists` all that there are.
+    /// before. `own` are those of its instances that it may speak of.
     pub(crate) fn note(
         &self,
         status: &HostStatus,
         own: impl Fn(&InstanceId) -> bool,
-        exists: impl Fn(&InstanceId) -> bool,
     ) -> BTreeSet<InstanceId> {
         let mut said = self.said();
         let running = status.instances.iter().filter(|(id, seen)| {
@@ -65,18 +64,15 @@ impl Verdicts {
         });
         let own = own.collect();
         said.of_own.insert(status.host.clone(), own);
-        let probes = status.probes.iter().filter(|(id, _)| exists(id));
-        let probes: BTreeMap<InstanceId, ProbeReport> =
-            probes.map(|(id, report)| (id.clone(), report.clone())).collect();
-        let before = said.of_others.remove(&status.host).unwrap_or_default();
+        let probes = &status.probes;
+        let before = said.of_others.insert(status.host.clone(), probes.clone());
+        let before = before.unwrap_or_default();
         let health = |all: &BTreeMap<InstanceId, ProbeReport>, id: &InstanceId| {
             all.get(id).map(|report| (report.health, report.run))
         };
         let ids: BTreeSet<&InstanceId> = before.keys().chain(probes.keys()).collect();
-        let changed = ids.into_iter().filter(|id| health(&before, id) != health(&probes, id));
-        let changed = changed.cloned().collect();
-        said.of_others.insert(status.host.clone(), probes);
-        changed
+        let changed = ids.into_iter().filter(|id| health(&before, id) != health(probes, id));
+        changed.cloned().collect()
     }
 
     /// A status as its own host saw it, with the health that all its probers give it.

@@ -45,6 +45,10 @@ impl Oracle {
         let own = cluster
             .instances_on(&new.host)
             .filter(|one| one.id.service == new.id.service && one.goal == Goal::Run);
+        // One of another revision, which may allow more, can have come after it in the same change.
+        let own = own.filter(|one| {
+            one.target.revision == new.target.revision || before.instance(&one.id).is_some()
+        });
         let own = own.count();
         if placement.max_per_host.is_some_and(|max| own > max as usize) {
             broken.push(format!("{own} of it are there"));
