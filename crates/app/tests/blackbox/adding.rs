@@ -19,6 +19,8 @@ end() {
   rm /run/agent.pid
 }
 case $1 in
+-q) [ -f /var/log/enabled ] ;;
+enable) : >/var/log/enabled ;;
 stop) end ;;
 restart)
   end
@@ -26,6 +28,12 @@ restart)
   setsid $words </dev/null >>/var/log/unit.log 2>&1 &
   echo $! >/run/agent.pid ;;
 esac
+"#;
+
+/// Stands for apt-get: installs the Docker that was hidden.
+const APT: &str = r#"#!/bin/sh
+echo "$*" >>/var/log/apt.log
+umount $(cat /var/log/hidden)
 "#;
 
 #[test]
@@ -37,12 +45,8 @@ fn machines_become_hosts_over_ssh_and_the_one_that_does_not_answer_is_told_of() 
             cluster.bed.boot(machine, None).unwrap();
             keys.start_sshd(cluster, machine);
         }
-        let put = format!(
-            "mkdir -p /run/systemd/system && cp {} /usr/local/bin/systemctl && \
-             chmod 755 /usr/local/bin/systemctl",
-            cluster.write("systemctl", SYSTEMCTL)
-        );
-        on(cluster, "h1", &put);
+        on(cluster, "h1", "mkdir -p /run/systemd/system");
+        put_program(cluster, "h1", "systemctl", SYSTEMCTL);
         on(
             cluster,
             "h2",
@@ -100,6 +104,8 @@ impl Keys {
                 self.file("person.pub")
             ),
         );
+        // The machine around it may have one that a person has installed.
+        on(cluster, machine, "rm -f /usr/local/bin/remuda");
         on(cluster, machine, &format!("mkdir -p /run/sshd && /usr/sbin/sshd -f {config}"));
     }
 
@@ -121,6 +127,11 @@ impl Keys {
 #[track_caller]
 fn on(cluster: &Cluster, machine: &str, script: &str) -> String {
     text(cluster.bed.on(machine, "sh").unwrap().args(["-c", script])).trim().to_owned()
+}
+
+fn put_program(cluster: &Cluster, machine: &str, name: &str, script: &str) {
+    let from = cluster.write(name, script);
+    on(cluster, machine, &format!("install -m 755 {from} /usr/local/bin/{name}"));
 }
 
 fn word<'a>(row: &'a Value, key: &str) -> &'a str {
@@ -261,4 +272,16 @@ fn what_is_wrong_is_found_before_anything_is_changed(cluster: &mut Cluster, keys
     let seen = cluster.seen();
     assert!(!seen.contains_key("h3"), "{seen:?}");
     no_token_is_left(cluster);
+    // Docker is hidden, and apt-get brings it back.
+    put_program(cluster, "h3", "apt-get", APT);
+    let all = "for file in $(which -a docker); do readlink -f $file; done | sort -u";
+    on(cluster, "h3", &format!("({all}; echo /run/docker.sock) >/var/log/hidden"));
+    on(cluster, "h3", "for file in $(cat /var/log/hidden); do mount --bind /dev/null $file; done");
+    failed(cluster, &[], "it has no Docker");
+    keys.run(cluster, &[&words[..], &["--install-docker"]].concat()).with_code(2);
+    let rows = keys.add(cluster, &[&words[..], &["--install-docker", "--yes"]].concat(), 0);
+    assert_eq!(word(&rows[0], "result"), "active");
+    assert!(rows[0]["done"].to_string().contains("installed docker.io"), "{rows:?}");
+    let asked = on(cluster, "h3", "cat /var/log/apt.log");
+    assert!(asked.ends_with("install --no-install-recommends docker.io"), "{asked}");
 }

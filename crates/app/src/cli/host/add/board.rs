@@ -42,8 +42,9 @@ impl Added {
     /// It did not become a host.
     pub(super) fn fail(&mut self, problem: Problem) {
         self.result = "failed";
-        self.reason = problem.reason;
-        self.next = problem.next;
+        // Parts of it are what a machine said.
+        self.reason = output::harmless(&problem.reason);
+        self.next = output::harmless(&problem.next);
     }
 
     pub(super) fn has_failed(&self) -> bool {
@@ -54,10 +55,8 @@ impl Added {
     fn told(&self) -> String {
         match self.result {
             "failed" => self.reason.clone(),
-            "already" if self.done.is_empty() => {
-                "was a host already, and is as it should be".into()
-            }
-            "already" => format!("was a host already; {}", self.done.join(", ")),
+            "already" if self.done.is_empty() => "it is a host, and as it should be".into(),
+            "already" => format!("it is a host; {}", self.done.join(", ")),
             _ => self.done.join(", "),
         }
     }
@@ -201,7 +200,7 @@ mod tests {
         added.result = "already";
         assert!(added.told().contains("as it should be"));
         added.done = vec!["copied remuda".into(), "restarted it".into()];
-        assert_eq!(added.told(), "was a host already; copied remuda, restarted it");
+        assert_eq!(added.told(), "it is a host; copied remuda, restarted it");
         added.fail(Problem::new("no route", "switch it on"));
         assert_eq!((added.told().as_str(), added.has_failed()), ("no route", true));
         let json = serde_json::to_value(&added).unwrap();

@@ -54,6 +54,8 @@ pub(super) struct Plan {
     pub(super) copy: bool,
     pub(super) joining: Joining,
     pub(super) start: Start,
+    /// Of a host that is in: its agent runs an old binary, or would not run after the next boot.
+    pub(super) restart: bool,
     /// What a person should know.
     pub(super) warnings: Vec<String>,
 }
@@ -67,8 +69,8 @@ pub(super) struct Wanted<'a> {
     pub(super) size: u64,
     /// Its SHA-256.
     pub(super) sha: &'a str,
-    /// Time of this machine, seconds since 1970.
-    pub(super) now_s: i64,
+    /// Time of this machine before and after the look, seconds since 1970.
+    pub(super) looked_s: (i64, i64),
     pub(super) environment: &'a Environment,
     /// All hosts that the server knows.
     pub(super) rows: &'a [HostRow],
@@ -106,10 +108,11 @@ pub(super) fn decide(facts: &Facts, wanted: &Wanted<'_>) -> Result<Plan, Problem
         (false, true) => Start::Detached,
         (false, false) => Start::Told,
     };
-    if joining == Joining::Is && wanted.host.is_none() && facts.docker == Docker::Silent {
+    if joining == Joining::Is && facts.docker == Docker::Silent {
         warnings.push("Docker gives no answer there".into());
     }
-    Ok(Plan { host, packages, copy, joining, start, warnings })
+    let restart = copy || (start == Start::Unit && !facts.enabled);
+    Ok(Plan { host, packages, copy, joining, start, restart, warnings })
 }
 
 /// Is it a machine that this very binary runs on?
@@ -141,7 +144,9 @@ fn architecture(name: &str) -> &str {
 
 /// What to say of its clock.
 fn clock(facts: &Facts, wanted: &Wanted<'_>) -> Result<Option<String>, Problem> {
-    let off_s = facts.now_s.saturating_sub(wanted.now_s);
+    let (before, after) = wanted.looked_s;
+    // Whatever the look took is no error of the clock.
+    let off_s = facts.now_s.saturating_sub(facts.now_s.clamp(before, after.max(before)));
     let off_ms = off_s.unsigned_abs().saturating_mul(1_000);
     let (direction, off) = (if off_s > 0 { "ahead" } else { "behind" }, off_s.unsigned_abs());
     if off_ms > CLOCK_SKEW_MS_MAX {

@@ -32,6 +32,8 @@ pub(super) struct Facts {
     pub(super) arch: String,
     pub(super) hostname: String,
     pub(super) systemd: bool,
+    /// The unit of the agent starts at every boot.
+    pub(super) enabled: bool,
     pub(super) apt: bool,
     pub(super) docker: Docker,
     /// Programs that Remuda needs and that are not there.
@@ -122,6 +124,7 @@ impl Facts {
             arch: text("arch")?,
             hostname: text("hostname").unwrap_or_default(),
             systemd: value(said, "systemd").is_some(),
+            enabled: value(said, "enabled").is_some(),
             apt: value(said, "apt").is_some(),
             docker,
             lacks: lacks.into_iter().map(str::to_owned).collect(),

@@ -42,7 +42,10 @@ say now "$(date +%s)"
 say os "$(uname -s)"
 say arch "$(uname -m)"
 say hostname "$(uname -n)"
-[ -d /run/systemd/system ] && say systemd yes
+if [ -d /run/systemd/system ]; then
+  say systemd yes
+  systemctl -q is-enabled remuda-agent >/dev/null 2>&1 && say enabled yes
+fi
 for tool in nft ip iptables; do has "$tool" || say lacks "$tool"; done
 if has docker; then
   version=$(timeout 10 docker version --format '{{.Server.Version}}' 2>/dev/null </dev/null) \

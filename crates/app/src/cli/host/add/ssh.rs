@@ -7,13 +7,17 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
 use tokio::process::{Child, ChildStdin, Command};
 
 /// Longest wait for a connection where nobody types a password.
 const CONNECT: Duration = Duration::from_secs(30);
 /// The same where somebody may.
 const CONNECT_ASKED: Duration = Duration::from_secs(300);
+/// What a machine may say to one command, in bytes, on each stream.
+const SAID_BYTES_MAX: u64 = 1024 * 1024;
 /// Lines of what ssh says that are kept.
 const LINES_KEPT: usize = 100;
 /// Said by the machine when commands can be run.
@@ -167,21 +171,27 @@ impl Session {
         let mut ssh = Command::new("ssh");
         ssh.args(["-o", "ControlMaster=no"]).args(&self.words).arg(command);
         ssh.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        match input {
-            Input::File(file) => ssh.stdin(file).spawn()?.wait_with_output().await,
-            Input::Text(text) => {
-                let mut child = ssh.stdin(Stdio::piped()).spawn()?;
-                let stdin = child.stdin.take();
-                let feed = async move {
-                    if let Some(mut stdin) = stdin {
-                        // Who does not read to the end says why on stderr.
-                        let _unread = stdin.write_all(text.as_bytes()).await;
-                    }
-                };
-                let ((), output) = tokio::join!(feed, child.wait_with_output());
-                output
+        let text = match input {
+            Input::File(file) => {
+                ssh.stdin(file);
+                ""
             }
-        }
+            Input::Text(text) => {
+                ssh.stdin(Stdio::piped());
+                text
+            }
+        };
+        let mut child = ssh.spawn()?;
+        let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let feed = async move {
+            if let Some(mut stdin) = stdin {
+                // Who does not read to the end says why on stderr.
+                let _unread = stdin.write_all(text.as_bytes()).await;
+            }
+        };
+        let ((), stdout, stderr) = tokio::join!(feed, all(out), all(err));
+        let status = child.wait().await?;
+        Ok(Output { status, stdout: stdout?, stderr: stderr? })
     }
 
     fn next(&self, code: Option<i32>) -> String {
@@ -203,6 +213,15 @@ impl Session {
     }
 }
 
+/// All that comes out of a stream, and not without bound: ssh ends when nobody reads on.
+async fn all(stream: Option<impl AsyncRead + Unpin>) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![];
+    if let Some(stream) = stream {
+        stream.take(SAID_BYTES_MAX).read_to_end(&mut bytes).await?;
+    }
+    Ok(bytes)
+}
+
 fn no_ssh(error: &std::io::Error) -> Problem {
     Problem::new(
         format!("ssh cannot be started here: {error}"),
@@ -218,7 +237,7 @@ fn by_hand(target: &Target) -> String {
 
 /// Did the machine say that it is ready, whatever its login scripts said before?
 async fn ready(stdout: impl AsyncRead + Unpin) -> bool {
-    let mut lines = BufReader::new(stdout).split(b'\n');
+    let mut lines = BufReader::new(stdout.take(SAID_BYTES_MAX)).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         if line.trim_ascii_end().ends_with(READY.as_bytes()) {
             return true;
@@ -229,7 +248,7 @@ async fn ready(stdout: impl AsyncRead + Unpin) -> bool {
 
 /// What ssh says, until it ends.
 async fn last_lines(stream: impl AsyncRead + Unpin) -> Vec<String> {
-    let mut lines = BufReader::new(stream).split(b'\n');
+    let mut lines = BufReader::new(stream.take(SAID_BYTES_MAX)).split(b'\n');
     let mut kept = std::collections::VecDeque::new();
     while let Ok(Some(line)) = lines.next_segment().await {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();

@@ -151,8 +151,10 @@ impl Work<'_> {
         let said = session.run("looking who we are", "sh -s", Input::Text(&text), SHORT).await?;
         let who = Who::read(&said).map_err(|(reason, next)| Problem::new(reason, next))?;
         let there = There { session, prefix: who.prefix };
+        let before = crate::cli::now().0 / 1_000;
         let facts = there.look().await?;
-        let plan = self.decide(&facts).await?;
+        let looked_s = (before, crate::cli::now().0 / 1_000);
+        let plan = self.decide(&facts, looked_s).await?;
         added.host = plan.host.to_string();
         added.warnings.clone_from(&plan.warnings);
         if !plan.packages.is_empty() {
@@ -177,7 +179,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn decide(&self, facts: &Facts) -> Result<Plan, Problem> {
+    async fn decide(&self, facts: &Facts, looked_s: (i64, i64)) -> Result<Plan, Problem> {
         let rows: Vec<HostRow> = self.shared.client.get(routes::HOSTS).await.map_err(asked)?;
         let plan = decide(
             facts,
@@ -185,7 +187,7 @@ impl Work<'_> {
                 arch: std::env::consts::ARCH,
                 size: self.shared.binary.size,
                 sha: &self.shared.binary.sha,
-                now_s: crate::cli::now().0 / 1_000,
+                looked_s,
                 environment: &self.shared.environment,
                 rows: &rows,
                 host: self.entry.host.as_ref(),
@@ -255,17 +257,14 @@ impl Work<'_> {
         added.result = "already";
         if plan.copy {
             self.place(there, new, added).await?;
+        }
+        if plan.restart && plan.start == Start::Told {
+            added.next = "its agent runs the old binary until it is started again".into();
+        } else if plan.restart {
             self.tell("restarting the agent");
-            match plan.start {
-                Start::Told => {
-                    added.next = "its agent runs the old binary until it is started again".into();
-                }
-                start => {
-                    there.script("stopping the agent", &script::stop(facts.systemd), SHORT).await?;
-                    self.start(there, start, added).await?;
-                    self.wait(there, facts, &plan.host).await?;
-                }
-            }
+            there.script("stopping the agent", &script::stop(facts.systemd), SHORT).await?;
+            self.start(there, plan.start, added).await?;
+            self.wait(there, facts, &plan.host).await?;
         }
         self.labels(&plan.host, added).await
     }
