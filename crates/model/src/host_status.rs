@@ -145,7 +145,7 @@ mod tests {
             facts: HostFacts {
                 hostname: long.clone(),
                 strays: vec![long.clone(); 1_000],
-                engine_problem: long.clone(),
+                engine_problem: long,
                 labels: labels.collect(),
                 ..HostFacts::default()
             },
