@@ -45,6 +45,7 @@ impl HostStatus {
         let HostFacts {
             hostname,
             address,
+            segment: _,
             agent_version,
             docker_version,
             kernel,
