@@ -82,6 +82,8 @@ pub struct PeerSeen {
     pub arp_arrived: u32,
     /// The shortest way there and back through the overlay, in microseconds.
     pub rtt_us: Option<u64>,
+    /// There was a connection to it through the overlay.
+    pub connected: bool,
     /// Why there is no connection to it through the overlay; empty when there is, or when none was
     /// tried.
     pub tcp: String,

@@ -99,7 +99,7 @@ impl Step {
                     Repair::PeerAdded(*ip)
                 }
                 Entry::Route { to, .. } => Repair::RouteAdded(*to),
-                Entry::Rule { .. } => Repair::Setting,
+                Entry::Rule { .. } => Repair::Rule,
                 Entry::Accept { .. } => Repair::Accepted,
             },
             Self::Take(entry) => match entry {
@@ -107,7 +107,7 @@ impl Step {
                     Repair::PeerRemoved(*ip)
                 }
                 Entry::Route { to, .. } => Repair::RouteRemoved(*to),
-                Entry::Rule { .. } => Repair::Setting,
+                Entry::Rule { .. } => Repair::Rule,
                 Entry::Accept { .. } => Repair::AcceptRemoved,
             },
         }

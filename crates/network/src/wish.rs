@@ -129,6 +129,8 @@ pub enum Repair {
     AddressRemoved(Ipv4Addr),
     /// A kernel setting of the bridge or of the overlay's device was set.
     Setting,
+    /// The routing rule for answers to other hosts was set or taken away.
+    Rule,
     /// The overlay's device was made.
     OverlayMade,
     /// The overlay's device was taken away.
@@ -158,6 +160,7 @@ impl fmt::Display for Repair {
             Self::AddressAdded(ip) => write!(f, "address {ip} added"),
             Self::AddressRemoved(ip) => write!(f, "address {ip} removed"),
             Self::Setting => f.write_str("kernel setting for the overlay set"),
+            Self::Rule => f.write_str("routing rule for answers to other hosts set"),
             Self::OverlayMade => f.write_str("overlay device made"),
             Self::OverlayRemoved => f.write_str("overlay device removed"),
             Self::OverlayTuned => f.write_str("overlay device set up"),

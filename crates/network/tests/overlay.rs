@@ -272,7 +272,7 @@ fn as_root_what_a_host_has_of_others_is_what_it_was_told_and_nothing_else() {
                     &["bridge fdb del 02:52:0a:63:00:02 dst 10.99.0.2 dev remudavx0"],
                     vec![Repair::PeerAdded(underlay(2))],
                 ),
-                (&["ip rule del pref 5270"], vec![Repair::Setting]),
+                (&["ip rule del pref 5270"], vec![Repair::Rule]),
                 (&["iptables -F DOCKER-USER"], vec![Repair::Accepted]),
                 (&["sysctl -qw net.ipv4.conf.remuda0.proxy_arp=0"], vec![Repair::Setting]),
                 (&["ip link set remudavx0 mtu 9000"], vec![Repair::OverlayTuned]),

@@ -18,6 +18,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most hosts that are shown as a matrix; more are shown as a list of what is broken.
 const MATRIX_HOSTS_MAX: usize = 16;
 
+/// So many directions of one host that are alike are told together.
+const GROUP_MIN: usize = 3;
+/// Hosts of one end that are named then.
+const NAMES_MAX: usize = 5;
+
 /// Commands of `net`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum NetCommand {
@@ -160,15 +165,11 @@ fn show(report: &NetReport) {
     for host in &report.hosts {
         tell_host(host);
     }
-    let said = report.ways.iter().filter(|way| way.verdict != NetVerdict::Ok);
-    for way in said {
+    for group in groups(&report.ways) {
+        let Some(way) = group.first() else { continue };
         let word = output::paint(colour(way.verdict), way.verdict.word());
-        output::line(&format!(
-            "{} -> {}: {word}: {}",
-            way.from,
-            way.to,
-            output::harmless(&way.why)
-        ));
+        let (from, to) = (names(&group, |way| &way.from), names(&group, |way| &way.to));
+        output::line(&format!("{from} -> {to}: {word}: {}", output::harmless(&way.why)));
         if !way.todo.is_empty() {
             output::line(&format!("  {}", output::harmless(&way.todo)));
         }
@@ -193,6 +194,39 @@ fn summary(report: &NetReport) -> String {
         count => format!(", {count} hosts not checked"),
     };
     format!("{pairs}{sample} pair{plural} checked both ways, {found}{missing}")
+}
+
+/// Directions that are not well; those that are so in the same way to one host, or from one, are
+/// told together when there are several.
+fn groups(ways: &[NetWay]) -> Vec<Vec<&NetWay>> {
+    let bad: Vec<&NetWay> = ways.iter().filter(|way| way.verdict != NetVerdict::Ok).collect();
+    let alike = |way: &NetWay, end: fn(&NetWay) -> &HostId| -> Vec<&NetWay> {
+        let same = |one: &&&NetWay| one.verdict == way.verdict && end(one) == end(way);
+        bad.iter().filter(same).copied().collect()
+    };
+    let mut told: BTreeSet<(&HostId, &HostId)> = BTreeSet::new();
+    let mut groups = vec![];
+    for way in &bad {
+        if told.contains(&(&way.from, &way.to)) {
+            continue;
+        }
+        let both = [alike(way, |way| &way.to), alike(way, |way| &way.from)];
+        let larger = both.into_iter().max_by_key(Vec::len);
+        let mut group = larger.filter(|all| all.len() >= GROUP_MIN).unwrap_or_else(|| vec![way]);
+        group.retain(|way| told.insert((&way.from, &way.to)));
+        groups.push(group);
+    }
+    groups
+}
+
+/// The hosts at one end of these.
+fn names(group: &[&NetWay], end: fn(&NetWay) -> &HostId) -> String {
+    let all: BTreeSet<&str> = group.iter().map(|way| end(way).as_str()).collect();
+    let some: Vec<&str> = all.iter().copied().take(NAMES_MAX).collect();
+    match all.len() - some.len() {
+        0 => some.join(", "),
+        more => format!("{} and {more} more", some.join(", ")),
+    }
 }
 
 fn colour(verdict: NetVerdict) -> Colour {
@@ -253,6 +287,30 @@ fn milliseconds(us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn way(from: usize, to: usize, verdict: NetVerdict) -> NetWay {
+        let host = |n: usize| format!("h{n}").parse().unwrap();
+        let (why, todo) = (String::new(), String::new());
+        NetWay { from: host(from), to: host(to), verdict, rtt_us: None, why, todo }
+    }
+
+    #[test]
+    fn many_directions_of_one_host_are_told_together_and_few_one_by_one() {
+        let told = |ways: &[NetWay]| -> Vec<String> {
+            let one = |group: Vec<&NetWay>| {
+                let (from, to) = (names(&group, |way| &way.from), names(&group, |way| &way.to));
+                format!("{from} -> {to}: {}", group[0].verdict.word())
+            };
+            groups(ways).into_iter().map(one).collect()
+        };
+        use NetVerdict::{Lost, Mtu, Ok};
+        let few = [way(1, 2, Lost), way(2, 1, Lost), way(1, 3, Ok), way(3, 1, Mtu)];
+        assert_eq!(told(&few), ["h1 -> h2: lost", "h2 -> h1: lost", "h3 -> h1: mtu"]);
+        let mut all: Vec<NetWay> = (1..9).map(|n| way(n, 9, Lost)).collect();
+        all.extend((1..4).map(|n| way(9, n, Mtu)));
+        let together = ["h1, h2, h3, h4, h5 and 3 more -> h9: lost", "h9 -> h1, h2, h3: mtu"];
+        assert_eq!(told(&all), together);
+    }
 
     #[test]
     fn times_read_well() {

@@ -18,6 +18,7 @@ fn well(count: u16) -> Vec<Checked> {
         outer_answered: 4,
         outer_arrived: 4,
         rtt_us: Some(300),
+        connected: true,
         containers: vec![container(to)],
         ..PeerSeen::default()
     };
@@ -66,6 +67,7 @@ fn broken_answers(hosts: &mut Hosts, one: u16, other: u16) {
         let end = seen(hosts, of, on);
         end.answered.clear();
         end.outer_answered = 0;
+        end.connected = false;
         end.tcp = "no connection within 1.5s".into();
         end.containers.clear();
     }
@@ -204,7 +206,11 @@ fn what_arrives_only_in_part_is_named_with_the_reason() {
         ("one is lost", |h| _ = seen(h, 0, 1).arrived.insert(SMALL, 19), &[], &[]),
         (
             "no TCP",
-            |h| seen(h, 1, 0).tcp = "Connection refused".into(),
+            |h| {
+                let sender = seen(h, 1, 0);
+                sender.connected = false;
+                sender.tcp = "Connection refused".into();
+            },
             &["h1 -> h2: no tcp"],
             &["cannot connect to h2 through the overlay: Connection refused", "remudavx0 on h2"],
         ),
@@ -233,6 +239,19 @@ fn a_container_that_is_silent_at_home_too_says_nothing_of_the_way() {
     seen(&mut hosts, 1, 0).containers.clear();
     hosts[1].seen.as_mut().unwrap().own.clear();
     assert_eq!(told(&report(&hosts)), [""; 0]);
+}
+
+#[test]
+fn a_connection_tells_that_only_icmp_is_dropped() {
+    let mut hosts = well(2);
+    for (of, on) in [(0, 1), (1, 0)] {
+        let end = seen(&mut hosts, of, on);
+        end.arrived.clear();
+        end.answered.clear();
+    }
+    assert_eq!(told(&report(&hosts)), [""; 0]);
+    seen(&mut hosts, 1, 0).connected = false;
+    assert_eq!(told(&report(&hosts)), [""; 0], "the other one's tells it as well");
 }
 
 #[test]

@@ -89,6 +89,10 @@ fn packets(from: &End<'_>, to: &End<'_>) -> Judged {
     let small = of(arrived, NET_CHECK_SMALL_BYTES);
     let full = sent.keys().next_back().copied().unwrap_or(from.mtu);
     if arrived.values().all(|count| *count == 0) {
+        // A connection takes both directions: they carry, and somebody drops ICMP alone.
+        if from.seen.connected || to.seen.connected {
+            return ok();
+        }
         return nothing(from, to);
     }
     if of(arrived, full) == 0 {
@@ -178,7 +182,8 @@ fn answers(from: &End<'_>, to: &End<'_>) -> Judged {
             from.seen.tcp
         );
         let todo = format!(
-            "a firewall on {one} or {other} drops TCP: accept what comes in by {} on {other}",
+            "a firewall on {one} or {other} drops TCP, and balancers there are out of reach \
+             too: accept what comes in by {} on {other}",
             to.device()
         );
         return (NetVerdict::Tcp, why, todo);

@@ -67,7 +67,10 @@ pub(super) async fn connect_all(wires: &Wires, targets: &[NetTarget]) {
                 Ok(Err(error)) => error.to_string(),
                 Err(_elapsed) => format!("no connection within {PATIENCE:?}"),
             };
-            wires.book().peer(target.number).tcp = why;
+            let mut book = wires.book();
+            let peer = book.peer(target.number);
+            peer.connected = why.is_empty();
+            peer.tcp = why;
         })
         .collect();
     all.collect::<Vec<()>>().await;
