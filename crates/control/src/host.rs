@@ -17,4 +17,5 @@ pub use plan::{
     Action, Busy, BusyKind, HostPlan, Joined, Lease, Probe, Seen, SeenContainer, SeenInstance, plan,
 };
 pub(crate) use spec::search;
-pub use spec::{spec, spec_of};
+pub use spec::spec;
+pub(crate) use spec::spec_of;

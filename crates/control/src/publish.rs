@@ -6,8 +6,8 @@ mod peers;
 mod publisher;
 mod routes;
 
-pub use catalog::Catalog;
-pub use peers::peers;
+pub(crate) use catalog::Catalog;
+pub(crate) use peers::peers;
 pub use publisher::{Published, Publisher};
 
 use crate::ledger;
@@ -29,7 +29,7 @@ use std::sync::Arc;
 const CONNECT_TIMEOUT_MS: u64 = 250;
 
 /// Target ports that balancers route to, by service.
-pub type RoutedPorts = BTreeMap<ServiceId, BTreeSet<u16>>;
+pub(crate) type RoutedPorts = BTreeMap<ServiceId, BTreeSet<u16>>;
 
 /// An environment for a cluster that has none yet: nothing is ever placed in it.
 pub(crate) fn no_environment() -> Environment {
@@ -38,8 +38,7 @@ pub(crate) fn no_environment() -> Environment {
 }
 
 /// Every target port of every balancer.
-#[must_use]
-pub fn routed_ports(cluster: &Cluster) -> RoutedPorts {
+pub(crate) fn routed_ports(cluster: &Cluster) -> RoutedPorts {
     let mut routed = RoutedPorts::new();
     for service in cluster.services() {
         let Some(revision) = cluster.revision(&service.id, service.target.revision) else {
@@ -118,8 +117,7 @@ pub fn view(cluster: &Cluster, host: &HostId) -> HostView {
 
 /// The same for many hosts of one cluster: the catalog is made once, and `placed` are the
 /// instances of the host in the order of their ids.
-#[must_use]
-pub fn view_of(
+pub(crate) fn view_of(
     cluster: &Cluster,
     host: &HostId,
     catalog: &Catalog,

@@ -1,7 +1,7 @@
 //! A cluster of the test's own: the test runs on its switch, from which it reaches every host and
 //! is none of them. All of it ends with the test.
 
-use crate::machine::{Ran, inside, run_inside, text, wait_until};
+use crate::machine::{Ran, inside, run_inside, text, wait_for, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -134,15 +134,22 @@ impl Cluster {
     /// Remuda's containers of a host that run: by name, id and start time.
     pub(crate) fn containers(&self, host: &str) -> BTreeMap<String, String> {
         let ours = ["ps", "-q", "--no-trunc", "--filter", "label=io.remuda.environment"];
-        let ids = self.docker(host, &ours);
-        let ids: Vec<&str> = ids.lines().collect();
-        if ids.is_empty() {
-            return BTreeMap::new();
-        }
-        let mut asks = vec!["inspect", "-f", "{{.Name}} {{.Id}} {{.State.StartedAt}}"];
-        asks.extend(ids);
-        let text = self.docker(host, &asks);
         let split = |line: &str| line.split_once(' ').map(|(a, b)| (a.to_owned(), b.to_owned()));
-        text.lines().filter_map(split).collect()
+        wait_for("a list of containers that are all there when they are looked at", || {
+            let ids = self.docker(host, &ours);
+            let ids: Vec<&str> = ids.lines().collect();
+            if ids.is_empty() {
+                return Some(BTreeMap::new());
+            }
+            let mut docker = self.bed.on(host, "docker").unwrap();
+            docker.args(["inspect", "-f", "{{.Name}} {{.Id}} {{.State.StartedAt}}"]).args(ids);
+            let output = docker.output().unwrap();
+            let told = String::from_utf8_lossy(&output.stderr);
+            // One that was being removed is gone by now.
+            let gone = told.contains("No such object");
+            assert!(output.status.success() || gone, "{told}");
+            let text = String::from_utf8_lossy(&output.stdout);
+            (!gone).then(|| text.lines().filter_map(split).collect())
+        })
     }
 }

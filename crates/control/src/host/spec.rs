@@ -35,8 +35,7 @@ pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
 
 /// The same for many hosts of one cluster: `placed` are the instances of the host in the order of
 /// their ids.
-#[must_use]
-pub fn spec_of(
+pub(crate) fn spec_of(
     cluster: &Cluster,
     host: &HostId,
     routed: &publish::RoutedPorts,

@@ -25,7 +25,7 @@ const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
 
 /// What every host of the environment may know, shared by their views.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Catalog {
+pub(crate) struct Catalog {
     pub(super) dns: Arc<DnsView>,
     pub(super) callers: Arc<BTreeMap<Ipv4Addr, Caller>>,
     pub(super) instances: Arc<BTreeMap<InstanceId, ViewInstance>>,
@@ -75,8 +75,7 @@ impl Catalog {
 
 impl Catalog {
     /// Through which host each part of the managed network is reached.
-    #[must_use]
-    pub fn peers(&self) -> Arc<BTreeMap<HostId, Peer>> {
+    pub(super) fn peers(&self) -> Arc<BTreeMap<HostId, Peer>> {
         Arc::clone(&self.peers)
     }
 }

@@ -13,8 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 const BLOCK_PREFIX: u8 = 26;
 
 /// Every host of which another address is known, with what is reached through it.
-#[must_use]
-pub fn peers(cluster: &Cluster) -> BTreeMap<HostId, Peer> {
+pub(crate) fn peers(cluster: &Cluster) -> BTreeMap<HostId, Peer> {
     let mut peers: BTreeMap<HostId, Peer> = BTreeMap::new();
     for host in cluster.hosts() {
         if let Ok(IpAddr::V4(address)) = host.facts.address.parse() {
