@@ -43,7 +43,12 @@ impl Catalog {
     /// Derives it. A part that is equal to that of `before` is the same one, so that who compares
     /// two views need not look inside.
     #[must_use]
-    pub fn of(cluster: &Cluster, routed: &RoutedPorts, ring: &Ring, before: Option<&Self>) -> Self {
+    pub(super) fn of(
+        cluster: &Cluster,
+        routed: &RoutedPorts,
+        ring: &Ring,
+        before: Option<&Self>,
+    ) -> Self {
         fn keep<T: PartialEq>(new: T, before: Option<&Arc<T>>) -> Arc<T> {
             match before {
                 Some(before) if **before == new => Arc::clone(before),
