@@ -25,6 +25,8 @@ mod spread;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use choose::seed;
+
 use addresses::Addresses;
 use group::Group;
 use hosts::Hosts;

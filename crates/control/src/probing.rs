@@ -2,6 +2,7 @@
 //! words come to. As in Rancher: up to three, the instance's own among them; one that finds it
 //! healthy is enough, and it is unhealthy only when nobody does.
 
+use crate::placement::seed;
 use model::cluster::Cluster;
 use model::health::Health;
 use model::host::{Host, HostLink};
@@ -25,10 +26,7 @@ pub struct Ring {
 
 /// FNV-1a, and SplitMix64's last step, so that names that differ little lie far apart.
 fn hash(parts: [&[u8]; 2]) -> u64 {
-    let bytes = parts.iter().flat_map(|part| part.iter());
-    let mut hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let mut hash = seed(&parts);
     hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     hash ^ (hash >> 31)

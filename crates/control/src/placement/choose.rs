@@ -28,7 +28,7 @@ pub(super) struct Survey {
 }
 
 /// FNV-1a: where a search begins follows from what is searched for.
-pub(super) fn seed(parts: &[&[u8]]) -> u64 {
+pub(crate) fn seed(parts: &[&[u8]]) -> u64 {
     let bytes = parts.iter().flat_map(|part| part.iter());
     bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
