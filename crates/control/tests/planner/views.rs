@@ -159,3 +159,19 @@ fn requests_are_counted_where_the_scale_follows_them() {
         assert_eq!(counted(&world), expect, "{metric:?}");
     }
 }
+
+#[test]
+fn a_host_hears_of_an_order_that_changes_nothing_of_what_it_is_to_hold() {
+    let mut world = shop();
+    let generation = |world: &mut World| {
+        world.publisher.follow(&world.cluster, [alpha()].iter(), false);
+        world.publisher.of(&alpha()).unwrap().spec.generation.0
+    };
+    let before = generation(&mut world);
+    assert_eq!(generation(&mut world), before, "nothing was ordered");
+    let mut instance = (**world.cluster.instances_on(&alpha()).next().unwrap()).clone();
+    instance.reason = "another one".into();
+    world.put(Record::Instance(Arc::new(instance)));
+    let ordered = world.cluster.index().0;
+    assert!(before < ordered && generation(&mut world) == ordered);
+}
