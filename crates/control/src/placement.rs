@@ -17,6 +17,7 @@ mod group;
 mod hosts;
 mod lacks;
 pub(crate) mod needs;
+mod order;
 mod ports;
 mod request;
 mod score;
@@ -275,7 +276,7 @@ impl Fleet {
             None => {
                 // Who is not to be beside these labels does not know yet that they are anywhere.
                 self.group = self.group.take().filter(|group| !group.demand.by_label);
-                let cast = self.cast(cluster, &id.service, revision);
+                let cast = self.cast(cluster, service, &id.service, revision);
                 self.shapes.make(self.services.get_mut(service), revision, cast)
             }
         };
@@ -307,12 +308,13 @@ impl Fleet {
         }
     }
 
-    fn cast(&self, cluster: &Cluster, service: &ServiceId, revision: u32) -> Cast {
+    fn cast(&self, cluster: &Cluster, index: u32, service: &ServiceId, revision: u32) -> Cast {
         let environment = self.environment.as_ref().map_or("", |e| e.id.as_str());
         let known = cluster.revision(service, revision);
         let global = cluster.service(service).is_some_and(|s| s.settings.mode == Mode::Global);
         let (cpu, memory) = known.map_or((0, 0), |r| needs::reserved(&r.template));
         Cast {
+            service: index,
             cpu,
             memory,
             exclusive: known.map(|r| needs::exclusive_ports(&r.template)).unwrap_or_default(),
@@ -353,13 +355,14 @@ impl Fleet {
         if present.all == 0 {
             entry.present.retain(|present| present.shape != *shape);
         }
-        let left = &mut self.hosts.left[*host as usize];
+        let mut left = self.hosts.left(*host);
         let of = self.shapes.get(*shape);
         step(&mut left.instances, run);
         if run {
             let sign = if add { -1 } else { 1 };
             left.cpu = left.cpu.saturating_add(sign * of.cpu);
             left.memory = left.memory.saturating_add(sign * of.memory);
+            self.hosts.set_left(*host, left);
         }
         for port in &instance.ports {
             let Some(number) = port.host_port else { continue };

@@ -32,6 +32,11 @@ impl Bits {
         self.words.get(word).is_some_and(|w| w & bit != 0)
     }
 
+    /// Takes all of them out.
+    pub(super) fn clear(&mut self) {
+        self.words.fill(0);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.words.iter().all(|w| *w == 0)
     }

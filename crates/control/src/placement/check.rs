@@ -1,7 +1,7 @@
 //! Can a host take an instance? The first thing that it lacks is the reason that is shown.
 
 use super::ports::Wish;
-use super::request::Demand;
+use super::request::{Demand, Test};
 use super::{Ask, Fleet};
 use model::id::HostId;
 use model::mutation::{Mutation, is_in};
@@ -26,11 +26,18 @@ pub(super) enum Code {
 impl Fleet {
     /// What keeps one of `demand.hosts` from taking it.
     pub(super) fn check(&self, demand: &Demand, host: u32) -> Result<(), Code> {
+        let near = self.check_near(demand, host);
+        let failed = || demand.tests.iter().find(|test| !test.passes(self, host));
+        match near {
+            Err(Code::RequiredLabel) => near,
+            _ => failed().map_or(near, |test| Err(Code::Constraint(test.nth))),
+        }
+    }
+
+    /// The same but for constraints on containers.
+    pub(super) fn check_near(&self, demand: &Demand, host: u32) -> Result<(), Code> {
         if self.hosts.choosy.has(host) && !self.is_accepted(host, &demand.labels) {
             return Err(Code::RequiredLabel);
-        }
-        if let Some(test) = demand.tests.iter().find(|test| !test.passes(self, host)) {
-            return Err(Code::Constraint(test.nth));
         }
         self.check_room(demand, host)
     }
@@ -78,8 +85,8 @@ impl Fleet {
     }
 
     /// Soft constraints that the host does not meet, a bit each in their order.
-    pub(super) fn unmet(&self, demand: &Demand, host: u32) -> u128 {
-        let unmet = demand.soft.iter().zip(0_u32..).filter(|(test, _)| !test.passes(self, host));
+    pub(super) fn unmet(&self, soft: &[Test], host: u32) -> u128 {
+        let unmet = soft.iter().zip(0_u32..).filter(|(test, _)| !test.passes(self, host));
         unmet.fold(0, |mask, (_, nth)| mask | 1 << nth.min(127))
     }
 

@@ -2,7 +2,7 @@
 
 use super::bits::Bits;
 use super::group::Group;
-use super::request::Demand;
+use super::request::{Demand, Test};
 use super::spread::Spread;
 use super::{Ask, Fleet, Place, Unplaced, Wake, needs};
 use model::reason::{Lack, Reason};
@@ -57,9 +57,7 @@ impl Fleet {
             && group.is_for(service, ask.revision, version)
             && let Some(host) = group.next(self, ask.n)
         {
-            let place = self.settle(&group.demand, ask, host, group.dropped);
-            self.group = Some(group);
-            return place;
+            return self.settle_from(group, ask, host);
         }
         let demand = self.demand(ask, service);
         let spread = self.spread(&ask.template.placement.spread_by);
@@ -70,6 +68,15 @@ impl Fleet {
         {
             return self.settle(&demand, ask, host, 0);
         }
+        let many = large && ask.more >= GROUP_MIN && !demand.by_name;
+        let mut demand = demand;
+        if many && self.meets_all(&demand) {
+            let mut group = Box::new(Group::of(self, ask, demand, Arc::clone(&spread), 0));
+            if let Some(host) = group.next(self, ask.n) {
+                return self.settle_from(group, ask, host);
+            }
+            demand = group.demand;
+        }
         let survey = self.survey(&demand);
         let Some(first) = survey.hosts.first() else {
             let unplaced = self.explain(&demand, ask);
@@ -79,15 +86,34 @@ impl Fleet {
             return Err(unplaced);
         };
         let dropped = survey.dropped;
-        if large && ask.more >= GROUP_MIN && !demand.by_name && !demand.dropped_moves(dropped) {
-            let mut group = Group::of(self, ask, demand, spread, &survey);
+        if many && !demand.dropped_moves(dropped) {
+            let mut group = Box::new(Group::of(self, ask, demand, spread, dropped));
             let host = group.next(self, ask.n).unwrap_or(*first);
-            let place = self.settle(&group.demand, ask, host, dropped);
-            self.group = Some(Box::new(group));
-            return place;
+            return self.settle_from(group, ask, host);
         }
         let best = self.best(&demand, &spread, ask.n, &survey.hosts);
         self.settle(&demand, ask, best.unwrap_or(*first), dropped)
+    }
+
+    /// Fixes the rest on a host that came from a group, and keeps the group for the next one.
+    fn settle_from(
+        &mut self,
+        group: Box<Group>,
+        ask: &Ask<'_>,
+        host: u32,
+    ) -> Result<Place, Unplaced> {
+        let place = self.settle(&group.demand, ask, host, group.dropped);
+        self.group = Some(group);
+        place
+    }
+
+    /// Is there a host that meets every soft constraint and fits?
+    fn meets_all(&self, demand: &Demand) -> bool {
+        let mut near = demand.hosts.clone();
+        for test in &demand.soft {
+            test.narrow(self, &mut near);
+        }
+        demand.soft.is_empty() || near.iter().any(|host| self.check(demand, host).is_ok())
     }
 
     /// All hosts that fit, the best first.
@@ -136,24 +162,25 @@ impl Fleet {
     /// Every host that fits. When none meets all soft constraints they are dropped one by one:
     /// each time the first one that fails on the host which fails the fewest.
     pub(super) fn survey(&self, demand: &Demand) -> Survey {
+        let mut near = demand.hosts.clone();
+        for test in &demand.tests {
+            test.narrow(self, &mut near);
+        }
+        // Nothing but what is left and ports: most requests, so they are quick.
+        let plain = demand.max_per_host.is_none() && self.hosts.choosy.is_empty();
+        let fits = |host: &u32| match plain {
+            true => self.has_room(demand, *host),
+            false => self.check_near(demand, *host).is_ok(),
+        };
         if demand.soft.is_empty() {
             let mut hosts = Vec::with_capacity(self.hosts.order.len());
-            let plain = demand.tests.is_empty()
-                && demand.max_per_host.is_none()
-                && self.hosts.choosy.is_empty();
-            if plain {
-                // Nothing but what is left and ports: most requests, so they are quick.
-                hosts.extend(demand.hosts.iter().filter(|host| self.has_room(demand, *host)));
-            } else {
-                let fits = demand.hosts.iter().filter(|host| self.check(demand, *host).is_ok());
-                hosts.extend(fits);
-            }
+            hosts.extend(near.iter().filter(fits));
             return Survey { hosts, dropped: 0 };
         }
-        let fits = demand.hosts.iter().filter(|host| self.check(demand, *host).is_ok());
+        let soft: Vec<Test> = demand.soft.iter().map(|test| test.now(self)).collect();
         let mut by_mask: BTreeMap<u128, Vec<u32>> = BTreeMap::new();
-        for host in fits {
-            by_mask.entry(self.unmet(demand, host)).or_default().push(host);
+        for host in near.iter().filter(fits) {
+            by_mask.entry(self.unmet(&soft, host)).or_default().push(host);
         }
         let mut dropped = 0;
         loop {
@@ -189,7 +216,7 @@ impl Fleet {
             let fits = hosts[from..].iter().chain(&hosts[..from]).copied().filter(|host| {
                 demand.hosts.has(*host)
                     && self.check(demand, *host).is_ok()
-                    && self.unmet(demand, *host) == 0
+                    && self.unmet(&demand.soft, *host) == 0
             });
             found.extend(fits.take(quota));
             if found.len() >= SAMPLE || (demand.spread_asked && !found.is_empty()) {

@@ -1,19 +1,34 @@
-//! Many instances of one service: a heap of hosts for each group that is spread over. It gives the
-//! host that a full scan would, for the price of the few entries that a placement changes.
+//! Many instances of one service: the hosts in their order for each group that is spread over. It
+//! gives the host that a full scan would, for the price of the few hosts that a placement changes.
 
-use super::choose::Survey;
+use super::bits::Bits;
+use super::order::Rest;
 use super::request::Demand;
-use super::score::{Rest, Score};
+use super::score::Score;
 use super::spread::Spread;
 use super::{Ask, Fleet};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 /// How many of the service a host has, and the rest of its score: the order within a leaf.
 type Key = (u32, Rest);
 
-/// The heaps of one service, valid as long as nothing changes but by what comes out of it.
+/// Hosts of the order that are looked at together.
+const AHEAD: usize = 8;
+
+/// The hosts of one leaf.
+#[derive(Clone, Debug, Default)]
+struct Line {
+    /// That fit and have nothing of the service yet, the best first.
+    fresh: VecDeque<(Rest, u32)>,
+    /// The others that fit; an entry is true as long as its key is the host's.
+    touched: BinaryHeap<Reverse<(Key, u32)>>,
+    /// The best of both; the outer `None` is not known.
+    top: Option<Option<(Key, u32)>>,
+}
+
+/// The hosts of one service, valid as long as nothing changes but by what comes out of it.
 #[derive(Clone, Debug)]
 pub(super) struct Group {
     pub(super) demand: Demand,
@@ -21,62 +36,60 @@ pub(super) struct Group {
     revision: u32,
     version: u64,
     spread: Arc<Spread>,
-    heaps: Vec<BinaryHeap<Reverse<(Key, u32)>>>,
-    /// The best host of each heap, with its key; the outer `None` is not known.
-    tops: Vec<Option<Option<(Key, u32)>>>,
+    /// By leaf.
+    lines: Vec<Line>,
+    /// Hosts that have something of the service.
+    touched: Bits,
+    /// Hosts of the order that were looked at.
+    seen: usize,
+    /// The leaf with the best host under each node of the tree; the outer `None` is not known.
+    firsts: Vec<Option<Option<u32>>>,
     /// How many of the service are under each node of the tree.
     counts: Vec<u32>,
     /// The host that came out last, and whether the instance was noted on it.
     last: Option<(u32, bool)>,
-    /// For so many more the heaps are deep enough.
+    /// For so many more it was asked: what comes then is found as one who plans from nothing would.
     good_for: u32,
 }
 
 impl Group {
     pub(super) fn of(
-        fleet: &Fleet,
+        fleet: &mut Fleet,
         ask: &Ask<'_>,
         demand: Demand,
         spread: Arc<Spread>,
-        survey: &Survey,
+        dropped: u128,
     ) -> Self {
-        let mut own = vec![0_u32; fleet.hosts.all.len()];
+        fleet.hosts.make_order(demand.measure());
         let mut counts = vec![0; spread.nodes()];
+        let mut touched = Bits::default();
         for held in fleet.services.get(demand.service).members.values() {
             if held.stays() {
-                own[held.host as usize] += 1;
                 spread.count(&mut counts, held.host, true);
+                touched.set(held.host, true);
             }
         }
-        // Only so many of a leaf can come out of it: those that are best now.
-        let deep = ask.more as usize + 1;
-        let mut leaves: Vec<BinaryHeap<(Key, u32)>> = vec![BinaryHeap::new(); spread.leaves.len()];
-        for host in &survey.hosts {
-            let own = if demand.binpack { 0 } else { own[*host as usize] };
-            let entry = ((own, Rest::of(&demand, fleet.hosts.left(*host))), *host);
-            let leaf = &mut leaves[spread.leaf_of[*host as usize] as usize];
-            if leaf.len() < deep {
-                leaf.push(entry);
-            } else if let Some(mut worst) = leaf.peek_mut()
-                && entry < *worst
-            {
-                *worst = entry;
-            }
-        }
-        let tops = vec![None; leaves.len()];
-        let heaps = leaves.into_iter().map(|leaf| leaf.into_iter().map(Reverse).collect());
-        Self {
-            dropped: survey.dropped,
+        let mut group = Self {
+            dropped,
             revision: ask.revision,
             version: fleet.version,
-            heaps: heaps.collect(),
-            tops,
+            lines: vec![Line::default(); spread.leaves.len()],
+            touched: Bits::default(),
+            seen: 0,
+            firsts: vec![None; counts.len()],
             counts,
             last: None,
             good_for: ask.more,
             spread,
             demand,
+        };
+        for host in touched.iter() {
+            if group.demand.hosts.has(host) {
+                group.touch(fleet, host);
+            }
         }
+        group.touched = touched;
+        group
     }
 
     pub(super) fn is_for(&self, service: u32, revision: u32, version: u64) -> bool {
@@ -107,28 +120,74 @@ impl Group {
             true => 0,
             false => fleet.own(self.demand.service, host, &[]),
         };
-        (own, Rest::of(&self.demand, fleet.hosts.left(host)))
+        (own, Rest::of(self.demand.measure(), fleet.hosts.left(host)))
     }
 
     fn fits(&self, fleet: &Fleet, host: u32) -> bool {
         fleet.check(&self.demand, host).is_ok()
-            && fleet.unmet(&self.demand, host) & !self.dropped == 0
+            && (self.demand.soft.is_empty()
+                || fleet.unmet(&self.demand.soft, host) & !self.dropped == 0)
     }
 
-    /// The best entry of a leaf; entries that are no longer true go.
+    /// Notes a host that has something of the service.
+    fn touch(&mut self, fleet: &Fleet, host: u32) {
+        self.touched.set(host, true);
+        let leaf = self.spread.leaf_of[host as usize] as usize;
+        self.lines[leaf].top = None;
+        for node in &self.spread.leaves[leaf].path {
+            self.firsts[*node as usize] = None;
+        }
+        if self.fits(fleet, host) {
+            let entry = Reverse((self.key(fleet, host), host));
+            self.lines[leaf].touched.push(entry);
+        }
+    }
+
+    /// Goes on in the order of the hosts until there is one of this leaf.
+    fn look(&mut self, fleet: &Fleet, leaf: usize) {
+        let order = fleet.hosts.orders.sorted(self.demand.measure());
+        let enough = self.seen + AHEAD;
+        for rest in order.get(self.seen..).unwrap_or_default() {
+            if self.seen >= enough && !self.lines[leaf].fresh.is_empty() {
+                return;
+            }
+            self.seen += 1;
+            let host = fleet.hosts.order[rest.rank as usize];
+            let open = self.demand.hosts.has(host) && !self.touched.has(host);
+            if open && self.fits(fleet, host) {
+                let of = self.spread.leaf_of[host as usize] as usize;
+                self.lines[of].fresh.push_back((*rest, host));
+            }
+        }
+    }
+
+    /// The best host of a leaf; entries that are no longer true go.
     fn top(&mut self, fleet: &Fleet, leaf: usize) -> Option<(Key, u32)> {
-        if let Some(known) = self.tops[leaf] {
+        if let Some(known) = self.lines[leaf].top {
             return known;
         }
-        let mut found = None;
-        while let Some(Reverse((key, host))) = self.heaps[leaf].peek().copied() {
-            if key == self.key(fleet, host) && self.fits(fleet, host) {
-                found = Some((key, host));
+        while let Some((_, host)) = self.lines[leaf].fresh.front()
+            && self.touched.has(*host)
+        {
+            self.lines[leaf].fresh.pop_front();
+        }
+        if self.lines[leaf].fresh.is_empty() {
+            self.look(fleet, leaf);
+        }
+        let fresh = self.lines[leaf].fresh.front().map(|(rest, host)| ((0, *rest), *host));
+        let mut found = fresh;
+        while let Some(Reverse(entry)) = self.lines[leaf].touched.peek().copied() {
+            let (key, host) = entry;
+            if fresh.is_some_and(|fresh| fresh < entry) {
                 break;
             }
-            self.heaps[leaf].pop();
+            if key == self.key(fleet, host) && self.fits(fleet, host) {
+                found = Some(entry);
+                break;
+            }
+            self.lines[leaf].touched.pop();
         }
-        self.tops[leaf] = Some(found);
+        self.lines[leaf].top = Some(found);
         found
     }
 
@@ -141,56 +200,106 @@ impl Group {
         self.demand.service
     }
 
-    /// The best host for slot `n`; `None` when no host of the heaps can take one more.
+    /// The best host for slot `n`; `None` when no host can take one more.
     pub(super) fn next(&mut self, fleet: &Fleet, n: u32) -> Option<u32> {
         if let Some((host, true)) = self.last.take() {
-            let leaf = self.spread.leaf_of[host as usize] as usize;
-            self.tops[leaf] = None;
-            if self.fits(fleet, host) {
-                let entry = Reverse((self.key(fleet, host), host));
-                self.heaps[leaf].push(entry);
-            }
+            self.touch(fleet, host);
         }
         self.good_for = self.good_for.saturating_sub(1);
-        let service = self.demand.service;
-        let slot = fleet.hosts_of_slot(service, n);
+        let slot = fleet.hosts_of_slot(self.demand.service, n);
+        let host = match slot.is_empty() {
+            true => self.first(fleet),
+            false => self.first_but_for(fleet, &slot),
+        };
+        self.last = host.map(|host| (host, false));
+        host
+    }
+
+    /// The best host of all.
+    fn first(&mut self, fleet: &Fleet) -> Option<u32> {
         let spread = Arc::clone(&self.spread);
-        for host in &slot {
+        let (_, leaf) = self.first_among(fleet, &spread, &spread.roots)?;
+        self.top(fleet, leaf as usize).map(|(_, host)| host)
+    }
+
+    /// The leaf with the best host under some nodes that have the same one above them: what was
+    /// found under a node is kept until something under it changes.
+    fn first_among(
+        &mut self,
+        fleet: &Fleet,
+        spread: &Spread,
+        nodes: &[u32],
+    ) -> Option<(Score, u32)> {
+        let mut best: Option<(Score, u32)> = None;
+        let mut fewest = u32::MAX;
+        for node in nodes {
+            let under = self.counts[*node as usize];
+            // They differ in this before anything else.
+            if self.demand.spread_asked && under > fewest {
+                continue;
+            }
+            let known = self.firsts[*node as usize];
+            let leaf = known.unwrap_or_else(|| {
+                let found = match spread.leaf_at(*node) {
+                    Some(leaf) => self.top(fleet, leaf as usize).map(|_| leaf),
+                    None => self
+                        .first_among(fleet, spread, &spread.children[*node as usize])
+                        .map(|(_, leaf)| leaf),
+                };
+                self.firsts[*node as usize] = Some(found);
+                found
+            });
+            let Some(leaf) = leaf else { continue };
+            let Some((key, _)) = self.top(fleet, leaf as usize) else { continue };
+            // Leaves beside each other differ in nothing but this then.
+            if self.demand.spread_asked
+                && under == fewest
+                && spread.leaf_at(*node).is_some()
+                && best.is_some_and(|(known, _)| key > (known.own, known.rest))
+            {
+                continue;
+            }
+            let score = Score::of(&self.demand, spread.counts(&self.counts, leaf), key);
+            if best.is_none_or(|(known, _)| score < known) {
+                best = Some((score, leaf));
+                fewest = under;
+            }
+        }
+        best
+    }
+
+    /// The best host when what is on these hosts, a time each, does not count.
+    fn first_but_for(&mut self, fleet: &Fleet, slot: &[u32]) -> Option<u32> {
+        let service = self.demand.service;
+        let spread = Arc::clone(&self.spread);
+        for host in slot {
             spread.count(&mut self.counts, *host, false);
         }
         let mut best: Option<(Score, u32)> = None;
         let mut offer = |group: &Self, host: u32, leaf: u32, key: Key| {
-            let under = spread.counts(&group.counts, leaf);
-            if group.demand.spread_asked
-                && best.as_ref().is_some_and(|(known, _)| under > known.asked)
-            {
-                return;
-            }
-            let score = Score::of(&group.demand, under, key);
+            let score = Score::of(&group.demand, spread.counts(&group.counts, leaf), key);
             if best.as_ref().is_none_or(|(known, _)| score < *known) {
                 best = Some((score, host));
             }
         };
-        for leaf in 0..self.heaps.len() {
-            if let Some((key, host)) = self.top(fleet, leaf)
+        for (leaf, at) in (0_u32..).zip(0..self.lines.len()) {
+            if let Some((key, host)) = self.top(fleet, at)
                 && !slot.contains(&host)
             {
-                offer(self, host, u32::try_from(leaf).unwrap_or(u32::MAX), key);
+                offer(self, host, leaf, key);
             }
         }
         // What is in the slot does not count for it, so its host may be better than its entry says.
         for host in slot.iter().filter(|host| self.demand.hosts.has(**host)) {
             if self.fits(fleet, *host) {
-                let own = fleet.own(service, *host, &slot);
-                let key = (own, Rest::of(&self.demand, fleet.hosts.left(*host)));
+                let own = fleet.own(service, *host, slot);
+                let key = (own, Rest::of(self.demand.measure(), fleet.hosts.left(*host)));
                 offer(self, *host, spread.leaf_of[*host as usize], key);
             }
         }
-        for host in &slot {
+        for host in slot {
             spread.count(&mut self.counts, *host, true);
         }
-        let host = best.map(|(_, host)| host)?;
-        self.last = Some((host, false));
-        Some(host)
+        best.map(|(_, host)| host)
     }
 }

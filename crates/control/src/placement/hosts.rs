@@ -1,6 +1,7 @@
 //! The hosts of a fleet: what each has left, who is on it, and which hosts have a label.
 
 use super::bits::Bits;
+use super::order::{Measure, Orders};
 use model::host::{Host, HostLink, Scheduling};
 use model::id::HostId;
 use std::collections::BTreeMap;
@@ -89,7 +90,8 @@ pub(super) struct HostChange {
 pub(super) struct Hosts {
     by_id: BTreeMap<HostId, u32>,
     pub(super) all: Vec<Entry>,
-    pub(super) left: Vec<Left>,
+    left: Vec<Left>,
+    pub(super) orders: Orders,
     vacant: Vec<u32>,
     /// Known hosts by id.
     pub(super) order: Vec<u32>,
@@ -181,6 +183,22 @@ impl Hosts {
         self.left[index as usize]
     }
 
+    /// Notes what is left on a host now.
+    pub(super) fn set_left(&mut self, index: u32, left: Left) {
+        self.left[index as usize] = left;
+        // One that has left the cluster is in no order, and its rank is another's.
+        if self.order.get(left.rank as usize) == Some(&index) {
+            self.orders.moved(left.rank);
+        }
+    }
+
+    /// Makes the order of all hosts if it is not there.
+    pub(super) fn make_order(&mut self, measure: Measure) {
+        let Self { orders, order, left, .. } = self;
+        let count = u32::try_from(order.len()).unwrap_or(u32::MAX);
+        orders.make(measure, count, |rank| left[order[rank as usize] as usize]);
+    }
+
     /// Which hosts have the label.
     pub(super) fn labelled(&self, key: &str, value: Option<&str>) -> Option<&Bits> {
         let of = self.labels.get(key)?;
@@ -247,6 +265,7 @@ impl Hosts {
     }
 
     fn order_from(&mut self, at: usize) {
+        self.orders.clear();
         for (rank, index) in (0_u32..).zip(&self.order).skip(at) {
             self.left[*index as usize].rank = rank;
         }
@@ -291,8 +310,10 @@ impl Hosts {
         let memory = i64::try_from(host.facts.memory).unwrap_or(i64::MAX);
         let (cpu_before, memory_before) = self.all[place].capacity;
         if (cpu, memory) != (cpu_before, memory_before) {
-            self.left[place].cpu += cpu - cpu_before;
-            self.left[place].memory += memory - memory_before;
+            let mut left = self.left[place];
+            left.cpu += cpu - cpu_before;
+            left.memory += memory - memory_before;
+            self.set_left(index, left);
             self.all[place].capacity = (cpu, memory);
             change.any = true;
             change.capacity |= cpu > cpu_before || memory > memory_before;

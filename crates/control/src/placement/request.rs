@@ -2,10 +2,11 @@
 //! is tested there.
 
 use super::bits::Bits;
+use super::order::Measure;
 use super::ports::Wish;
 use super::{Ask, Fleet, needs};
 use model::id::HostId;
-use model::instance::Instance;
+use model::instance::{Goal, Instance};
 use model::limits::CONSTRAINTS_MAX;
 use model::mutation::{Mutation, is_in};
 use model::placement::{Constraint, Strategy, Subject};
@@ -15,6 +16,8 @@ use std::collections::BTreeSet;
 /// Label by which Rancher names a service; a value without a stack is in the own one.
 const STACK_SERVICE: [&str; 2] =
     ["io.rancher.stack_service.name", "io.rancher.project_service.name"];
+/// Instances that are looked at as quickly as one host with all of its own.
+const HOST_COSTS: u64 = 4;
 /// Characters of the tail of Docker's name of a container, its sign included.
 const NAME_TAIL: usize = 7;
 
@@ -47,6 +50,24 @@ impl Test {
             }),
         };
         found != self.negated
+    }
+
+    /// The same test for all hosts at once, as things are now.
+    pub(super) fn now(&self, fleet: &Fleet) -> Self {
+        let at = match &self.at {
+            Where::Shapes(shapes) => Where::Hosts(fleet.hosts_with(shapes, self.negated)),
+            hosts @ Where::Hosts(_) => hosts.clone(),
+        };
+        Self { at, ..*self }
+    }
+
+    /// Leaves those of the hosts that pass.
+    pub(super) fn narrow(&self, fleet: &Fleet, hosts: &mut Bits) {
+        match (&self.now(fleet).at, self.negated) {
+            (Where::Hosts(found), true) => hosts.subtract(found),
+            (Where::Hosts(found), false) => hosts.intersect(found),
+            (Where::Shapes(_), _) => {}
+        }
     }
 }
 
@@ -81,6 +102,10 @@ pub(super) struct Demand {
 }
 
 impl Demand {
+    pub(super) fn measure(&self) -> Measure {
+        Measure { binpack: self.binpack, memory: self.memory > 0, cpu: self.cpu > 0 }
+    }
+
     /// Are there constraints on containers among these soft ones? Each placement may change them.
     pub(super) fn dropped_moves(&self, dropped: u128) -> bool {
         let of = self.soft.iter().zip(0_u32..).filter(|(_, nth)| dropped & (1 << nth) != 0);
@@ -200,6 +225,27 @@ impl Fleet {
                 }
             }
         }
+    }
+
+    /// Hosts with an instance of one of these shapes, those that are going among them or not.
+    fn hosts_with(&self, shapes: &Bits, going_too: bool) -> Bits {
+        let members: u64 = shapes.iter().map(|s| u64::from(self.shapes.get(s).members)).sum();
+        let counts = |goal: Goal| goal == Goal::Run || (going_too && goal != Goal::Stop);
+        // A host has some tens of instances: so many members are looked through as quickly.
+        if members < HOST_COSTS * self.hosts.order.len() as u64 {
+            let services: BTreeSet<u32> =
+                shapes.iter().map(|shape| self.shapes.get(shape).service).collect();
+            let held = services.iter().flat_map(|of| self.services.get(*of).members.values());
+            let here = held.filter(|h| shapes.has(h.shape) && counts(h.instance.goal));
+            return here.map(|held| held.host).collect();
+        }
+        let has = |host: &&u32| {
+            self.hosts.get(**host).present.iter().any(|present| {
+                let count = if going_too { present.here } else { present.run };
+                count > 0 && shapes.has(present.shape)
+            })
+        };
+        self.hosts.order.iter().filter(has).copied().collect()
     }
 
     fn hosts_named(&self, name: &str) -> Bits {

@@ -1,7 +1,7 @@
 //! Which of two hosts is the better one.
 
 use super::Fleet;
-use super::hosts::Left;
+use super::order::Rest;
 use super::request::Demand;
 use super::spread::{LEVELS_MAX, Spread};
 
@@ -14,15 +14,6 @@ pub(super) struct Score {
     pub(super) own: u32,
     pub(super) zone: u32,
     pub(super) rest: Rest,
-}
-
-/// The part of a score that follows from the host alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Rest {
-    memory: i64,
-    cpu: i64,
-    instances: i64,
-    pub(super) rank: u32,
 }
 
 impl Score {
@@ -39,18 +30,6 @@ impl Score {
     }
 }
 
-impl Rest {
-    pub(super) fn of(demand: &Demand, left: Left) -> Self {
-        let sign = if demand.binpack { 1 } else { -1 };
-        Self {
-            memory: if demand.memory > 0 { sign * left.memory } else { 0 },
-            cpu: if demand.cpu > 0 { sign * left.cpu } else { 0 },
-            instances: -sign * i64::from(left.instances),
-            rank: left.rank,
-        }
-    }
-}
-
 impl Fleet {
     /// `own` is how many of the service the host has that count, `counts` how many are under each
     /// node of the tree.
@@ -63,7 +42,7 @@ impl Fleet {
         own: u32,
     ) -> Score {
         let leaf = spread.leaf_of.get(host as usize).copied().unwrap_or_default();
-        let rest = Rest::of(demand, self.hosts.left(host));
+        let rest = Rest::of(demand.measure(), self.hosts.left(host));
         Score::of(demand, spread.counts(counts, leaf), (own, rest))
     }
 

@@ -58,6 +58,7 @@ pub(super) struct Services {
 /// What all instances of one revision have alike.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shape {
+    pub(super) service: u32,
     pub(super) cpu: i64,
     pub(super) memory: i64,
     /// Ports of the host's own network, as in `needs::exclusive_ports`.
@@ -67,7 +68,8 @@ pub(super) struct Shape {
     /// Names of the sidekicks.
     pub(super) sidekicks: Vec<model::id::ServiceName>,
     labels: BTreeSet<(String, String)>,
-    members: u32,
+    /// Its instances.
+    pub(super) members: u32,
 }
 
 /// All shapes.
@@ -182,6 +184,7 @@ impl Services {
 
 /// What a new shape is made from.
 pub(super) struct Cast {
+    pub(super) service: u32,
     pub(super) cpu: i64,
     pub(super) memory: i64,
     pub(super) exclusive: Vec<(u16, Transport)>,
@@ -197,6 +200,7 @@ impl Shapes {
 
     pub(super) fn make(&mut self, of: &mut Entry, revision: u32, cast: Cast) -> u32 {
         let shape = Shape {
+            service: cast.service,
             cpu: cast.cpu,
             memory: cast.memory,
             exclusive: cast.exclusive,

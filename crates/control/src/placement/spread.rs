@@ -23,8 +23,13 @@ pub(super) struct Leaf {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Spread {
     nodes: BTreeMap<Vec<String>, u32>,
+    /// Nodes of the first level.
+    pub(super) roots: Vec<u32>,
+    /// By node; none for that of a leaf.
+    pub(super) children: Vec<Vec<u32>>,
     pub(super) leaves: Vec<Leaf>,
-    leaf_of_node: BTreeMap<u32, u32>,
+    /// By node.
+    leaf_of_node: Vec<Option<u32>>,
     /// Leaf of each host, by the host's place in its table.
     pub(super) leaf_of: Vec<u32>,
 }
@@ -56,16 +61,30 @@ impl Spread {
         let mut path = Vec::with_capacity(values.len());
         for level in 1..=values.len() {
             let next = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-            path.push(*self.nodes.entry(values[..level].to_vec()).or_insert(next));
+            let node = *self.nodes.entry(values[..level].to_vec()).or_insert(next);
+            if node == next {
+                self.children.push(vec![]);
+                self.leaf_of_node.push(None);
+                match path.last() {
+                    Some(above) => self.children[*above as usize].push(node),
+                    None => self.roots.push(node),
+                }
+            }
+            path.push(node);
         }
         let own = path.last().copied().unwrap_or_default();
-        if let Some(leaf) = self.leaf_of_node.get(&own) {
-            return *leaf;
+        if let Some(leaf) = self.leaf_at(own) {
+            return leaf;
         }
         let leaf = u32::try_from(self.leaves.len()).unwrap_or(u32::MAX);
         self.leaves.push(Leaf { path, hosts: vec![] });
-        self.leaf_of_node.insert(own, leaf);
+        self.leaf_of_node[own as usize] = Some(leaf);
         leaf
+    }
+
+    /// The leaf that a node is, if it is one.
+    pub(super) fn leaf_at(&self, node: u32) -> Option<u32> {
+        self.leaf_of_node.get(node as usize).copied().flatten()
     }
 
     pub(super) fn nodes(&self) -> usize {
