@@ -5,8 +5,9 @@
 //!
 //! A host is chosen in three steps: what it must meet (`request`, `check`), soft wishes dropped
 //! one by one when no host meets them all (`choose`), and the best of those that are left
-//! (`score`). Many instances of one service come from a heap (`group`), few of them in a large
-//! cluster from a sample; a full scan is what both are measured against in the tests.
+//! (`score`). Many instances of one service come from the kept order of all hosts (`group`, `order`),
+//! few of them in a large cluster from a sample; a full scan is what both are measured against in
+//! the tests.
 
 mod addresses;
 mod bits;
