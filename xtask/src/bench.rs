@@ -10,6 +10,9 @@ mod ours;
 mod http;
 mod dns;
 
+mod network;
+mod poll;
+
 mod running;
 mod engine_api;
 mod deploy;
@@ -17,6 +20,7 @@ mod start;
 mod idle;
 mod build;
 mod schedule;
+mod hosts;
 
 use crate::place::Place;
 use crate::remuda::Remuda;
@@ -30,13 +34,15 @@ use std::process::{Command, ExitCode};
 enum Part {
     /// Outside, with nothing but the compiler and the file system.
     Outside(fn(&Place) -> Result<Vec<Row>>),
+    /// On the switch of a cluster of its own: what is done outside, and what there.
+    Cluster(fn(&Place) -> Result<Vec<Row>>, fn(&Place) -> Result<Vec<Row>>),
     /// On the bench's machine, on a ground of its own.
     Alone(fn(&Place) -> Result<Vec<Row>>),
     /// On the bench's machine, with Remuda running.
     Running(fn(&Place, &mut Running) -> Result<Vec<Row>>),
 }
 
-/// In the order in which they run; `idle` ends `remuda dev`, so it is the last.
+/// In the order in which they run; `idle` ends `remuda dev`, so nothing that needs it comes after.
 const PARTS: &[(&str, Part)] = &[
     ("size", Part::Outside(build::size)),
     ("schedule", Part::Outside(schedule::run)),
@@ -46,6 +52,7 @@ const PARTS: &[(&str, Part)] = &[
     ("deploy", Part::Running(deploy::run)),
     ("start", Part::Running(start::run)),
     ("idle", Part::Running(idle::run)),
+    ("hosts", Part::Cluster(hosts::outside, hosts::run)),
 ];
 
 /// Only by name or with `--all`: it takes minutes and measures the compiler's machine.
@@ -137,7 +144,9 @@ fn outside(place: &Place, asked: &Asked) -> Result<Vec<Row>> {
     }
     for (name, part) in asked_for() {
         match part {
-            Part::Outside(run) => rows.extend(run(place).with_context(|| format!("bench {name}"))?),
+            Part::Outside(run) | Part::Cluster(run, _) => {
+                rows.extend(run(place).with_context(|| format!("bench {name}"))?);
+            }
             Part::Alone(_) | Part::Running(_) => inside.push(*name),
         }
     }
@@ -153,7 +162,7 @@ fn on_the_machine(place: &Place, names: &[&str]) -> Result<()> {
     let mut rows = vec![];
     for (name, part) in PARTS.iter().filter(|(name, _)| names.contains(name)) {
         let found = match (part, &mut running) {
-            (Part::Outside(run) | Part::Alone(run), _) => run(place),
+            (Part::Outside(run) | Part::Alone(run) | Part::Cluster(_, run), _) => run(place),
             (Part::Running(run), Some(remuda)) => run(place, remuda),
             (Part::Running(run), none) => run(place, none.insert(Running::start(place)?)),
         };

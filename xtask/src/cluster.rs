@@ -14,6 +14,13 @@ const FOLDER: &str = "REMUDA_CLUSTER";
 
 /// Runs what was asked for; its exit code is ours.
 pub(crate) fn run(place: &Place, words: &[&str]) -> Result<ExitCode> {
+    let status = prepared(place, words)?.status()?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+/// The test bed's program with these words, and all that it needs made.
+pub(crate) fn prepared(place: &Place, words: &[&str]) -> Result<Command> {
     let mut cargo = place.cargo();
     shell::run(cargo.args(["build", "--quiet", "--package", "testbed", "--bin", "testbed"]))?;
     let program = place.target.join("debug/testbed");
@@ -28,9 +35,7 @@ pub(crate) fn run(place: &Place, words: &[&str]) -> Result<ExitCode> {
             fill_in(place, &program, words, &mut command)?;
         }
     }
-    let status = command.status()?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+    Ok(command)
 }
 
 /// A question for help is none.

@@ -28,7 +28,7 @@ const KNOWN: [(Mutation, u64); Mutation::ALL.len()] = [
     (Mutation::LoseReason, 3),
     (Mutation::OutliveLease, 75),
     (Mutation::RunBeside, 27),
-    (Mutation::StayBehind, 24),
+    (Mutation::StayBehind, 212),
     (Mutation::IgnoreConstraint, 3),
     (Mutation::SkipHost, 8),
 ];

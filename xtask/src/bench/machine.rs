@@ -79,20 +79,26 @@ pub(super) fn run(place: &Place, parts: &[&str], to_stderr: bool) -> Result<Vec<
         }
         std::thread::sleep(LOOK);
     };
-    let rows = fs::read(rows_file(place));
-    let logs = folder.display();
     if !status.success() {
+        let logs = folder.display();
         bail!("the bench's own machine ended with {status}; logs are in {logs}");
     }
-    let rows = rows.with_context(|| format!("{logs} has no results"))?;
-    let rows = serde_json::from_slice(&rows).context("reading the results")?;
+    let rows = handed_out(place)?;
     empty(&folder)?;
     Ok(rows)
+}
+
+/// Outside: the rows that were handed out.
+pub(super) fn handed_out(place: &Place) -> Result<Vec<Row>> {
+    let path = rows_file(place);
+    let rows = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    serde_json::from_slice(&rows).context("reading the results")
 }
 
 /// Inside: hands the rows out.
 pub(super) fn hand_out(place: &Place, rows: &[Row]) -> Result<()> {
     let path = rows_file(place);
+    fs::create_dir_all(folder(place)).context("making the bench's folder")?;
     let text = serde_json::to_string(rows).context("writing the results")?;
     fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
 }

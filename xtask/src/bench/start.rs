@@ -2,8 +2,9 @@
 //! 200 through the balancer minus the first 200 from the container's own address.
 
 mod events;
-mod poll;
 
+use super::network::Network;
+use super::poll::FirstAnswer;
 use super::report::{Row, percentile};
 use super::running::Running;
 use crate::place::Place;
@@ -11,10 +12,10 @@ use crate::say::{self, Step};
 use crate::{interrupt, shell};
 use anyhow::{Context, Result, bail};
 use events::Events;
-use poll::FirstAnswer;
 use serde_json::Value;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Starts that count.
@@ -23,9 +24,8 @@ const STARTS: usize = 200;
 const WARM_UP: usize = 5;
 /// Most milliseconds: the middle one, and one in a hundred.
 const TARGETS: [(&str, f64, f64); 2] = [("p50", 0.50, 5.0), ("p99", 0.99, 15.0)];
-/// The stack, and its service that starts again and again.
+/// The stack, whose service `web` starts again and again.
 const STACK: &str = "bench-start";
-const SERVICE: &str = "bench-start/web";
 /// Port of the balancer and of the container.
 const BALANCER: u16 = 8099;
 const INSIDE: u16 = 8081;
@@ -56,19 +56,13 @@ pub(super) fn run(_place: &Place, running: &mut Running) -> Result<Vec<Row>> {
     running.up(&file, STACK)?;
     ask_for_addresses_often()?;
     let events = Events::watch()?;
-    let mut late_ms = vec![];
-    for n in 0..WARM_UP + STARTS {
-        interrupt::check()?;
-        gone(running)?;
-        let late = one_start(running).with_context(|| format!("start {n}"))?;
-        if n >= WARM_UP {
-            late_ms.push(late);
-        }
-        if late_ms.len() % 50 == 0 && !late_ms.is_empty() {
-            let (p50, p99) = (percentile(&late_ms, 0.5), percentile(&late_ms, 0.99));
-            say::line(&format!("    {} starts: p50 {p50:.2} ms, p99 {p99:.2} ms", late_ms.len()));
-        }
-    }
+    let starts = Starts {
+        remuda: &|| running.command(),
+        stack: STACK,
+        balancer: SocketAddr::from(([127, 0, 0, 1], BALANCER)),
+        beside: None,
+    };
+    let late_ms = starts.all(STARTS)?;
     running.down(STACK)?;
     step.done("");
     let delivery = events.end()?;
@@ -85,43 +79,81 @@ pub(super) fn run(_place: &Place, running: &mut Running) -> Result<Vec<Row>> {
     Ok(TARGETS.map(row).to_vec())
 }
 
-/// Takes the instance away and waits until it is gone.
-fn gone(running: &Running) -> Result<()> {
-    shell::read(running.command().args(["svc", "scale", SERVICE, "0"]))?;
-    let until = Instant::now() + PATIENCE;
-    while !rows(running)?.is_empty() {
-        wait(until, "the instance to go")?;
-    }
-    Ok(())
+/// Starts of the one instance of the service `web` of a stack.
+pub(super) struct Starts<'a> {
+    /// The CLI.
+    pub(super) remuda: &'a dyn Fn() -> Command,
+    pub(super) stack: &'a str,
+    /// Where the balancer answers, as seen from here.
+    pub(super) balancer: SocketAddr,
+    /// Network of the machine where the instance runs; `None` is this one.
+    pub(super) beside: Option<&'a Network>,
 }
 
-/// Milliseconds from the container's own first 200 to the first through the balancer.
-fn one_start(running: &Running) -> Result<f64> {
-    let balancer = SocketAddr::from(([127, 0, 0, 1], BALANCER));
-    let through = FirstAnswer::through(balancer);
-    shell::read(running.command().args(["svc", "scale", SERVICE, "1", "--no-wait"]))?;
-    // placed, and so known, long before Docker has made it
-    let until = Instant::now() + PATIENCE;
-    let address = loop {
-        let found = rows(running)?.iter().find_map(|row| row["address"].as_str()?.parse().ok());
-        if let Some(address) = found {
-            break address;
+impl Starts<'_> {
+    /// So many, one after the other, and some before them: milliseconds from the container's own
+    /// first 200 to the first through the balancer.
+    pub(super) fn all(&self, count: usize) -> Result<Vec<f64>> {
+        let mut late_ms = vec![];
+        for n in 0..WARM_UP + count {
+            interrupt::check()?;
+            self.gone()?;
+            let late = self.one().with_context(|| format!("start {n}"))?;
+            if n >= WARM_UP {
+                late_ms.push(late);
+            }
+            if late_ms.len() % 50 == 0 && !late_ms.is_empty() {
+                let (p50, p99) = (percentile(&late_ms, 0.5), percentile(&late_ms, 0.99));
+                let count = late_ms.len();
+                say::line(&format!("    {count} starts: p50 {p50:.2} ms, p99 {p99:.2} ms"));
+            }
         }
-        wait(until, "the instance's address")?;
-    };
-    let address: Ipv4Addr = address;
-    let direct = FirstAnswer::from(SocketAddr::from((address, INSIDE)));
-    let (direct, through) = (direct.wait(PATIENCE)?, through.wait(PATIENCE)?);
-    let late = through.saturating_duration_since(direct).as_secs_f64();
-    let early = direct.saturating_duration_since(through).as_secs_f64();
-    Ok((late - early) * 1e3)
-}
+        Ok(late_ms)
+    }
 
-/// Rows of `remuda ps` of the service.
-fn rows(running: &Running) -> Result<Vec<Value>> {
-    let text = shell::read(running.command().args(["ps", "-o", "json"]))?;
-    let rows: Vec<Value> = serde_json::from_str(&text).context("reading `remuda ps -o json`")?;
-    Ok(rows.into_iter().filter(|row| row["stack"] == STACK && row["service"] == "web").collect())
+    fn scale(&self, to: &str) -> Result<()> {
+        let service = format!("{}/web", self.stack);
+        shell::read((self.remuda)().args(["svc", "scale", &service, to, "--no-wait"]))?;
+        Ok(())
+    }
+
+    /// Takes the instance away and waits until it is gone.
+    fn gone(&self) -> Result<()> {
+        self.scale("0")?;
+        let until = Instant::now() + PATIENCE;
+        while !self.rows()?.is_empty() {
+            wait(until, "the instance to go")?;
+        }
+        Ok(())
+    }
+
+    fn one(&self) -> Result<f64> {
+        let through = FirstAnswer::through(self.balancer, None);
+        self.scale("1")?;
+        // placed, and so known, long before Docker has made it
+        let until = Instant::now() + PATIENCE;
+        let address: Ipv4Addr = loop {
+            let rows = self.rows()?;
+            if let Some(found) = rows.iter().find_map(|row| row["address"].as_str()?.parse().ok()) {
+                break found;
+            }
+            wait(until, "the instance's address")?;
+        };
+        let direct = FirstAnswer::from(SocketAddr::from((address, INSIDE)), self.beside);
+        let (direct, through) = (direct.wait(PATIENCE)?, through.wait(PATIENCE)?);
+        let late = through.saturating_duration_since(direct).as_secs_f64();
+        let early = direct.saturating_duration_since(through).as_secs_f64();
+        Ok((late - early) * 1e3)
+    }
+
+    /// Rows of `remuda ps` of the service.
+    fn rows(&self) -> Result<Vec<Value>> {
+        let text = shell::read((self.remuda)().args(["ps", "-o", "json"]))?;
+        let rows: Vec<Value> =
+            serde_json::from_str(&text).context("reading `remuda ps -o json`")?;
+        let ours = |row: &Value| row["stack"] == self.stack && row["service"] == "web";
+        Ok(rows.into_iter().filter(ours).collect())
+    }
 }
 
 fn wait(until: Instant, what: &str) -> Result<()> {
@@ -135,7 +167,7 @@ fn wait(until: Instant, what: &str) -> Result<()> {
 
 /// The container is asked before it is there. The kernel would repeat the question for its link
 /// address only after a second, which would be measured: it is told to repeat it at once.
-fn ask_for_addresses_often() -> Result<()> {
+pub(super) fn ask_for_addresses_often() -> Result<()> {
     let folder = "/proc/sys/net/ipv4/neigh";
     for device in fs::read_dir(folder).with_context(|| format!("reading {folder}"))?.flatten() {
         let path = device.path().join("retrans_time_ms");

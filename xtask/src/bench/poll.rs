@@ -1,5 +1,6 @@
-//! Asks an address again and again until it answers 200, and says when that was.
+//! Asks an address, from this network or another machine's, again and again until it answers 200, and says when that was.
 
+use super::network::Network;
 use anyhow::{Context, Result};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -28,20 +29,25 @@ pub(super) struct FirstAnswer {
 
 impl FirstAnswer {
     /// From a server that may not be there yet: a connection for each question.
-    pub(super) fn from(address: SocketAddr) -> Self {
-        Self::start(address, false)
+    pub(super) fn from(address: SocketAddr, network: Option<&Network>) -> Self {
+        Self::start(address, false, network)
     }
 
     /// Through a proxy that is there: one connection as long as it lasts.
-    pub(super) fn through(address: SocketAddr) -> Self {
-        Self::start(address, true)
+    pub(super) fn through(address: SocketAddr, network: Option<&Network>) -> Self {
+        Self::start(address, true, network)
     }
 
-    fn start(address: SocketAddr, keep: bool) -> Self {
+    fn start(address: SocketAddr, keep: bool, network: Option<&Network>) -> Self {
+        let network = network.cloned();
         let (tell, came) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let ask = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
+            if let Some(Err(error)) = network.map(|network| network.enter()) {
+                crate::say::error(&format!("asking {address}: {error:#}"));
+                return;
+            }
             let mut connection = None;
             while !ask.load(Ordering::Relaxed) {
                 // no answer is what is waited out
@@ -130,7 +136,7 @@ mod tests {
     #[test]
     fn the_first_200_is_waited_for() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let asking = FirstAnswer::through(listener.local_addr().unwrap());
+        let asking = FirstAnswer::through(listener.local_addr().unwrap(), None);
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; REQUEST.len()];
         stream.read_exact(&mut request).unwrap();
