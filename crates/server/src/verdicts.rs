@@ -18,7 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::Store;
 
-/// Tries to write a health whose record changes at the same time; the next word tries again.
+/// Healths that are written together.
+const AT_ONCE: usize = 32;
+/// Tries to write them when a record changes at the same time; the next word tries again.
 const TRIES_MAX: usize = 5;
 
 /// What was said last. Clones are the same one.
@@ -168,22 +170,30 @@ impl Said {
     }
 }
 
-/// Writes what the health of these instances comes to now.
+/// Writes what the health of these instances comes to now, many at once: a host that comes or goes
+/// may be the prober of hundreds.
 pub(crate) async fn revise<S: Store>(shared: &Shared<S>, ids: BTreeSet<InstanceId>) {
-    for id in ids {
+    let ids: Vec<InstanceId> = ids.into_iter().collect();
+    for some in ids.chunks(AT_ONCE) {
         for _ in 0..TRIES_MAX {
             let cluster = shared.cluster();
-            let Some(mut next) = shared.verdicts.revised(&cluster, &id) else { break };
-            next.changed_at = shared.now();
-            let key = RecordKey::InstanceStatus(id.clone());
-            let reads = vec![(key.clone(), cluster.modified(&key))];
-            let edits = vec![Edit::Put(Record::InstanceStatus(id.clone(), Arc::new(next)))];
+            let (mut reads, mut edits) = (vec![], vec![]);
+            for id in some {
+                let Some(mut next) = shared.verdicts.revised(&cluster, id) else { continue };
+                next.changed_at = shared.now();
+                let key = RecordKey::InstanceStatus(id.clone());
+                reads.push((key.clone(), cluster.modified(&key)));
+                edits.push(Edit::Put(Record::InstanceStatus(id.clone(), Arc::new(next))));
+            }
+            if edits.is_empty() {
+                break;
+            }
             match shared.commit(Proposal { reads, change: Change { edits } }).await {
                 Ok(_) => break,
                 Err(store::Error::Conflict { .. }) => {}
                 Err(error) => {
                     let error = api::error::chain(&error);
-                    tracing::warn!(instance = %id, error, "health by other hosts not stored");
+                    tracing::warn!(error, "health by other hosts not stored");
                     break;
                 }
             }
