@@ -16,6 +16,7 @@ mod journal;
 mod lease;
 mod net_check;
 mod observe;
+mod plain;
 mod reconcile;
 mod session;
 mod streams;
@@ -37,7 +38,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Docker's name of the managed network.
-pub const NETWORK: &str = "remuda";
+pub const NETWORK: &str = model::plain::NETWORK;
 /// Label of the managed network: the agent's folder that it was made for.
 pub const FOLDER_LABEL: &str = "io.remuda.folder";
 /// Its bridge on the host.

@@ -4,6 +4,7 @@
 mod clean;
 mod look;
 mod measure;
+mod plain;
 pub(crate) mod wires;
 
 use crate::act::{self, Done, Effect, Failed, Tools};
@@ -12,13 +13,14 @@ use crate::drain::{Drain, Drained};
 use crate::images::ImageBook;
 use crate::lease::LeaseClock;
 use crate::observe;
+use crate::plain::Task;
 use crate::transfer::Fetcher;
 use crate::watcher::Hint;
 use api::link::Publication;
 use clean::{Cleaner, Shelf};
 use control::host::{Busy, BusyKind, ImageRemoval, Memo, Seen, SeenInstance};
 use engine::Engine;
-use engine::seen::{PullProgress, SeenContainer};
+use engine::seen::{PlainList, PullProgress, SeenContainer};
 use measure::{Measured, Meter};
 use model::host::HostFacts;
 use model::host_spec::HostSpec;
@@ -74,12 +76,14 @@ pub(crate) struct Parts<E, F> {
 
 /// What a background look came to.
 enum Look {
-    /// All containers of ours.
-    All(Result<Vec<SeenContainer>, String>),
+    /// All containers of ours, and the plain ones.
+    All(Result<Vec<SeenContainer>, String>, Result<PlainList, String>),
     /// One container.
     One(String, Result<Option<Box<SeenContainer>>, String>),
     /// The network was made as wished.
     Network(Result<(), String>),
+    /// What came of the work on a plain container.
+    Attached(Task, Result<(), String>),
     /// Facts of the host.
     Facts(Box<HostFacts>),
     /// What measured containers have used so far.
@@ -100,6 +104,7 @@ pub(crate) struct Reconciler<E, F> {
     drains: BTreeMap<InstanceId, Drain>,
     statuses: BTreeMap<InstanceId, InstanceStatus>,
     facts: HostFacts,
+    plains: plain::Plains,
     meter: Meter,
     cleaner: Cleaner,
     engine_problem: String,
@@ -132,6 +137,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             drains: BTreeMap::new(),
             statuses: BTreeMap::new(),
             facts: HostFacts::default(),
+            plains: plain::Plains::default(),
             meter: Meter::default(),
             cleaner: Cleaner::default(),
             engine_problem: "docker has not been asked yet".into(),
@@ -279,6 +285,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             return RESYNC_RETRY;
         }
         self.publish_local();
+        let attach_at = self.begin_attaching(&publication.spec, now);
         self.memos.values_mut().for_each(|memo| memo.note_clock(now));
         let mut wake: Option<Timestamp> = None;
         let seen = self.seen(&publication, &state, now, &mut wake);
@@ -306,7 +313,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             .collect();
         self.memos.retain(|id, _| publication.spec.instances.contains_key(id));
         self.report(Some(&publication), &state);
-        let wake = [wake, plan.wake_at].into_iter().flatten().min();
+        let wake = [wake, plan.wake_at, attach_at].into_iter().flatten().min();
         let until = wake.map_or(PERIOD, |at| Duration::from_millis(at.since_ms(now).max(1)));
         // A list that failed is tried again soon, whatever else is due.
         until.min(if self.resync_wanted { RESYNC_RETRY } else { PERIOD })
@@ -384,7 +391,9 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             self.newer.clear();
             let (engine, owner) = (self.parts.engine.clone(), environment.id.clone());
             self.looks.spawn(async move {
-                Look::All(engine.list(&owner).await.map_err(|e| api::error::chain(&e)))
+                let (ours, plain) = tokio::join!(engine.list(&owner), engine.list_plain());
+                let ours = ours.map_err(|e| api::error::chain(&e));
+                Look::All(ours, plain.map_err(|e| api::error::chain(&e)))
             });
         }
         let wires = wires::Wires::of(&publication.spec, self.wires.take());
@@ -493,6 +502,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         facts.engine_problem = self.engine_trouble().to_owned();
         facts.dataplane_problem.clone_from(&state.problem);
         facts.strays = self.strays(publication);
+        facts.plain_left_out = self.plains.left_out;
         facts.disk.clone_from(&self.cleaner.disk);
         if publication.is_some() && self.engine_problem.is_empty() {
             facts.network_problem.clone_from(&self.network_problem);
@@ -504,6 +514,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             view: state.report.view,
             facts,
             instances: self.statuses.clone(),
+            plain: self.plains.told().filter(|_| self.engine_trouble().is_empty()),
             probes: observe::probes_of_others(publication, state),
             usage: self.meter.usage.clone(),
             requests: state.report.requests.clone(),

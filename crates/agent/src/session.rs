@@ -11,6 +11,7 @@ use engine::Engine;
 use model::host_status::HostStatus;
 use model::id::HostId;
 use model::limits::HOST_DISCONNECTED_MS;
+use model::plain::{ContainerId, PlainContainer};
 use model::time::Generation;
 use network::Fabric;
 use std::collections::BTreeMap;
@@ -50,6 +51,36 @@ pub(crate) struct Uplink<L, E, F> {
 
 /// Where the answer to a question goes.
 type Answer = oneshot::Sender<Duplex>;
+
+/// What a server is told: each status with its number, and plain containers not again and again.
+#[derive(Debug, Default)]
+struct Teller {
+    said: u64,
+    plain: Option<Arc<BTreeMap<ContainerId, PlainContainer>>>,
+}
+
+impl Teller {
+    /// A status as it goes up; what was told of plain containers already is left out and holds.
+    fn message(&mut self, status: &HostStatus) -> Up {
+        self.said += 1;
+        let mut status = HostStatus { number: self.said, ..status.clone() };
+        let same = match (&self.plain, &status.plain) {
+            (Some(told), Some(now)) => Arc::ptr_eq(told, now),
+            _ => false,
+        };
+        if same {
+            status.plain = None;
+        } else if status.plain.is_some() {
+            self.plain.clone_from(&status.plain);
+        }
+        Up::Status(Box::new(status))
+    }
+
+    /// All of it is told with the next status.
+    fn tell_all(&mut self) {
+        self.plain = None;
+    }
+}
 
 /// What was said last of a trouble that goes on: it is not said again with each try.
 #[derive(Default)]
@@ -127,7 +158,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
 
     async fn serve(&mut self, mut session: Session) {
         let mut tasks = JoinSet::new();
-        let (mut said, mut told) = (0, false);
+        let (mut teller, mut told) = (Teller::default(), false);
         let (mut wants, mut open_wants) = (0_u64, BTreeMap::new());
         let mut beats = Beats::default();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -149,6 +180,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     }
                 }
                 _ = again.tick() => {
+                    teller.tell_all();
                     self.status.mark_changed();
                     self.write_again().await;
                 }
@@ -205,10 +237,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     }
                     let status = self.status.borrow_and_update().clone();
                     if let Some(status) = status {
-                        said += 1;
-                        let numbered = HostStatus { number: said, ..(*status).clone() };
-                        let message = Up::Status(Box::new(numbered));
-                        if session.up.send(message).await.is_err() {
+                        if session.up.send(teller.message(&status)).await.is_err() {
                             return;
                         }
                         tokio::time::sleep(STATUS_WINDOW).await;
@@ -285,6 +314,44 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::time::Index;
+
+    #[test]
+    fn plain_containers_are_told_once_until_they_change_or_all_is_told() {
+        let containers = |id: &str| {
+            let one = (ContainerId::parse(id).unwrap(), PlainContainer::default());
+            Some(Arc::new(BTreeMap::from([one])))
+        };
+        let mut status = HostStatus {
+            host: HostId::parse("h1").unwrap(),
+            number: 0,
+            generation: Generation(0),
+            view: Index(0),
+            facts: model::host::HostFacts::default(),
+            instances: BTreeMap::new(),
+            plain: None,
+            probes: BTreeMap::new(),
+            usage: BTreeMap::new(),
+            requests: None,
+        };
+        let mut teller = Teller::default();
+        let told = |status: &HostStatus, teller: &mut Teller| {
+            let Up::Status(sent) = teller.message(status) else { return (0, false) };
+            (sent.number, sent.plain.is_some())
+        };
+        assert_eq!(told(&status, &mut teller), (1, false));
+        status.plain = containers("a1");
+        assert_eq!(told(&status, &mut teller), (2, true));
+        assert_eq!(told(&status, &mut teller), (3, false));
+        status.plain = containers("a2");
+        assert_eq!(told(&status, &mut teller), (4, true));
+        let known = status.plain.take();
+        assert_eq!(told(&status, &mut teller), (5, false), "they are not known just now");
+        status.plain = known;
+        assert_eq!(told(&status, &mut teller), (6, false));
+        teller.tell_all();
+        assert_eq!(told(&status, &mut teller), (7, true));
+    }
 
     #[test]
     fn hosts_that_lost_their_server_together_come_back_apart() {

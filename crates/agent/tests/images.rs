@@ -138,6 +138,7 @@ impl Place {
             balancers: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images_kept: kept.split_whitespace().map(str::to_owned).collect(),
+            attachments: BTreeMap::new(),
             peers: Arc::default(),
         };
         let view = HostView {

@@ -261,6 +261,7 @@ impl Place {
             balancers: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images_kept: BTreeSet::new(),
+            attachments: BTreeMap::new(),
             peers: Arc::default(),
         };
         let view = HostView {

@@ -7,9 +7,10 @@ pub use host::*;
 pub use service::*;
 
 use model::event::Event;
+use model::health::Health;
 use model::net_check::NetReport;
 use model::stack::StackSpec;
-use model::time::Index;
+use model::time::{Index, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -354,6 +355,54 @@ pub struct InstancePage {
     pub instances: Vec<InstanceRow>,
     /// The services they belong to.
     pub services: Vec<ServiceRow>,
+    /// Plain containers by host and name, when neither stack nor service was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub standalone: Vec<StandaloneRow>,
+}
+
+/// A plain container: one that somebody started by hand or with another tool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct StandaloneRow {
+    /// `standalone`.
+    pub kind: String,
+    /// Docker's name.
+    pub name: String,
+    /// Host id.
+    pub host: String,
+    /// Docker's word: created, running, paused, restarting, exited, dead.
+    pub status: String,
+    /// Docker's HEALTHCHECK.
+    pub health: Health,
+    /// It runs, its HEALTHCHECK does not fail, and it is in the managed network if it is to be.
+    pub ready: bool,
+    /// Where others reach it: in the managed network, or at its host by its ports; empty when
+    /// nowhere.
+    pub address: String,
+    /// Its name in DNS; empty when it has none.
+    pub dns: String,
+    /// Ports as `8080->80/tcp`, or `80/tcp` when it is only exposed.
+    pub ports: Vec<String>,
+    /// `managed`, or Docker's word for its network.
+    pub network: String,
+    /// Image.
+    pub image: String,
+    /// Docker's name of the container.
+    pub container_name: String,
+    /// Docker's id of the container.
+    pub container_id: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it started; nothing while it does not run.
+    pub started_at: Option<Timestamp>,
+    /// Exit code of its last end.
+    pub exit_code: Option<i64>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its `SERVICE_…` variables; no others leave its host.
+    pub variables: BTreeMap<String, String>,
+    /// Why it is not as it asks to be; empty when all is well.
+    pub reason: String,
 }
 
 /// Query of `EVENTS`.

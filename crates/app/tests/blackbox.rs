@@ -46,6 +46,8 @@ mod names;
 mod net_check;
 #[path = "blackbox/overlay.rs"]
 mod overlay;
+#[path = "blackbox/plain.rs"]
+mod plain;
 #[path = "blackbox/probers.rs"]
 mod probers;
 #[path = "blackbox/overlay_mode.rs"]

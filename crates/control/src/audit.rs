@@ -6,6 +6,7 @@ pub use auditor::Auditor;
 
 use model::cluster::Cluster;
 use model::id::{HostId, InstanceId, ServiceId};
+use model::plain::PlainId;
 use std::net::Ipv4Addr;
 
 /// Something that must never be.
@@ -15,6 +16,10 @@ pub enum Violation {
     AddressTwice(Ipv4Addr, InstanceId, InstanceId),
     /// An address that is not the planner's to give.
     AddressNotOurs(Ipv4Addr, InstanceId),
+    /// Somebody else has the address of a plain container: an instance, or another one.
+    AttachedTwice(Ipv4Addr, String, PlainId),
+    /// A plain container has an address that is not the planner's to give.
+    AttachedNotOurs(Ipv4Addr, PlainId),
     /// Two instances have one container name.
     NameTwice(String, InstanceId, InstanceId),
     /// Two services hold one host port, or two instances whose processes bind it themselves.

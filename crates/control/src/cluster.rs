@@ -1,6 +1,7 @@
 //! What should exist and where. `plan` compares what is wanted with what is decided and seen, and
 //! proposes the next decisions; it cannot fail: what cannot be done is written down as blocked.
 
+mod attach;
 mod depend;
 mod diff;
 mod draft;
@@ -34,7 +35,7 @@ use model::time::Timestamp;
 /// What to commit next, and when to plan again though nothing has changed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ClusterPlan {
-    /// At most one a service; each names the records that it rests on.
+    /// At most one a service or plain container; each names the records that it rests on.
     pub proposals: Vec<Proposal>,
     /// Next time at which something is due.
     pub wake_at: Option<Timestamp>,

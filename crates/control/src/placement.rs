@@ -10,6 +10,7 @@
 //! the tests.
 
 mod addresses;
+mod attached;
 mod bits;
 mod check;
 mod choose;
@@ -30,12 +31,14 @@ mod tests;
 pub(crate) use choose::seed;
 
 use addresses::Addresses;
+use attached::Attached;
 use group::Group;
 use hosts::Hosts;
 use model::cluster::Cluster;
 use model::host::Environment;
 use model::id::{HostId, InstanceId, ServiceId, ServiceName};
 use model::instance::{Goal, Instance};
+use model::plain::PlainId;
 use model::reason::Reason;
 use model::record::RecordKey;
 use model::scaling::Mode;
@@ -150,6 +153,8 @@ pub struct Fleet {
     shapes: Shapes,
     ports: Ports,
     addresses: Addresses,
+    /// Addresses of plain containers.
+    attached: BTreeMap<PlainId, Attached>,
     /// By the labels that are spread over; emptied when hosts change.
     spreads: BTreeMap<Vec<String>, Arc<Spread>>,
     /// The heap of the service that is being placed.
@@ -177,6 +182,9 @@ impl Fleet {
         for instance in cluster.instances() {
             fleet.take(cluster, instance);
         }
+        for attachment in cluster.attachments() {
+            fleet.attach(attachment);
+        }
         fleet.freed = Wake::default();
         fleet
     }
@@ -198,10 +206,12 @@ impl Fleet {
                     Some(instance) => self.take(cluster, instance),
                     None => self.give_back(id),
                 },
+                RecordKey::Attachment(id) => self.note_attachment(cluster, id),
                 RecordKey::Stack(_)
                 | RecordKey::Revision(..)
                 | RecordKey::InstanceStatus(_)
-                | RecordKey::Token(_) => {}
+                | RecordKey::Token(_)
+                | RecordKey::Plain(_) => {}
             }
         }
     }

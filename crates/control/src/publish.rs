@@ -3,6 +3,7 @@
 mod catalog;
 mod links;
 mod peers;
+pub mod plain;
 mod publisher;
 mod routes;
 

@@ -165,6 +165,7 @@ fn host(instances: impl IntoIterator<Item = (InstanceId, InstanceSpec)>) -> Host
         balancers: BTreeMap::new(),
         volumes: BTreeMap::new(),
         images_kept: BTreeSet::new(),
+        attachments: BTreeMap::new(),
         peers: Arc::default(),
     }
 }

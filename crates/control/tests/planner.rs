@@ -28,6 +28,8 @@ mod hosts;
 mod images;
 #[path = "planner/jobs.rs"]
 mod jobs;
+#[path = "planner/plain.rs"]
+mod plain;
 #[path = "planner/rancher.rs"]
 mod rancher;
 #[path = "planner/verbs.rs"]

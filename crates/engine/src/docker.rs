@@ -7,6 +7,7 @@ mod containers;
 mod create;
 mod files;
 mod networks;
+mod plain;
 mod volumes;
 mod images;
 mod shelf;
@@ -24,8 +25,8 @@ pub use connection::{Deadlines, Docker, DockerOptions};
 
 use crate::error::Result;
 use crate::seen::{
-    BuildOutput, DiskSpace, EngineEvent, EngineInfo, ExecSession, ImageInfo, LogLine, PullProgress,
-    SeenContainer, SeenImage, SeenVolume, Stats,
+    BuildOutput, DiskSpace, EngineEvent, EngineInfo, ExecSession, ImageInfo, LogLine, PlainList,
+    PullProgress, SeenContainer, SeenImage, SeenVolume, Stats,
 };
 use crate::wish::{BuildOptions, CreateRequest, ExecRequest, LogOptions, NetworkWish};
 use bytes::Bytes;
@@ -34,6 +35,7 @@ use model::container_spec::PullPolicy;
 use model::stack::VolumeSpec;
 use model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use tokio::sync::mpsc;
 
 impl crate::Engine for Docker {
@@ -59,6 +61,18 @@ impl crate::Engine for Docker {
 
     async fn remove_network(&self, name: &str, owner: &str) -> Result<()> {
         self.drop_network(name, owner).await
+    }
+
+    async fn list_plain(&self) -> Result<PlainList> {
+        self.plain_containers().await
+    }
+
+    async fn connect(&self, id: &str, network: &str, address: Ipv4Addr) -> Result<()> {
+        self.connect_container(id, network, address).await
+    }
+
+    async fn disconnect(&self, id: &str, network: &str) -> Result<()> {
+        self.disconnect_container(id, network).await
     }
 
     async fn ensure_volume(

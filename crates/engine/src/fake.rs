@@ -5,6 +5,7 @@ mod engine;
 mod fault;
 mod images;
 mod archive;
+mod plain;
 mod program;
 mod world;
 

@@ -27,11 +27,12 @@ use model::container_spec::PullPolicy;
 use model::stack::VolumeSpec;
 use model::time::Timestamp;
 use seen::{
-    BuildOutput, DiskSpace, EngineEvent, EngineInfo, ExecSession, ImageInfo, LogLine, PullProgress,
-    SeenContainer, SeenImage, SeenVolume, Stats,
+    BuildOutput, DiskSpace, EngineEvent, EngineInfo, ExecSession, ImageInfo, LogLine, PlainList,
+    PullProgress, SeenContainer, SeenImage, SeenVolume, Stats,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::net::Ipv4Addr;
 use tokio::sync::mpsc;
 use wish::{BuildOptions, CreateRequest, ExecRequest, LogOptions, NetworkWish};
 
@@ -47,6 +48,23 @@ pub trait Engine: Clone + Send + Sync + 'static {
 
     /// All containers with the label `label::ENVIRONMENT` = `owner`, running or not, by name.
     fn list(&self, owner: &str) -> impl Future<Output = Result<Vec<SeenContainer>>> + Send;
+
+    /// Containers without the label `label::ENVIRONMENT` that run or ask for the managed network
+    /// (`model::plain::asks_for_network`), by name, at most `PLAIN_CONTAINERS_MAX`.
+    fn list_plain(&self) -> impl Future<Output = Result<PlainList>> + Send;
+
+    /// Connects a container to a network with this address, besides the networks that it is in; it
+    /// keeps both over its restarts. One that has no network (`none`) leaves that, one that is there
+    /// with another address is connected anew. `Error::Docker` when somebody has the address.
+    fn connect(
+        &self,
+        id: &str,
+        network: &str,
+        address: Ipv4Addr,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Takes a container out of a network; one that is not in it, or gone, is fine.
+    fn disconnect(&self, id: &str, network: &str) -> impl Future<Output = Result<()>> + Send;
 
     /// One container by id or name, ours or not; `None` when there is none.
     fn inspect(&self, id: &str) -> impl Future<Output = Result<Option<SeenContainer>>> + Send;

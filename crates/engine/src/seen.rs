@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use model::health::Health;
+use model::plain::PlainPort;
 use model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::pin::Pin;
 use tokio::io::AsyncWrite;
 
@@ -109,6 +111,23 @@ pub struct SeenContainer {
     pub ipc_mode: String,
     /// Restarts by Docker.
     pub restart_count: u64,
+    /// Its own host name.
+    pub hostname: String,
+    /// Ports that it publishes or exposes.
+    pub ports: Vec<PlainPort>,
+    /// Environment variables that may leave the host (`model::plain::is_told`).
+    pub variables: BTreeMap<String, String>,
+    /// Docker's own file behind its /etc/resolv.conf; `None` when the user put another one there.
+    pub resolv_conf: Option<PathBuf>,
+}
+
+/// Containers that are nobody's of ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlainList {
+    /// By name.
+    pub containers: Vec<SeenContainer>,
+    /// How many more there are.
+    pub left_out: usize,
 }
 
 impl SeenContainer {

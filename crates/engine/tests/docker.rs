@@ -50,6 +50,7 @@ contract! {
     an_engine_tells_about_itself_and_its_containers as docker_it_tells_about_itself_and_its_containers
     names_cannot_leave_their_place as docker_names_cannot_leave_their_place
     a_container_shares_the_network_and_the_volumes_of_another as docker_a_container_shares_with_another
+    a_container_is_connected_to_a_network_and_stays_so as docker_a_container_is_connected
 }
 
 contract! {

@@ -5,6 +5,7 @@ use crate::host::{Environment, Host};
 use crate::id::{HostId, InstanceId, ServiceId, ServiceName, StackName};
 use crate::instance::{Instance, InstanceStatus};
 use crate::limits::RECENT_KEYS_MAX;
+use crate::plain::{Attachment, PlainContainer, PlainId};
 use crate::record::{Record, RecordKey, Revision, Service, ServiceStatus, Stack, Token};
 use crate::time::Index;
 use rpds::RedBlackTreeMapSync as Map;
@@ -33,6 +34,8 @@ pub struct Cluster {
     instance_statuses: Map<InstanceId, Kept<InstanceStatus>>,
     hosts: Map<HostId, Kept<Host>>,
     tokens: Map<String, Kept<Token>>,
+    plain: Map<PlainId, Kept<PlainContainer>>,
+    attachments: Map<PlainId, Kept<Attachment>>,
     /// Instances by host: their records say the same.
     on_hosts: Map<(HostId, InstanceId), ()>,
 }
@@ -76,6 +79,8 @@ impl PartialEq for Cluster {
             && self.instance_statuses == other.instance_statuses
             && self.hosts == other.hosts
             && self.tokens == other.tokens
+            && self.plain == other.plain
+            && self.attachments == other.attachments
     }
 }
 
@@ -119,6 +124,8 @@ impl Cluster {
             }
             Record::Host(h) => self.hosts.insert_mut(h.id.clone(), kept(h, modified)),
             Record::Token(t) => self.tokens.insert_mut(t.id.clone(), kept(t, modified)),
+            Record::Plain(id, p) => self.plain.insert_mut(id.clone(), kept(p, modified)),
+            Record::Attachment(a) => self.attachments.insert_mut(a.id.clone(), kept(a, modified)),
         }
     }
 
@@ -136,6 +143,8 @@ impl Cluster {
             RecordKey::InstanceStatus(id) => drop(self.instance_statuses.remove_mut(id)),
             RecordKey::Host(id) => drop(self.hosts.remove_mut(id)),
             RecordKey::Token(id) => drop(self.tokens.remove_mut(id)),
+            RecordKey::Plain(id) => drop(self.plain.remove_mut(id)),
+            RecordKey::Attachment(id) => drop(self.attachments.remove_mut(id)),
         }
     }
 
@@ -176,6 +185,8 @@ impl Cluster {
             RecordKey::InstanceStatus(id) => self.instance_statuses.get(id).map(|k| k.modified),
             RecordKey::Host(id) => self.hosts.get(id).map(|k| k.modified),
             RecordKey::Token(id) => self.tokens.get(id).map(|k| k.modified),
+            RecordKey::Plain(id) => self.plain.get(id).map(|k| k.modified),
+            RecordKey::Attachment(id) => self.attachments.get(id).map(|k| k.modified),
         }
     }
 
@@ -305,6 +316,50 @@ impl Cluster {
     #[must_use]
     pub fn token(&self, id: &str) -> Option<&Arc<Token>> {
         self.tokens.get(id).map(|kept| &kept.value)
+    }
+
+    /// A plain container.
+    #[must_use]
+    pub fn plain(&self, id: &PlainId) -> Option<&Arc<PlainContainer>> {
+        self.plain.get(id).map(|kept| &kept.value)
+    }
+
+    /// All plain containers by host and id.
+    pub fn plains(&self) -> impl Iterator<Item = (&PlainId, &Arc<PlainContainer>)> {
+        self.plain.iter().map(|(id, kept)| (id, &kept.value))
+    }
+
+    /// The plain containers of one host by id; cost follows the host.
+    pub fn plains_on<'a>(
+        &'a self,
+        host: &'a HostId,
+    ) -> impl Iterator<Item = (&'a PlainId, &'a Arc<PlainContainer>)> {
+        self.plain
+            .range(PlainId::first_on(host)..)
+            .take_while(move |(id, _)| id.host == *host)
+            .map(|(id, kept)| (id, &kept.value))
+    }
+
+    /// The address of a plain container in the managed network.
+    #[must_use]
+    pub fn attachment(&self, id: &PlainId) -> Option<&Arc<Attachment>> {
+        self.attachments.get(id).map(|kept| &kept.value)
+    }
+
+    /// The addresses of all plain containers by host and id.
+    pub fn attachments(&self) -> impl Iterator<Item = &Arc<Attachment>> {
+        self.attachments.values().map(|kept| &kept.value)
+    }
+
+    /// The addresses of the plain containers of one host by id; cost follows the host.
+    pub fn attachments_on<'a>(
+        &'a self,
+        host: &'a HostId,
+    ) -> impl Iterator<Item = &'a Arc<Attachment>> {
+        self.attachments
+            .range(PlainId::first_on(host)..)
+            .take_while(move |(id, _)| id.host == *host)
+            .map(|(_, kept)| &kept.value)
     }
 
     /// All tokens.

@@ -137,9 +137,17 @@ pub struct HostFacts {
     pub network_problem: String,
     /// Why the dataplane cannot be used now; empty when it can.
     pub dataplane_problem: String,
+    /// Plain containers beyond those that are listed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub plain_left_out: u32,
     /// The disk of Docker's images; `None` while it has not been looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskFacts>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The disk on which a host keeps its images, to about one per cent.

@@ -5,6 +5,7 @@ use crate::container_spec::ContainerSpec;
 use crate::host::Environment;
 use crate::id::{HostId, InstanceId};
 use crate::instance::{Goal, Target};
+use crate::plain::ContainerId;
 use crate::service::RestartPolicy;
 use crate::stack::VolumeSpec;
 use crate::time::Generation;
@@ -32,9 +33,22 @@ pub struct HostSpec {
     /// Images that a rollback may need: a clean-up leaves them alone.
     #[serde(default)]
     pub images_kept: BTreeSet<String>,
+    /// Plain containers that are to be in the managed network.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attachments: BTreeMap<ContainerId, HostAttachment>,
     /// The hosts of the environment, this one too, with the addresses that are reached through them.
     #[serde(default)]
     pub peers: Arc<BTreeMap<HostId, Peer>>,
+}
+
+/// How a plain container is in the managed network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAttachment {
+    /// Its address there.
+    pub address: Ipv4Addr,
+    /// It has another network too, which its answers to what is not in the managed network take.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub apart: bool,
 }
 
 /// A host, as the network of the others must know it.

@@ -4,11 +4,16 @@ use crate::health::Health;
 use crate::host::HostFacts;
 use crate::id::{HostId, InstanceId};
 use crate::instance::InstanceStatus;
-use crate::limits::{HOST_LABELS_MAX, HOST_WORD_BYTES_MAX, REASON_BYTES_MAX, STRAYS_TOLD_MAX};
+use crate::limits::{
+    HOST_LABELS_MAX, HOST_WORD_BYTES_MAX, PLAIN_CONTAINERS_MAX, PLAIN_WORDS_BYTES_MAX,
+    REASON_BYTES_MAX, STRAYS_TOLD_MAX,
+};
+use crate::plain::{ContainerId, PlainContainer};
 use crate::reason::cut;
 use crate::time::{Generation, Index, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What one host is seen to hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +32,9 @@ pub struct HostStatus {
     pub facts: HostFacts,
     /// By instance; an instance of the spec that is not here has not been looked at yet.
     pub instances: BTreeMap<InstanceId, InstanceStatus>,
+    /// Its plain containers; `None` while they are not known: what was known of them stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain: Option<Arc<BTreeMap<ContainerId, PlainContainer>>>,
     /// What its dataplane found of instances on other hosts that it is to probe; kept in memory only.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub probes: BTreeMap<InstanceId, ProbeReport>,
@@ -56,6 +64,7 @@ impl HostStatus {
             engine_problem,
             network_problem,
             dataplane_problem,
+            plain_left_out: _,
             disk: _,
         } = &mut self.facts;
         for word in [hostname, address, agent_version, docker_version, kernel] {
@@ -77,11 +86,31 @@ impl HostStatus {
             }
             cut(&mut seen.reason, REASON_BYTES_MAX);
         }
+        if let Some(plain) = &mut self.plain {
+            bound_plain(Arc::make_mut(plain));
+        }
         self.probes.retain(|id, _| exists(id));
         self.probes.values_mut().for_each(|report| cut(&mut report.detail, REASON_BYTES_MAX));
         self.usage.retain(|id, _| exists(id));
         if let Some(requests) = &mut self.requests {
             requests.of.retain(|id, _| exists(id));
+        }
+    }
+}
+
+/// Leaves out what is too much of plain containers, all of them taken together.
+fn bound_plain(all: &mut BTreeMap<ContainerId, PlainContainer>) {
+    while all.len() > PLAIN_CONTAINERS_MAX {
+        all.pop_last();
+    }
+    let mut bytes = 0;
+    for one in all.values_mut() {
+        one.bound();
+        let words = one.labels.iter().chain(&one.variables);
+        bytes += words.map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        if bytes > PLAIN_WORDS_BYTES_MAX {
+            one.labels.retain(|key, _| key.starts_with("io.rancher.container."));
+            one.variables.clear();
         }
     }
 }
@@ -138,6 +167,11 @@ mod tests {
         let short = ("zone".to_owned(), "a".to_owned());
         let labels = (0..1_000).map(|n| (format!("x{n}"), "y".to_owned()));
         let labels = labels.chain([short, (long.clone(), String::new())]);
+        let many = (0..2_000).map(|n| {
+            let labels = (0..200).map(|k| (format!("l{k}"), "v".repeat(500))).collect();
+            let plain = PlainContainer { name: long.clone(), labels, ..PlainContainer::default() };
+            (ContainerId::parse(&format!("c{n:05}")).unwrap(), plain)
+        });
         let mut status = HostStatus {
             host: "h1".parse().unwrap(),
             number: 0,
@@ -146,22 +180,28 @@ mod tests {
             facts: HostFacts {
                 hostname: long.clone(),
                 strays: vec![long.clone(); 1_000],
-                engine_problem: long,
+                engine_problem: long.clone(),
                 labels: labels.collect(),
                 ..HostFacts::default()
             },
             instances: [(known.clone(), seen.clone()), (other.clone(), seen)].into(),
+            plain: Some(Arc::new(many.collect())),
             probes: [(known.clone(), report.clone()), (other.clone(), report)].into(),
             usage: [(other.clone(), Usage::default())].into(),
             requests: Some(Requests { at_ms: 1, of: [(known.clone(), 5), (other, 5)].into() }),
         };
         status.bound(|id| *id == known);
+        assert_eq!(status.plain.as_ref().unwrap().len(), PLAIN_CONTAINERS_MAX);
+        let bytes = serde_json::to_vec(&status).unwrap().len();
+        assert!(bytes < 2_000_000, "{bytes} bytes are left with plain containers");
+        let plain = status.plain.take();
         let bytes = serde_json::to_vec(&status).unwrap().len();
         assert!(bytes < 30_000, "{bytes} bytes are left");
         assert_eq!(status.instances.keys().chain(status.probes.keys()).count(), 2);
         assert_eq!(status.requests.as_ref().unwrap().of.len(), 1);
         assert_eq!(status.facts.labels.len(), HOST_LABELS_MAX);
         assert!(status.facts.hostname.chars().all(|c| c == 'é'), "cut between two characters");
+        status.plain = plain;
         let before = status.clone();
         status.bound(|_| true);
         assert_eq!(status, before, "what is within the limits stays");

@@ -21,6 +21,7 @@ pub mod stack;
 
 pub mod host;
 pub mod instance;
+pub mod plain;
 pub mod reason;
 pub mod record;
 pub mod change;

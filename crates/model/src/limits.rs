@@ -395,6 +395,31 @@ pub const HOST_DISCONNECTED_MS: u64 = 4_000;
 pub const HOST_LOST_MS: u64 = 10_000;
 /// Slots without an instance that are told one by one, for each service.
 pub const BLOCKED_ROWS_MAX: usize = 200;
+/// Plain containers of one host that are listed; further ones are counted.
+pub const PLAIN_CONTAINERS_MAX: usize = 500;
+/// Labels that are told of one plain container.
+pub const PLAIN_LABELS_MAX: usize = 100;
+/// Environment variables that are told of one plain container.
+pub const PLAIN_VARIABLES_MAX: usize = 50;
+/// Ports that are told of one plain container.
+pub const PLAIN_PORTS_MAX: usize = 100;
+/// Networks of Docker that are told of one plain container.
+pub const PLAIN_NETWORKS_MAX: usize = 16;
+/// Labels of one plain container, or its variables, taken together, in bytes.
+pub const PLAIN_CONTAINER_BYTES_MAX: usize = 16 * 1024;
+/// Records of plain containers that are written together: each may be large.
+pub const PLAIN_EDITS_MAX: usize = 16;
+/// All that one host tells of its plain containers, in bytes: labels and variables of further ones
+/// are left out.
+pub const PLAIN_WORDS_BYTES_MAX: usize = 1024 * 1024;
+/// Docker's id of a container, in bytes.
+pub const CONTAINER_ID_BYTES_MAX: usize = 64;
+/// First wait until a plain container whose connecting failed is tried again, in milliseconds; doubles.
+pub const PLAIN_RETRY_MS_MIN: u64 = 500;
+/// Longest wait until a plain container whose connecting failed is tried again, in milliseconds.
+pub const PLAIN_RETRY_MS_MAX: u64 = 30_000;
+/// A container's resolv.conf that is read, in bytes.
+pub const RESOLV_FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Labels that people may give one host.
 pub const HOST_LABELS_MAX: usize = 100;
 /// A drain gives up after this time when nothing is said, in milliseconds.

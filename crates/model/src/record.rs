@@ -3,6 +3,7 @@
 use crate::host::{Environment, Host};
 use crate::id::{HostId, InstanceId, InvalidName, ServiceId, StackName};
 use crate::instance::{Goal, Instance, InstanceStatus, Target};
+use crate::plain::{Attachment, PlainContainer, PlainId};
 use crate::reason::Blocked;
 use crate::rollout_policy::UpdatePolicy;
 use crate::scaling::{Mode, Scaling};
@@ -458,6 +459,10 @@ pub enum Record {
     Host(Arc<Host>),
     /// A token.
     Token(Arc<Token>),
+    /// A plain container as seen.
+    Plain(PlainId, Arc<PlainContainer>),
+    /// The address of a plain container in the managed network, as decided.
+    Attachment(Arc<Attachment>),
 }
 
 impl Record {
@@ -474,6 +479,8 @@ impl Record {
             Self::InstanceStatus(id, _) => RecordKey::InstanceStatus(id.clone()),
             Self::Host(host) => RecordKey::Host(host.id.clone()),
             Self::Token(token) => RecordKey::Token(token.id.clone()),
+            Self::Plain(id, _) => RecordKey::Plain(id.clone()),
+            Self::Attachment(attachment) => RecordKey::Attachment(attachment.id.clone()),
         }
     }
 }
@@ -499,6 +506,10 @@ pub enum RecordKey {
     Host(HostId),
     /// `token/<id>`
     Token(String),
+    /// `plain/<host>/<container>`
+    Plain(PlainId),
+    /// `attachment/<host>/<container>`
+    Attachment(PlainId),
 }
 
 impl fmt::Display for RecordKey {
@@ -513,6 +524,8 @@ impl fmt::Display for RecordKey {
             Self::InstanceStatus(instance) => write!(f, "instance-status/{instance}"),
             Self::Host(host) => write!(f, "host/{host}"),
             Self::Token(id) => write!(f, "token/{id}"),
+            Self::Plain(id) => write!(f, "plain/{id}"),
+            Self::Attachment(id) => write!(f, "attachment/{id}"),
         }
     }
 }
@@ -536,6 +549,8 @@ impl std::str::FromStr for RecordKey {
             "instance-status" => Self::InstanceStatus(rest.parse()?),
             "host" => Self::Host(rest.parse()?),
             "token" => Self::Token(rest.to_owned()),
+            "plain" => Self::Plain(rest.parse()?),
+            "attachment" => Self::Attachment(rest.parse()?),
             _ => return Err(bad("its kind is unknown")),
         })
     }
@@ -557,6 +572,8 @@ mod tests {
             "instance-status/shop/web#2@9",
             "host/alpha",
             "token/ab12",
+            "plain/alpha/0123456789ab",
+            "attachment/alpha/0123456789ab",
         ] {
             assert_eq!(text.parse::<RecordKey>().unwrap().to_string(), text);
         }

@@ -20,11 +20,13 @@ mod prober;
 
 mod sockets;
 mod resolv;
+mod lend;
 mod preflight;
 
 pub use error::Error;
 pub use fabric::{Fabric, Facts, LocalAddress};
 pub use fake::{Fake, FakeAddress, FakeWorld};
+pub use lend::{lend_dns, return_dns};
 pub use linux::Linux;
 pub use overlay::{Overlay, OverlayMode, OverlayPeer, VXLAN_BYTES, VXLAN_DEVICE, VXLAN_PORT};
 pub use preflight::{Finding, PreflightOptions, preflight};

@@ -37,6 +37,9 @@ pub struct Overlay {
     pub underlay: Ipv4Addr,
     /// Addresses that are here although a peer has a route around them.
     pub own: BTreeSet<Ipv4Addr>,
+    /// Containers here whose answers to what is outside of the range take another way: such callers
+    /// are seen by them as the bridge.
+    pub apart: BTreeSet<Ipv4Addr>,
     /// The other hosts, by any name.
     pub peers: BTreeMap<String, OverlayPeer>,
 }
@@ -61,6 +64,7 @@ impl Overlay {
             port: VXLAN_PORT,
             underlay,
             own: BTreeSet::new(),
+            apart: BTreeSet::new(),
             peers: BTreeMap::new(),
         }
     }
@@ -84,7 +88,7 @@ impl Overlay {
         if routes + self.own.len() > OVERLAY_ROUTES_MAX {
             return Some(format!("{routes} routes to peers, at most {OVERLAY_ROUTES_MAX}"));
         }
-        let outside = self.own.iter().find(|ip| !subnet.contains(*ip));
+        let outside = self.own.iter().chain(&self.apart).find(|ip| !subnet.contains(*ip));
         outside.map(|ip| format!("overlay address {ip} is not in {subnet}"))
     }
 
@@ -125,6 +129,7 @@ impl Overlay {
             vni: self.vni,
             port: self.port,
             peers: self.usable_peers().map(|peer| peer.underlay).collect(),
+            apart: self.apart.clone(),
         }
     }
 }
@@ -191,6 +196,9 @@ pub(crate) struct OverlayTrace {
     pub(crate) port: u16,
     /// Who may send VXLAN to us.
     pub(crate) peers: BTreeSet<Ipv4Addr>,
+    /// Containers that see callers outside of the range as the bridge.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) apart: BTreeSet<Ipv4Addr>,
 }
 
 /// An entry in the kernel, in the order in which they are made.

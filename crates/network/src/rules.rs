@@ -74,10 +74,12 @@ impl RuleSet<'_> {
 ///   looked at. The VNI is the three bytes after the UDP header and the first word of VXLAN's.
 /// - What comes out of the overlay goes to its bridge or to the host, and nowhere else.
 /// - A TCP connection learns at its start what fits through the overlay.
+/// - A container with another network too would answer other hosts by that one: to it they come
+///   from the bridge.
 /// - Sources stay: Docker masquerades all that leaves a bridge. Rewriting an address to itself
 ///   before that (100) settles the matter for the connection; an accept would not.
 fn overlay_text(bridge: &str, trace: &OverlayTrace) -> String {
-    let OverlayTrace { device, subnet, vni, port, peers } = trace;
+    let OverlayTrace { device, subnet, vni, port, peers, apart } = trace;
     let mut text = String::new();
     if let Some(device) = device {
         let mut known = String::new();
@@ -105,11 +107,20 @@ fn overlay_text(bridge: &str, trace: &OverlayTrace) -> String {
     // A name may have characters that a chain's may not.
     let chain: String =
         bridge.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let mut bridged = String::new();
+    if !apart.is_empty() {
+        let list: Vec<String> = apart.iter().map(ToString::to_string).collect();
+        let gateway = model::host::gateway(*subnet);
+        bridged = format!(
+            "    ip saddr != {subnet} ip daddr {{ {} }} oifname \"{bridge}\" snat ip to {gateway}\n",
+            list.join(", ")
+        );
+    }
     text + &format!(
         "  chain sources_{chain} {{
     type nat hook postrouting priority 95; policy accept;
     ip saddr {subnet} ip daddr {subnet} oifname != \"{bridge}\" snat ip to ip saddr
-  }}
+{bridged}  }}
 "
     )
 }
@@ -139,5 +150,23 @@ mod tests {
         assert_eq!(text.matches("dnat ip to 169.254.169.250:7653").count(), 2);
         assert_eq!(text.matches("dnat ip to 169.254.169.250:7680").count(), 1);
         assert!(!text.contains("redirect") && !text.contains("masquerade"));
+    }
+
+    #[test]
+    fn who_would_answer_another_way_is_asked_by_the_bridge() {
+        let mut trace = OverlayTrace {
+            device: Some("remudavx0".into()),
+            subnet: "10.42.0.0/16".parse().unwrap(),
+            vni: 7,
+            port: 4789,
+            peers: BTreeSet::new(),
+            apart: BTreeSet::new(),
+        };
+        assert!(!overlay_text("remuda0", &trace).contains("snat ip to 10.42.0.1"));
+        trace.apart = ["10.42.7.7", "10.42.7.9"].map(|ip| ip.parse().unwrap()).into();
+        let text = overlay_text("remuda0", &trace);
+        let rule = "ip saddr != 10.42.0.0/16 ip daddr { 10.42.7.7, 10.42.7.9 } \
+                    oifname \"remuda0\" snat ip to 10.42.0.1\n";
+        assert!(text.contains(rule), "{text}");
     }
 }

@@ -132,6 +132,6 @@ fn time_of(edit: &Edit) -> Option<Timestamp> {
             Rollout::Running { since, .. } | Rollout::Finishing { since, .. } => *since,
             Rollout::Failed { at, .. } => *at,
         },
-        Record::Environment(_) => return None,
+        Record::Environment(_) | Record::Plain(..) | Record::Attachment(_) => return None,
     })
 }

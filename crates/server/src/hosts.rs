@@ -3,7 +3,7 @@
 use crate::members;
 use crate::state::Shared;
 use crate::verdicts::{self, Verdicts};
-use crate::{images, presence};
+use crate::{images, plain, presence};
 use api::error::{ErrorInfo, Kind};
 use api::link::{Arrival, Down, Publication, Switchboard, Up};
 use api::peer::{Peer, Refusal};
@@ -294,8 +294,9 @@ async fn ingest<S: Store>(shared: &Shared<S>, mut status: HostStatus, joins: boo
         }
     }
     verdicts::revise(shared, changed).await;
-    // Last: a host that is back, or whose engine is, is trusted from what it says now on.
+    // After that: a host that is back, or whose engine is, is trusted from what it says now on.
     presence::note_facts(shared, &status.host, &status.facts, joins).await;
+    plain::ingest(shared, &host, status.plain.as_deref()).await;
 }
 
 /// The status records that differ from what is known, of instances that are known on that host.
@@ -419,6 +420,7 @@ mod tests {
                 view: Index(0),
                 facts: model::host::HostFacts::default(),
                 instances: [(id.clone(), seen)].into(),
+                plain: None,
                 probes: BTreeMap::new(),
                 usage: BTreeMap::new(),
                 requests: None,

@@ -19,6 +19,7 @@ mod latest;
 mod listen;
 mod members;
 mod net_check;
+mod plain;
 mod presence;
 mod preview;
 mod publish;

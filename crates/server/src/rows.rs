@@ -2,9 +2,11 @@
 
 mod host;
 mod instance;
+mod standalone;
 
 pub(crate) use host::{host_detail, host_row};
 pub(crate) use instance::{image_of, instance_rows};
+pub(crate) use standalone::standalone_rows;
 
 use api::wire::{
     BlockedRow, BlockedThing, JobRow, ScaledRow, ServiceDetail, ServiceRow, StackDetail, StackRow,

@@ -216,7 +216,7 @@ fn record(kv: &Kv, record_key: &RecordKey) -> Result<Record> {
 }
 
 /// First words of the keys that this version knows.
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 11] = [
     "environment",
     "stack",
     "service",
@@ -226,6 +226,8 @@ const KINDS: [&str; 9] = [
     "instance-status",
     "host",
     "token",
+    "plain",
+    "attachment",
 ];
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use engine::seen::{EngineEvent, EventAction, RunState, SeenContainer};
 use model::host::HostFacts;
 use model::id::InstanceId;
 use network::Fabric;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -38,7 +38,14 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
     }
 
     fn note(&mut self, event: &EngineEvent) {
-        if event.owner.is_none() || event.owner != self.owner() {
+        if event.owner.is_none() {
+            // Somebody else's: its list is what counts, and its end is no failure of ours.
+            if !matches!(event.action, EventAction::Create | EventAction::Other(_)) {
+                self.look_at(event.id.clone());
+            }
+            return;
+        }
+        if event.owner != self.owner() {
             return;
         }
         let now = self.parts.clock.now();
@@ -87,7 +94,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         })
     }
 
-    fn look_at(&mut self, id: String) {
+    pub(super) fn look_at(&mut self, id: String) {
         let engine = self.parts.engine.clone();
         self.looks.spawn(async move {
             let found = engine.inspect(&id).await.map_err(|e| api::error::chain(&e));
@@ -120,12 +127,14 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
 
     pub(super) fn learn(&mut self, look: Result<Look, tokio::task::JoinError>) {
         match look {
-            Ok(Look::All(result)) => {
+            Ok(Look::All(ours, plain)) => {
                 self.resync_running = false;
-                match result {
+                let newer = std::mem::take(&mut self.newer);
+                self.replace_plain(plain, &newer);
+                match ours {
                     Ok(all) => {
                         self.list_problem.clear();
-                        self.replace_all(all);
+                        self.replace_all(all, &newer);
                         if !self.resync_wanted {
                             // Nothing has failed since this list was begun.
                             self.memos.values_mut().for_each(|memo| memo.unsure = false);
@@ -160,6 +169,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                     }
                 }
             }
+            Ok(Look::Attached(task, result)) => self.attached(&task, result),
             Ok(Look::Facts(facts)) => {
                 let before = std::mem::replace(&mut self.facts, *facts);
                 self.facts.keep_what_the_engine_said(&before);
@@ -170,6 +180,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             Err(error) => {
                 tracing::error!(%error, "a look ended badly");
                 self.meter.is_running = false;
+                self.plains.work_again();
                 self.clean_again();
                 self.resync_running = false;
                 self.network_running = false;
@@ -180,9 +191,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
 
     /// Takes over a whole list, but for what was looked at by itself since it was asked for: the
     /// list may be from before.
-    fn replace_all(&mut self, all: Vec<SeenContainer>) {
+    fn replace_all(&mut self, all: Vec<SeenContainer>, newer: &BTreeSet<String>) {
         let first = self.containers.is_none();
-        let newer = std::mem::take(&mut self.newer);
         let known = self.containers.iter().flat_map(BTreeMap::values).flatten();
         let kept: Vec<Arc<SeenContainer>> =
             known.filter(|c| newer.contains(&c.id)).cloned().collect();
@@ -215,6 +225,9 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
     }
 
     pub(super) fn put(&mut self, container: SeenContainer) {
+        if container.owner.is_none() {
+            return self.put_plain(container);
+        }
         let Some(id) = instance_of(&container) else { return };
         if container.owner != self.owner() {
             return;
@@ -244,7 +257,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
     }
 
     /// What is known of a container is newer than a list that is under way.
-    fn note_newer(&mut self, container: &str) {
+    pub(super) fn note_newer(&mut self, container: &str) {
         if self.resync_running {
             self.newer.insert(container.to_owned());
         }
@@ -252,6 +265,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
 
     pub(super) fn forget(&mut self, container: &str) {
         self.note_newer(container);
+        self.plains.forget(container);
         let Some(containers) = &mut self.containers else { return };
         for all in containers.values_mut() {
             all.retain(|known| known.id != container);

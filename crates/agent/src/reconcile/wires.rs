@@ -42,6 +42,7 @@ pub(super) struct Wires {
     host: HostId,
     environment: Environment,
     bridge_addresses: BTreeSet<Ipv4Addr>,
+    apart: BTreeSet<Ipv4Addr>,
     peers: Arc<BTreeMap<HostId, Peer>>,
     pub(super) wish: Arc<FabricWish>,
 }
@@ -49,23 +50,30 @@ pub(super) struct Wires {
 impl Wires {
     /// For a spec; `known` when nothing that it follows from has changed.
     pub(super) fn of(spec: &HostSpec, known: Option<Self>) -> Self {
-        let bridge_addresses = bridge_addresses(spec);
+        let (bridge_addresses, apart) = (bridge_addresses(spec), apart(spec));
         let same = known.filter(|known| {
             known.host == spec.host
                 && known.environment == spec.environment
                 && known.bridge_addresses == bridge_addresses
+                && known.apart == apart
                 && known.peers == spec.peers
         });
         let wish = same.map_or_else(|| Arc::new(fabric(spec)), |known| known.wish);
         let (host, environment) = (spec.host.clone(), spec.environment.clone());
         // The peers of this publication: those of the next are most often the same ones.
-        Self { host, environment, bridge_addresses, peers: Arc::clone(&spec.peers), wish }
+        let peers = Arc::clone(&spec.peers);
+        Self { host, environment, bridge_addresses, apart, peers, wish }
     }
 }
 
 fn bridge_addresses(spec: &HostSpec) -> BTreeSet<Ipv4Addr> {
     let balancers = spec.balancers.values().filter(|placement| placement.goal == Goal::Run);
     balancers.filter_map(|placement| placement.address).collect()
+}
+
+/// Plain containers whose answers to other hosts would take another way.
+fn apart(spec: &HostSpec) -> BTreeSet<Ipv4Addr> {
+    spec.attachments.values().filter(|one| one.apart).map(|one| one.address).collect()
 }
 
 /// What the fabric is to make.
@@ -84,6 +92,7 @@ fn overlay(spec: &HostSpec) -> Option<Overlay> {
     let mut overlay = Overlay::new(&spec.environment.id, DEVICE, own.address);
     overlay.mode = spec.environment.overlay;
     let single = own.routes.iter().filter(|to| to.prefix_len() == 32);
+    overlay.apart = apart(spec);
     overlay.own = single.map(ipnet::Ipv4Net::addr).collect();
     let others = spec.peers.iter().filter(|(host, _)| **host != spec.host);
     overlay.peers = others
@@ -118,6 +127,7 @@ pub(crate) fn segment_problem(wish: &FabricWish, off: &BTreeSet<Ipv4Addr>) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use model::host_spec::HostAttachment;
     use model::time::Generation;
 
     fn peer(address: &str, routes: &[&str]) -> Peer {
@@ -136,6 +146,7 @@ mod tests {
             balancers: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images_kept: Default::default(),
+            attachments: BTreeMap::new(),
             peers: Arc::new(peers.collect()),
         }
     }
@@ -165,8 +176,15 @@ mod tests {
         assert_eq!(*third.wish, fabric(&spec(&moved)));
         assert_ne!(third.wish, wish);
         type Change = fn(&mut HostSpec);
-        let changes: [Change; 2] =
-            [|spec| spec.environment.id = "e2".into(), |spec| spec.host = "h2".parse().unwrap()];
+        let changes: [Change; 3] = [
+            |spec| spec.environment.id = "e2".into(),
+            |spec| spec.host = "h2".parse().unwrap(),
+            |spec| {
+                let address = "10.42.1.9".parse().unwrap();
+                let one = HostAttachment { address, apart: true };
+                spec.attachments.insert("ab".parse().unwrap(), one);
+            },
+        ];
         for change in changes {
             let mut changed = spec(&moved);
             change(&mut changed);

@@ -6,16 +6,20 @@ use super::{Format, Global, watch};
 use crate::exit::Outcome;
 use crate::output::{self, Cell, Colour};
 use api::routes;
-use api::wire::{InstanceRow, ServiceRow, SidekickRow, StackRow};
+use api::wire::{InstanceRow, ServiceRow, SidekickRow, StackRow, StandaloneRow};
 use clap::Args;
 use model::record::RunOutcome;
+use serde::Serialize;
 
 /// Options of `ps`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   remuda ps
   remuda ps shop/web
-  remuda ps -o json shop | jq '.[] | select(.ready | not) | .reason'")]
+  remuda ps -o json shop | jq '.[] | select(.ready | not) | .reason'
+  remuda ps -o json | jq '.[] | select(.kind) | .name'
+
+Without a stack it also lists plain containers: those that no stack made.")]
 pub(crate) struct PsArgs {
     /// stack, stack/service or stack/service#n [default: all]
     place: Option<Place>,
@@ -82,7 +86,7 @@ pub(super) async fn instances(global: &Global, args: PsArgs) -> Outcome {
         if args.watch && output::is_live() {
             output::raw_note("\x1b[H\x1b[2J");
         }
-        print(global, &rows);
+        print(global, &rows, &page.standalone);
         if matches!(global.output, Format::Table | Format::Wide) {
             let shown = |service: &&ServiceRow| {
                 place.n == 0
@@ -174,9 +178,23 @@ fn sidekick(one: &SidekickRow, wide: bool) -> Vec<Cell> {
     cells
 }
 
-fn print(global: &Global, rows: &[&InstanceRow]) {
+/// A row of either kind.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum AnyRow<'a> {
+    Instance(&'a InstanceRow),
+    Standalone(&'a StandaloneRow),
+}
+
+fn print(global: &Global, rows: &[&InstanceRow], standalone: &[StandaloneRow]) {
     match global.output {
-        Format::Json => return output::json(&rows),
+        Format::Json => {
+            let instances = rows.iter().map(|row| AnyRow::Instance(row));
+            let all: Vec<AnyRow<'_>> =
+                instances.chain(standalone.iter().map(AnyRow::Standalone)).collect();
+            return output::json(&all);
+        }
+        // Names of what other commands take.
         Format::Name => return rows.iter().for_each(|row| output::line(&row.name)),
         Format::Table | Format::Wide => {}
     }
@@ -209,5 +227,41 @@ fn print(global: &Global, rows: &[&InstanceRow]) {
         heading.extend(["IMAGE", "CONTAINER", "ID", "RESTARTS"]);
     }
     heading.push("REASON");
+    output::table(&heading, &cells);
+    print_standalone(standalone, wide);
+}
+
+/// Plain containers, below the instances.
+fn print_standalone(rows: &[StandaloneRow], wide: bool) {
+    if rows.is_empty() {
+        return;
+    }
+    let cells: Vec<Vec<Cell>> = rows
+        .iter()
+        .map(|row| {
+            let mut cells: Vec<Cell> = vec![
+                row.name.clone().into(),
+                Cell::status(&row.status),
+                Cell::status(&row.health.to_string()),
+                row.network.clone().into(),
+                row.address.clone().into(),
+                row.ports.join(", ").into(),
+                row.host.clone().into(),
+            ];
+            if wide {
+                cells.push(row.image.clone().into());
+                cells.push(row.dns.clone().into());
+                cells.push(row.container_id.chars().take(12).collect::<String>().into());
+            }
+            cells.push(Cell::painted(Colour::Dim, row.reason.clone()));
+            cells
+        })
+        .collect();
+    let mut heading = vec!["STANDALONE", "STATUS", "HEALTH", "NETWORK", "ADDRESS", "PORTS", "HOST"];
+    if wide {
+        heading.extend(["IMAGE", "DNS", "ID"]);
+    }
+    heading.push("REASON");
+    output::line("");
     output::table(&heading, &cells);
 }

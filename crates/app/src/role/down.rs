@@ -148,9 +148,31 @@ async fn remove_containers(
             return Err(problems);
         }
     }
+    release_plain(&engine, environment).await.map_err(|e| one(&e))?;
     engine.remove_network(agent::NETWORK, environment).await.map_err(|e| one(&e))?;
     let volumes = engine.list_volumes(environment).await.map_err(|e| one(&e))?;
     Ok(volumes.into_iter().map(|volume| volume.name).collect())
+}
+
+/// Takes plain containers out of our network, and gives them back their DNS; they run on. One that
+/// has ended could not start again without the network.
+async fn release_plain(engine: &engine::Docker, environment: &str) -> Result<(), engine::Error> {
+    let labels = engine.network_labels(agent::NETWORK).await?.unwrap_or_default();
+    if labels.get(engine::label::ENVIRONMENT).is_none_or(|owner| owner != environment) {
+        return Ok(());
+    }
+    for plain in engine.list_plain().await?.containers {
+        let joined = plain.addresses.contains_key(agent::NETWORK);
+        if joined || model::plain::asks_for_network(&plain.labels) {
+            engine.disconnect(&plain.id, agent::NETWORK).await?;
+        }
+        let Some(file) = plain.resolv_conf.as_ref().filter(|_| plain.running()) else { continue };
+        if let Err(error) = network::return_dns(file) {
+            let error = api::error::chain(&error);
+            tracing::warn!(container = plain.name, error, "its DNS is not given back");
+        }
+    }
+    Ok(())
 }
 
 /// The engine of the folder, which is not made for it.

@@ -20,7 +20,7 @@ pub(crate) const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
     pub(crate) host: String,
-    pid: String,
+    pub(crate) pid: String,
     pub(crate) address: String,
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn reaches(cluster: &Cluster, from: &Place, to: &str) -> bool {
 }
 
 /// The addresses behind a name, as a container learns them.
-fn resolve(cluster: &Cluster, from: &Place, name: &str) -> Vec<String> {
+pub(crate) fn resolve(cluster: &Cluster, from: &Place, name: &str) -> Vec<String> {
     let dig = ["dig", "@169.254.169.250", "+short", "+time=2", "+tries=1", name];
     let mut found: Vec<String> =
         inside(cluster, from, &dig).unwrap_or_default().lines().map(str::to_owned).collect();

@@ -7,6 +7,7 @@ use model::container_spec::{ContainerSpec, NetworkMode};
 use model::host;
 use model::id::{HostId, InstanceId, ServiceId};
 use model::instance::{Goal, Instance, Target};
+use model::plain::PlainId;
 use model::record::RecordKey;
 use model::service::Transport;
 use model::time::Index;
@@ -53,6 +54,9 @@ pub struct Auditor {
     held: BTreeMap<InstanceId, Held>,
     /// Who holds what; `None` is before all.
     holders: BTreeSet<(Place, Option<Arc<InstanceId>>)>,
+    /// Addresses of plain containers, with who has them.
+    attached: BTreeMap<PlainId, Ipv4Addr>,
+    attached_at: BTreeMap<Ipv4Addr, BTreeSet<PlainId>>,
     /// By host: what its instances reserve.
     reserved: BTreeMap<HostId, (u64, u64)>,
     services: BTreeMap<ServiceId, Known>,
@@ -101,6 +105,9 @@ impl Auditor {
         for instance in cluster.instances() {
             self.count(cluster, &instance.id, &mut dirty);
         }
+        for attachment in cluster.attachments() {
+            self.count_attached(cluster, &attachment.id, &mut dirty);
+        }
         let mut found = self.check(cluster, dirty);
         found.retain(|one| !before.values().flatten().any(|old| old == one));
         found
@@ -146,9 +153,11 @@ impl Auditor {
                     dirty.extend(on);
                 }
             }
+            RecordKey::Attachment(id) => self.count_attached(cluster, id, dirty),
             RecordKey::Environment
             | RecordKey::Stack(_)
             | RecordKey::InstanceStatus(_)
+            | RecordKey::Plain(_)
             | RecordKey::Token(_) => {}
         }
     }
@@ -179,6 +188,45 @@ impl Auditor {
         self.held.insert(id.clone(), held);
     }
 
+    /// Counts the address of a plain container as it is now.
+    fn count_attached(&mut self, cluster: &Cluster, id: &PlainId, dirty: &mut BTreeSet<Place>) {
+        if let Some(old) = self.attached.remove(id) {
+            if let Some(all) = self.attached_at.get_mut(&old) {
+                all.remove(id);
+                if all.is_empty() {
+                    self.attached_at.remove(&old);
+                }
+            }
+            dirty.insert(Place::Address(old));
+        }
+        if let Some(attachment) = cluster.attachment(id) {
+            self.attached.insert(id.clone(), attachment.address);
+            self.attached_at.entry(attachment.address).or_default().insert(id.clone());
+            dirty.insert(Place::Address(attachment.address));
+        }
+    }
+
+    /// What is wrong with an address as far as plain containers have it.
+    fn look_at_attached(&self, cluster: &Cluster, address: Ipv4Addr) -> Vec<Violation> {
+        let all: Vec<&PlainId> = self.attached_at.get(&address).into_iter().flatten().collect();
+        let Some(first) = all.first().copied() else { return vec![] };
+        let mut found = vec![];
+        if !is_ours(cluster, address) {
+            found.push(Violation::AttachedNotOurs(address, first.clone()));
+        }
+        let place = Place::Address(address);
+        let instances = self.holders_of(&place);
+        found.extend(instances.map(|held| {
+            Violation::AttachedTwice(address, held.instance.id.to_string(), first.clone())
+        }));
+        found.extend(
+            all.windows(2).map(|pair| {
+                Violation::AttachedTwice(address, pair[0].to_string(), pair[1].clone())
+            }),
+        );
+        found
+    }
+
     /// Looks at places; gives what was not found there before.
     fn check(&mut self, cluster: &Cluster, dirty: BTreeSet<Place>) -> Vec<Violation> {
         let mut new = vec![];
@@ -202,7 +250,10 @@ impl Auditor {
         };
         match place {
             Place::Address(address) => {
-                twice(&|a, b| Violation::AddressTwice(*address, a.clone(), b.clone()))
+                let mut found =
+                    twice(&|a, b| Violation::AddressTwice(*address, a.clone(), b.clone()));
+                found.extend(self.look_at_attached(cluster, *address));
+                found
             }
             Place::Name(name) => {
                 twice(&|a, b| Violation::NameTwice(name.clone(), a.clone(), b.clone()))
@@ -275,20 +326,12 @@ impl Auditor {
     fn look_at_instance(&self, cluster: &Cluster, id: &InstanceId) -> Vec<Violation> {
         let Some(Held { instance, .. }) = self.held.get(id) else { return vec![] };
         let mut found = vec![];
-        let subnet = cluster.environment().map(|e| e.subnet);
         let mut own = BTreeSet::new();
         for address in addresses(instance) {
             if !own.insert(address) {
                 found.push(Violation::AddressTwice(address, id.clone(), id.clone()));
             }
-            let ours = subnet.is_some_and(|net| {
-                net.contains(&address)
-                    && address != net.network()
-                    && address != net.broadcast()
-                    && address != host::gateway(net)
-                    && !host::docker_range(net).contains(&address)
-            });
-            if !ours {
+            if !is_ours(cluster, address) {
                 found.push(Violation::AddressNotOurs(address, id.clone()));
             }
         }
@@ -323,6 +366,17 @@ impl Held {
         held.binds = revision.template.container().is_some_and(on_host);
         held
     }
+}
+
+/// Is the address the planner's to give?
+fn is_ours(cluster: &Cluster, address: Ipv4Addr) -> bool {
+    cluster.environment().map(|e| e.subnet).is_some_and(|net| {
+        net.contains(&address)
+            && address != net.network()
+            && address != net.broadcast()
+            && address != host::gateway(net)
+            && !host::docker_range(net).contains(&address)
+    })
 }
 
 fn known(cluster: &Cluster, id: &ServiceId) -> Known {

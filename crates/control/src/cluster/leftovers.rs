@@ -1,6 +1,8 @@
 //! Records that nothing stands behind any more: stacks without services, statuses without
-//! instances, instances without a service.
+//! instances, instances without a service, addresses of plain containers that are gone, and what
+//! was seen on a host that has left.
 
+use super::attach;
 use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
 use model::instance::Phase;
@@ -13,7 +15,10 @@ pub(super) fn all(cluster: &Cluster) -> BTreeSet<RecordKey> {
     let stacks = cluster.stacks().map(|stack| RecordKey::Stack(stack.name.clone()));
     let statuses = cluster.instance_statuses().map(|(id, _)| RecordKey::InstanceStatus(id.clone()));
     let instances = cluster.instances().map(|instance| RecordKey::Instance(instance.id.clone()));
-    stacks.chain(statuses).chain(instances).filter(|key| is_leftover(cluster, key)).collect()
+    let plains = cluster.plains().map(|(id, _)| RecordKey::Plain(id.clone()));
+    let attachments = cluster.attachments().map(|one| RecordKey::Attachment(one.id.clone()));
+    let all = stacks.chain(statuses).chain(instances).chain(plains).chain(attachments);
+    all.filter(|key| is_leftover(cluster, key)).collect()
 }
 
 fn is_leftover(cluster: &Cluster, key: &RecordKey) -> bool {
@@ -24,6 +29,8 @@ fn is_leftover(cluster: &Cluster, key: &RecordKey) -> bool {
         RecordKey::Stack(name) => cluster.services_of(name).next().is_none(),
         RecordKey::InstanceStatus(id) => cluster.instance(&id.instance()).is_none(),
         RecordKey::Instance(id) => cluster.service(&id.service).is_none(),
+        RecordKey::Plain(id) => cluster.host(&id.host).is_none(),
+        RecordKey::Attachment(id) => attach::is_over(cluster, id),
         _ => false,
     }
 }

@@ -3,13 +3,14 @@
 //! everything: that is the oracle of the tests, and what a server does when it starts.
 
 use super::draft::Draft;
-use super::{ClusterPlan, decide, leftovers, rebalance};
+use super::{ClusterPlan, attach, decide, leftovers, rebalance};
 use crate::ledger::Ledger;
 use crate::placement::external::{Answer, External, Key};
 use crate::placement::{Fleet, Wake};
 use model::cluster::Cluster;
 use model::host::{Host, HostLink};
 use model::id::{HostId, InstanceId, ServiceId};
+use model::plain::PlainId;
 use model::reason::{Blocked, Reason};
 use model::record::RecordKey;
 use model::scaling::Mode;
@@ -47,6 +48,10 @@ pub struct Planner {
     hosts: BTreeMap<HostId, Arc<Host>>,
     /// The external scheduler, when one takes part.
     external: Option<External>,
+    /// Plain containers that ask for an address.
+    asking: BTreeSet<PlainId>,
+    /// Those that the last plan gave one: they are in the fleet whether or not it came.
+    attached: Vec<PlainId>,
     /// Records that may have nothing behind them any more.
     suspects: BTreeSet<RecordKey>,
 }
@@ -78,10 +83,8 @@ impl Planner {
         // One ledger a plan, so that two services of one plan never get the same thing.
         let dirty = std::mem::take(&mut self.dirty);
         if dirty.is_empty() {
-            self.tell_scheduler(&mut plan);
-            plan.wake_at = self.timers.first().map(|(at, _)| *at);
-            plan.proposals.extend(leftovers::sweep(cluster, &mut self.suspects));
-            return plan;
+            self.attach(cluster, &mut plan);
+            return self.finish(cluster, plan);
         }
         let fleet = self.fleet.take().unwrap_or_else(|| Fleet::of(cluster));
         let mut ledger = Ledger::on(cluster, fleet, self.external.take());
@@ -117,10 +120,30 @@ impl Planner {
         }
         let (fleet, taken, external) = ledger.close();
         (self.fleet, self.taken, self.external) = (Some(fleet), taken, external);
+        self.attach(cluster, &mut plan);
+        self.finish(cluster, plan)
+    }
+
+    /// What every plan ends with.
+    fn finish(&mut self, cluster: &Cluster, mut plan: ClusterPlan) -> ClusterPlan {
         self.tell_scheduler(&mut plan);
         plan.wake_at = self.timers.first().map(|(at, _)| *at);
         plan.proposals.extend(leftovers::sweep(cluster, &mut self.suspects));
         plan
+    }
+
+    /// Gives addresses to plain containers that ask for one: from the same fleet as those of
+    /// instances.
+    fn attach(&mut self, cluster: &Cluster, plan: &mut ClusterPlan) {
+        if self.asking.is_empty() {
+            return;
+        }
+        let fleet = self.fleet.get_or_insert_with(|| Fleet::of(cluster));
+        let given = attach::decide(cluster, fleet, &mut self.asking);
+        for (id, proposal) in given {
+            self.attached.push(id);
+            plan.proposals.push(proposal);
+        }
     }
 
     fn tell_scheduler(&mut self, plan: &mut ClusterPlan) {
@@ -136,6 +159,9 @@ impl Planner {
         for id in std::mem::take(&mut self.taken) {
             let status = RecordKey::ServiceStatus(id.service.clone());
             fleet.note(cluster, [&RecordKey::Instance(id), &status]);
+        }
+        for id in std::mem::take(&mut self.attached) {
+            fleet.note(cluster, [&RecordKey::Attachment(id)]);
         }
         if let Some(external) = &mut self.external {
             let gone = keys.iter().filter_map(|key| match key {
@@ -199,6 +225,13 @@ impl Planner {
                     self.suspects.insert(key.clone());
                 }
                 RecordKey::Host(id) => self.note_host(cluster, id),
+                RecordKey::Plain(id) | RecordKey::Attachment(id) => {
+                    if attach::lacks(cluster, id) {
+                        self.asking.insert(id.clone());
+                    }
+                    self.suspects.insert(RecordKey::Plain(id.clone()));
+                    self.suspects.insert(RecordKey::Attachment(id.clone()));
+                }
                 RecordKey::Token(_) => {}
             }
         }
@@ -211,6 +244,7 @@ impl Planner {
             self.dirty.insert(service.id.clone());
         }
         self.hosts = cluster.hosts().map(|host| (host.id.clone(), Arc::clone(host))).collect();
+        self.asking = attach::all(cluster);
         self.suspects = leftovers::all(cluster);
     }
 
@@ -250,6 +284,14 @@ impl Planner {
                 facts.memory,
             )
         };
+        if before.is_none() || now.is_none() {
+            for (plain, _) in cluster.plains_on(id) {
+                self.asking.insert(plain.clone());
+                self.suspects.insert(RecordKey::Plain(plain.clone()));
+            }
+            let attached = cluster.attachments_on(id).map(|one| one.id.clone());
+            self.suspects.extend(attached.map(RecordKey::Attachment));
+        }
         if before.as_deref().map(matters) == now.as_deref().map(matters) {
             return;
         }

@@ -5,9 +5,10 @@ use crate::parts::{Part, parts};
 use crate::publish;
 use model::cluster::Cluster;
 use model::container_spec::{BUILT_IMAGE_LABEL, ContainerSpec, Mount, VolumesFrom};
-use model::host_spec::{BalancerPlacement, Ended, HostSpec, InstanceSpec};
+use model::host_spec::{BalancerPlacement, Ended, HostAttachment, HostSpec, InstanceSpec};
 use model::id::{HostId, InstanceId, ServiceId};
 use model::instance::{Instance, Phase};
+use model::plain::ContainerId;
 use model::record::{Revision, Service};
 use model::scaling::{Metric, Mode, Scaling};
 use model::service::{Kind, LossPolicy};
@@ -33,6 +34,15 @@ pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
     spec
 }
 
+/// The plain containers on the host that are to be in the managed network.
+fn attachments(cluster: &Cluster, host: &HostId) -> BTreeMap<ContainerId, HostAttachment> {
+    let each = cluster.attachments_on(host).map(|one| {
+        let apart = cluster.plain(&one.id).is_some_and(|plain| plain.network != "none");
+        (one.id.container.clone(), HostAttachment { address: one.address, apart })
+    });
+    each.collect()
+}
+
 /// The same for many hosts of one cluster: `placed` are the instances of the host in the order of
 /// their ids.
 pub(crate) fn spec_of(
@@ -50,6 +60,7 @@ pub(crate) fn spec_of(
         balancers: BTreeMap::new(),
         volumes: BTreeMap::new(),
         images_kept: BTreeSet::new(),
+        attachments: attachments(cluster, host),
         peers: Arc::default(),
     };
     let mut services: BTreeSet<&ServiceId> = BTreeSet::new();

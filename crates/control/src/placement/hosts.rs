@@ -65,6 +65,8 @@ pub(super) struct Entry {
     pub(super) record: Option<Arc<Host>>,
     /// In lower case.
     pub(super) labels: BTreeMap<String, String>,
+    /// Plain containers with an address.
+    pub(super) attached: u32,
     /// By service.
     pub(super) own: Vec<Own>,
     /// By shape.
@@ -122,6 +124,7 @@ impl Entry {
             id,
             record: None,
             labels: BTreeMap::new(),
+            attached: 0,
             own: vec![],
             present: vec![],
             ips: vec![],
@@ -233,7 +236,7 @@ impl Hosts {
     /// Forgets a place that stands for nothing any more. Says whether it did.
     pub(super) fn vacate(&mut self, index: u32) -> bool {
         let entry = &self.all[index as usize];
-        let empty = entry.record.is_none() && entry.own.is_empty();
+        let empty = entry.record.is_none() && entry.own.is_empty() && entry.attached == 0;
         if empty {
             self.by_id.remove(&entry.id);
             self.vacant.push(index);

@@ -1,6 +1,6 @@
 //! The part of a view that is the same for every host: names, callers, instances.
 
-use super::{RoutedPorts, links, ready_ports};
+use super::{RoutedPorts, links, plain, ready_ports};
 use crate::host::search;
 use crate::parts::{in_host_network, parts};
 use crate::probing::Ring;
@@ -68,6 +68,7 @@ impl Catalog {
         add_instances(cluster, routed, ring, &mut draft);
         links::add_outside(cluster, &mut draft);
         add_names(cluster, &mut draft);
+        add_plain(cluster, &mut draft);
         draft.dns.names.insert("rancher-metadata".into(), NameTarget::Address(METADATA));
         Self {
             dns: keep(draft.dns, before.map(|b| &b.dns)),
@@ -194,6 +195,15 @@ fn add_names(cluster: &Cluster, catalog: &mut Draft) {
     links::add_names(cluster, &mut services, catalog);
     for (name, ids) in services {
         catalog.dns.names.insert(name, NameTarget::Service(ids));
+    }
+}
+
+/// Names of plain containers; what is ours goes before them.
+fn add_plain(cluster: &Cluster, catalog: &mut Draft) {
+    for (name, named) in plain::names(cluster) {
+        if !catalog.dns.cnames.contains_key(&name) {
+            catalog.dns.names.entry(name).or_insert(NameTarget::Address(named.address));
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Through which host each part of the managed network is reached: a block of 64 addresses is the
 //! block of the host that has its lowest address; what another host has of it is a route of its
-//! own, which is stronger. Nothing of it is kept: it follows from where the instances are.
+//! own, which is stronger. Nothing of it is kept: it follows from where the instances and attached plain containers are.
 
 use ipnet::Ipv4Net;
 use model::cluster::Cluster;
@@ -26,6 +26,7 @@ pub(crate) fn peers(cluster: &Cluster) -> BTreeMap<HostId, Peer> {
         let all = instance.address.iter().chain(instance.sidekick_addresses.values());
         held.extend(all.map(|address| (*address, &instance.host)));
     }
+    held.extend(cluster.attachments().map(|one| (one.address, &one.id.host)));
     let mut block: Option<(Ipv4Net, &HostId)> = None;
     for (address, host) in held {
         let owner = match block {

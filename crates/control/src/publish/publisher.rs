@@ -147,6 +147,7 @@ fn same_spec(a: &HostSpec, b: &HostSpec) -> bool {
         && a.instances == b.instances
         && a.balancers == b.balancers
         && a.volumes == b.volumes
+        && a.attachments == b.attachments
         && Arc::ptr_eq(&a.peers, &b.peers)
         && a.images_kept == b.images_kept
 }
@@ -182,6 +183,10 @@ fn touched(before: &Cluster, now: &Cluster, rerouted: &BTreeSet<ServiceId>) -> T
             RecordKey::Environment | RecordKey::Token(_) => continue,
             // Who can be reached where is shared by all hosts; balancers lead there as well.
             RecordKey::Host(_) => {}
+            RecordKey::Plain(id) | RecordKey::Attachment(id) => {
+                hosts.insert(id.host.clone());
+                continue;
+            }
             RecordKey::Stack(name) => {
                 services.extend(both.iter().flat_map(|c| c.services_of(name)).map(|s| &s.id));
             }

@@ -1,6 +1,7 @@
 //! Containers: seen, started, stopped, removed. What cannot have changed is not asked for twice.
 
 use super::connection::Docker;
+use super::plain;
 use crate::error::{Error, Result, shown};
 use crate::label;
 use crate::moment;
@@ -44,7 +45,11 @@ impl Docker {
     }
 
     /// A listed container in full: as it was seen before when nothing can have changed since.
-    async fn look(&self, summary: ContainerSummary, events: u64) -> Result<Option<SeenContainer>> {
+    pub(super) async fn look(
+        &self,
+        summary: ContainerSummary,
+        events: u64,
+    ) -> Result<Option<SeenContainer>> {
         let Some(id) = summary.id.as_deref() else { return Ok(None) };
         let print = print(&summary);
         if let Some(print) = &print
@@ -189,6 +194,7 @@ fn print(summary: &ContainerSummary) -> Option<String> {
 }
 
 pub(super) fn from_inspect(found: ContainerInspectResponse) -> SeenContainer {
+    let ports = plain::ports(&found);
     let config = found.config.unwrap_or_default();
     let labels: BTreeMap<String, String> = config.labels.unwrap_or_default().into_iter().collect();
     let addresses = found
@@ -212,9 +218,13 @@ pub(super) fn from_inspect(found: ContainerInspectResponse) -> SeenContainer {
         network_mode: host.network_mode.unwrap_or_default(),
         pid_mode: host.pid_mode.unwrap_or_default(),
         ipc_mode: host.ipc_mode.unwrap_or_default(),
+        hostname: config.hostname.unwrap_or_default(),
+        ports,
+        variables: plain::variables(&config.env.unwrap_or_default()),
         restart_count: found.restart_count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
         ..SeenContainer::default()
     };
+    seen.resolv_conf = plain::own_resolv(&found.resolv_conf_path.unwrap_or_default(), &seen.id);
     if let Some(state) = found.state {
         add_state(&mut seen, state);
     }

@@ -6,7 +6,7 @@ use super::{Fake, Program};
 use crate::error::{Error, ImageWhy, Result};
 use crate::seen::{
     BuildOutput, DiskSpace, EngineEvent, EngineInfo, ExecOutput, ExecSession, ImageInfo, LogLine,
-    PullProgress, RunState, SeenContainer, SeenImage, SeenVolume, Stats,
+    PlainList, PullProgress, RunState, SeenContainer, SeenImage, SeenVolume, Stats,
 };
 use crate::wish::{BuildOptions, CreateRequest, ExecRequest, LogOptions, NetworkWish};
 use bytes::Bytes;
@@ -17,6 +17,7 @@ use model::limits::BUILD_CONTEXT_BYTES_MAX;
 use model::stack::VolumeSpec;
 use model::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
@@ -180,6 +181,22 @@ impl crate::Engine for Fake {
 
     async fn inspect(&self, id: &str) -> Result<Option<SeenContainer>> {
         self.call(Op::Inspect, id, |world| Ok(world.find(id).map(|found| found.seen.clone()))).await
+    }
+
+    async fn list_plain(&self) -> Result<PlainList> {
+        self.call(Op::ListPlain, "", |world| Ok(world.list_plain())).await
+    }
+
+    async fn connect(&self, id: &str, network: &str, address: Ipv4Addr) -> Result<()> {
+        self.call(Op::Connect, id, |world| world.connect(id, network, address)).await
+    }
+
+    async fn disconnect(&self, id: &str, network: &str) -> Result<()> {
+        self.call(Op::Disconnect, id, |world| {
+            world.disconnect(id, network);
+            Ok(())
+        })
+        .await
     }
 
     async fn ensure_network(&self, wish: &NetworkWish) -> Result<()> {

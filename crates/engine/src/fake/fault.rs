@@ -9,6 +9,12 @@ pub enum Op {
     Ping,
     /// `list`
     List,
+    /// `list_plain`
+    ListPlain,
+    /// `connect`
+    Connect,
+    /// `disconnect`
+    Disconnect,
     /// `inspect`
     Inspect,
     /// `ensure_network`

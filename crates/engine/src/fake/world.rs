@@ -17,6 +17,7 @@ use model::limits::EVENTS_MAX;
 use model::stack::VolumeSpec;
 use model::time::Timestamp;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// Most calls remembered.
@@ -51,6 +52,8 @@ pub(super) struct Remote {
 pub(super) struct Container {
     pub(super) seen: SeenContainer,
     pub(super) request: CreateRequest,
+    /// Networks that it was connected to, with its address there.
+    pub(super) connected: BTreeMap<String, Ipv4Addr>,
     program: Program,
     /// When its process ends, with which code.
     ends: Option<(i64, i64)>,
@@ -178,7 +181,7 @@ impl World {
         self.containers.get(id).or_else(|| self.containers.values().find(|c| c.seen.name == id))
     }
 
-    fn id_of(&self, operation: &str, id: &str) -> Result<String> {
+    pub(super) fn id_of(&self, operation: &str, id: &str) -> Result<String> {
         self.find(id).map(|found| found.seen.id.clone()).ok_or_else(|| not_found(operation, id))
     }
 
@@ -212,6 +215,15 @@ impl World {
     }
 
     pub(super) fn create(&mut self, request: &CreateRequest) -> Result<String> {
+        self.create_as(request, |_seen| {})
+    }
+
+    /// Makes a container that is seen in another way than it was asked for.
+    pub(super) fn create_as(
+        &mut self,
+        request: &CreateRequest,
+        dress: impl FnOnce(&mut SeenContainer),
+    ) -> Result<String> {
         request.check()?;
         if let Some(there) = self.find(&request.name) {
             let same = |key| there.seen.labels.get(key) == request.labels.get(key);
@@ -230,6 +242,7 @@ impl World {
         };
         let id = self.new_id("c");
         let mut seen = seen_of(&id, request, &image.info, Timestamp(self.now));
+        dress(&mut seen);
         // As Docker does: a name becomes an id while the container is there.
         for mode in [&mut seen.network_mode, &mut seen.pid_mode, &mut seen.ipc_mode] {
             let other = mode.strip_prefix("container:").and_then(|other| self.find(other));
@@ -243,6 +256,7 @@ impl World {
         let container = Container {
             seen,
             request: request.clone(),
+            connected: BTreeMap::new(),
             program,
             ends: None,
             verdicts: vec![],
@@ -311,30 +325,6 @@ impl World {
         self.tell(&id, EventAction::Start);
         self.advance_to(now);
         Ok(())
-    }
-
-    /// The container's address, unless its network is gone or somebody else has it.
-    fn addresses_for(&self, id: &str) -> Result<BTreeMap<String, std::net::Ipv4Addr>> {
-        let Some(container) = self.containers.get(id) else { return Ok(BTreeMap::new()) };
-        let Attach::Network { name, address } = &container.request.attach else {
-            return Ok(BTreeMap::new());
-        };
-        let operation = format!("start container {id}");
-        if !self.networks.contains_key(name) {
-            let message = format!("network {name} not found");
-            return Err(Error::NotFound { operation, message });
-        }
-        let Some(address) = *address else { return Ok(BTreeMap::new()) };
-        let taken = self.containers.values().any(|other| {
-            other.seen.id != id
-                && other.seen.running()
-                && other.seen.addresses.get(name) == Some(&address)
-        });
-        if taken {
-            let message = "Address already in use".to_owned();
-            return Err(Error::Docker { operation, status: 403, message });
-        }
-        Ok(BTreeMap::from([(name.clone(), address)]))
     }
 
     /// Begins to stop: when the process will have ended is settled here.

@@ -503,3 +503,37 @@ pub(crate) async fn a_container_shares_the_network_and_the_volumes_of_another<B:
         engine.remove(id).await.unwrap();
     }
 }
+
+pub(crate) async fn a_container_is_connected_to_a_network_and_stays_so<B: Bench>(bench: &B) {
+    let engine = bench.engine();
+    let net = network(bench);
+    engine.ensure_network(&net).await.unwrap();
+    let (first, second) = (address(bench.subnet(), 33), address(bench.subnet(), 34));
+    let id = engine.create(&request(bench, "joins", &["sleep", "1000"])).await.unwrap();
+    engine.start(&id).await.unwrap();
+    let seen = async || engine.inspect(&id).await.unwrap().unwrap();
+    let at = async || seen().await.addresses.get(&net.name).copied();
+    assert_eq!(at().await, None, "it has no network");
+    engine.connect(&id, &net.name, first).await.unwrap();
+    assert_eq!(at().await, Some(first));
+    engine.connect(&id, &net.name, first).await.unwrap();
+    engine.stop(&id, 0).await.unwrap();
+    engine.start(&id).await.unwrap();
+    assert_eq!(at().await, Some(first), "after its restart");
+    let run = seen().await.started_at;
+    engine.connect(&id, &net.name, second).await.unwrap();
+    assert_eq!((at().await, seen().await.started_at), (Some(second), run), "it runs on");
+
+    let other = engine.create(&request(bench, "late", &["sleep", "1000"])).await.unwrap();
+    engine.start(&other).await.unwrap();
+    let refused = engine.connect(&other, &net.name, second).await.unwrap_err();
+    assert!(matches!(refused, Error::Docker { .. }), "{refused}");
+    engine.disconnect(&id, &net.name).await.unwrap();
+    engine.disconnect(&id, &net.name).await.unwrap();
+    assert_eq!(at().await, None);
+    engine.connect(&other, &net.name, second).await.unwrap();
+    let missing = engine.connect("0123456789ab", &net.name, first).await.unwrap_err();
+    assert!(matches!(missing, Error::NotFound { .. }), "{missing}");
+    let plain = engine.list_plain().await.unwrap();
+    assert!(plain.containers.iter().all(|one| one.id != id && one.id != other), "they are ours");
+}

@@ -14,7 +14,7 @@ use store::Store;
 
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
-/// Instances and their services, filtered; with `after` and `wait_ms` a blocking query.
+/// Instances and their services, filtered, and without a filter plain containers too; with `after` and `wait_ms` a blocking query.
 #[utoipa::path(get, path = routes::INSTANCES, params(InstanceQuery),
     responses((status = 200, body = InstancePage)))]
 pub(super) async fn list<S: Store>(
@@ -27,7 +27,10 @@ pub(super) async fn list<S: Store>(
         (query.stack.is_empty() || service.id.stack.as_str() == query.stack)
             && (query.service.is_empty() || service.id.service.as_str() == query.service)
     });
-    let mut page = InstancePage { index: cluster.index(), instances: vec![], services: vec![] };
+    let mut page = InstancePage { index: cluster.index(), ..InstancePage::default() };
+    if query.stack.is_empty() && query.service.is_empty() {
+        page.standalone = rows::standalone_rows(&cluster);
+    }
     for service in services {
         page.instances.extend(rows::instance_rows(&cluster, service));
         page.services.push(rows::service_row(&cluster, service));

@@ -24,7 +24,11 @@ fn reason(host: &Host, trouble: &str) -> String {
     let facts = &host.facts;
     let strays = strays(&facts.strays);
     let problems = [&facts.engine_problem, &facts.network_problem, &facts.dataplane_problem];
-    [strays.as_str(), &host.reason, trouble]
+    let left_out = match facts.plain_left_out {
+        0 => String::new(),
+        more => format!("{more} more plain containers than are listed"),
+    };
+    [strays.as_str(), &host.reason, trouble, left_out.as_str()]
         .into_iter()
         .chain(problems.map(String::as_str))
         .filter(|text| !text.is_empty())

@@ -12,6 +12,7 @@ fn of(host: &str, requests: Option<Requests>) -> HostStatus {
         view: Index(1),
         facts: HostFacts::default(),
         instances: BTreeMap::new(),
+        plain: None,
         probes: BTreeMap::new(),
         usage: BTreeMap::new(),
         requests,

@@ -74,6 +74,7 @@ fn says(host: &str, own: Option<InstanceStatus>, probe: Option<(Health, i64)>) -
         view: Index(0),
         facts: HostFacts::default(),
         instances: own.into_iter().map(|seen| (id(), seen)).collect(),
+        plain: None,
         probes: probe.into_iter().collect(),
         usage: BTreeMap::new(),
         requests: None,

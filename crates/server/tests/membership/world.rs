@@ -194,6 +194,7 @@ impl Agent {
             view: Index(0),
             facts,
             instances: BTreeMap::new(),
+            plain: None,
             probes: BTreeMap::new(),
             usage: BTreeMap::new(),
             requests: None,

@@ -195,6 +195,7 @@ fn mistaken(world: &World, by: usize, other: usize) -> HostStatus {
         view: cluster.index(),
         facts,
         instances,
+        plain: None,
         probes: BTreeMap::new(),
         usage: BTreeMap::new(),
         requests: None,

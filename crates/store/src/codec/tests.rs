@@ -160,7 +160,9 @@ fn every_kind_of_key_is_known() {
             RecordKey::Instance(_) => Some(RecordKey::InstanceStatus(instance())),
             RecordKey::InstanceStatus(_) => Some(RecordKey::Host("alpha".parse().unwrap())),
             RecordKey::Host(_) => Some(RecordKey::Token("ab".into())),
-            RecordKey::Token(_) => None,
+            RecordKey::Token(_) => Some(RecordKey::Plain("alpha/ab12".parse().unwrap())),
+            RecordKey::Plain(id) => Some(RecordKey::Attachment(id)),
+            RecordKey::Attachment(_) => None,
         };
     }
     assert_eq!(kinds, KINDS);

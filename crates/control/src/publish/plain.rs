@@ -1,0 +1,94 @@
+//! Names of plain containers: which address others reach each of them at, and who has a name that
+//! several would like to have.
+
+use model::cluster::Cluster;
+use model::plain::{ContainerId, NETWORK, PlainContainer, PlainId};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// Who has a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    /// Which container.
+    pub id: PlainId,
+    /// What the name answers.
+    pub address: Ipv4Addr,
+}
+
+/// How a plain container is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// At its own address in the managed network, from everywhere.
+    Own(Ipv4Addr),
+    /// At its host's address, by the ports that it publishes or binds there.
+    Host(Ipv4Addr),
+    /// By nobody but its own host.
+    Nowhere,
+}
+
+/// How others reach it.
+#[must_use]
+pub fn reach(cluster: &Cluster, id: &PlainId, plain: &PlainContainer) -> Reach {
+    if let Some(attachment) = cluster.attachment(id) {
+        let connected = plain.addresses.get(NETWORK) == Some(&attachment.address);
+        // One that is starting again has the same address in a moment.
+        if connected || !plain.state.is_up() {
+            return Reach::Own(attachment.address);
+        }
+    }
+    if !plain.state.is_up() {
+        return Reach::Nowhere;
+    }
+    if let Some(other) = plain.network.strip_prefix("container:") {
+        return through(cluster, id, other);
+    }
+    let published = plain.ports.iter().any(|port| {
+        port.host_port.is_some() && !port.host_ip.is_some_and(|ip: IpAddr| ip.is_loopback())
+    });
+    let address = cluster.host(&id.host).and_then(|host| host.facts.address.parse().ok());
+    match address {
+        Some(address) if published || plain.network == "host" => Reach::Host(address),
+        _ => Reach::Nowhere,
+    }
+}
+
+/// One that shares the network of another container is where that one is.
+fn through(cluster: &Cluster, id: &PlainId, other: &str) -> Reach {
+    let Ok(container) = ContainerId::parse(other) else { return Reach::Nowhere };
+    let owner = PlainId { host: id.host.clone(), container };
+    if let Some(plain) = cluster.plain(&owner).filter(|p| !p.network.starts_with("container:")) {
+        return reach(cluster, &owner, plain);
+    }
+    let owner = cluster.instances_on(&id.host).find(|instance| {
+        cluster.instance_status(&instance.id).is_some_and(|seen| seen.container_id == other)
+    });
+    owner.and_then(|instance| instance.address).map_or(Reach::Nowhere, Reach::Own)
+}
+
+/// The name of a container in DNS, below our zones: Docker's name in lower case. A dot becomes a
+/// hyphen: a container is never taken for a service of a stack, or for a name of the internet.
+#[must_use]
+pub fn dns_name(container: &str) -> String {
+    container.to_ascii_lowercase().replace('.', "-")
+}
+
+/// All names of plain containers. Docker's names are unique on one host only: one that has an
+/// address of its own goes before one that has not, then the host and the id decide.
+#[must_use]
+pub fn names(cluster: &Cluster) -> BTreeMap<String, Named> {
+    let mut names: BTreeMap<String, (bool, Named)> = BTreeMap::new();
+    for (id, plain) in cluster.plains() {
+        let (own, address) = match reach(cluster, id, plain) {
+            Reach::Own(address) => (true, address),
+            Reach::Host(address) => (false, address),
+            Reach::Nowhere => continue,
+        };
+        let named = (own, Named { id: id.clone(), address });
+        let name = dns_name(&plain.name);
+        match names.get(&name) {
+            Some((known, _)) if *known || !own => {}
+            _ => drop(names.insert(name, named)),
+        }
+    }
+    names.into_iter().map(|(name, (_, named))| (name, named)).collect()
+}

@@ -1,0 +1,185 @@
+//! DNS for containers that somebody else made: Docker's file behind their /etc/resolv.conf says our
+//! server while they are ours to serve, keeps what it said before, and says that again afterwards.
+//! It is written in place: a container that has it mounted sees the same file.
+
+use crate::Error;
+use crate::resolv::resolv_conf;
+use model::limits::{RESOLV_FILE_BYTES_MAX, RESOLV_SEARCH_DOMAINS_MAX};
+use rustix::fs::OFlags;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// First line of a file that is lent.
+const MARK: &str = "# Written by Remuda; what Docker wrote is below.";
+/// Begin of each line that was there before.
+const KEPT: &str = "#remuda: ";
+
+/// What the file says while our DNS is asked: our server, the search list that it had with `search`
+/// behind it, and its options.
+fn lent(text: &str, search: &str) -> String {
+    let before = returned(text);
+    let mut domains: Vec<String> = vec![];
+    let mut options: Vec<String> = vec![];
+    for line in before.lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            // The last one counts, as for every resolver.
+            Some("search" | "domain") => domains = words.map(ToOwned::to_owned).collect(),
+            Some("options") => options.extend(words.map(ToOwned::to_owned)),
+            _ => {}
+        }
+    }
+    // `.` is Docker's word for none.
+    domains.retain(|domain| domain != "." && domain != search);
+    domains.truncate(RESOLV_SEARCH_DOMAINS_MAX - 1);
+    domains.push(search.to_owned());
+    let mut out = format!("{MARK}\n{}", resolv_conf(&[], &domains, &options));
+    for line in before.lines() {
+        out.push_str(KEPT);
+        out.push_str(line);
+        out.push('\n');
+    }
+    out
+}
+
+/// What the file said before it was lent; what was never lent is as it is.
+fn returned(text: &str) -> String {
+    if !text.starts_with(MARK) {
+        return text.to_owned();
+    }
+    let kept = text.lines().filter_map(|line| line.strip_prefix(KEPT));
+    kept.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Lets a container ask our DNS: says whether the file had to be changed. `search` is added to its
+/// search list.
+///
+/// # Errors
+/// `Error::Resolv`; also when the path is no plain file.
+pub fn lend_dns(path: &Path, search: &str) -> Result<bool, Error> {
+    change(path, |text| lent(text, search))
+}
+
+/// Puts back what [`lend_dns`] changed: says whether it had.
+///
+/// # Errors
+/// `Error::Resolv`; a file that is gone is none.
+pub fn return_dns(path: &Path) -> Result<bool, Error> {
+    match change(path, returned) {
+        Err(Error::Resolv { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+        other => other,
+    }
+}
+
+fn change(path: &Path, make: impl Fn(&str) -> String) -> Result<bool, Error> {
+    let failed = |source| Error::Resolv { path: path.to_owned(), source };
+    let mut file = open(path).map_err(failed)?;
+    let text = read(&mut file).map_err(failed)?;
+    let wanted = make(&text);
+    if wanted == text {
+        return Ok(false);
+    }
+    write(&mut file, &wanted).map_err(failed)?;
+    Ok(true)
+}
+
+/// The file itself and nothing that a link leads to.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::CLOEXEC).bits()).unwrap_or(0);
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a plain file"));
+    }
+    Ok(file)
+}
+
+fn read(file: &mut File) -> io::Result<String> {
+    let mut text = String::new();
+    file.take(RESOLV_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > RESOLV_FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than 64 KiB"));
+    }
+    Ok(text)
+}
+
+/// In place, and never empty in between.
+fn write(file: &mut File, text: &str) -> io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(text.as_bytes())?;
+    file.set_len(text.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    const SEARCH: &str = "rancher.internal";
+
+    fn asks_us(text: &str) -> bool {
+        let ours = format!("nameserver {}", crate::LINK_LOCAL);
+        text.lines().any(|line| line == ours)
+    }
+
+    #[test]
+    fn our_server_is_asked_with_the_search_list_and_the_options_that_were_there() {
+        for (before, search, options) in [
+            ("nameserver 127.0.0.11\noptions ndots:0\n", "rancher.internal", "ndots:0"),
+            (
+                "search corp.example a.example\nnameserver 9.9.9.9\n",
+                "corp.example a.example rancher.internal",
+                "ndots:1",
+            ),
+            ("domain old.example\nsearch .\n", "rancher.internal", "ndots:1"),
+            ("", "rancher.internal", "ndots:1"),
+        ] {
+            let text = lent(before, SEARCH);
+            assert!(asks_us(&text) && text.contains(&format!("\nsearch {search}\n")), "{text}");
+            let line = text.lines().find(|line| line.starts_with("options ")).unwrap();
+            assert!(line.split(' ').any(|word| word == options), "{text}");
+            let servers = text.lines().filter(|line| line.starts_with("nameserver")).count();
+            assert_eq!(servers, 1, "{text}");
+        }
+        let many: Vec<String> = (0..9).map(|n| format!("d{n}")).collect();
+        let text = lent(&format!("search {}\n", many.join(" ")), SEARCH);
+        assert!(text.contains("search d0 d1 d2 d3 d4 rancher.internal\n"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_there_comes_back_and_twice_is_once(
+            lines in proptest::collection::vec("[ -~]{0,40}", 0..8),
+        ) {
+            let before: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+            let text = lent(&before, SEARCH);
+            prop_assert_eq!(&lent(&text, SEARCH), &text);
+            prop_assert_eq!(returned(&text), returned(&before));
+        }
+    }
+
+    #[test]
+    fn the_file_stays_the_same_one_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        let before = "nameserver 127.0.0.11\n";
+        std::fs::write(&path, before).unwrap();
+        let inode = std::fs::metadata(&path).unwrap().ino();
+        assert!(lend_dns(&path, SEARCH).unwrap());
+        assert!(!lend_dns(&path, SEARCH).unwrap(), "nothing is to do");
+        assert!(asks_us(&std::fs::read_to_string(&path).unwrap()));
+        assert!(return_dns(&path).unwrap() && !return_dns(&path).unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+        assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+
+        let link = dir.path().join("link");
+        symlink(&path, &link).unwrap();
+        lend_dns(&link, SEARCH).unwrap_err();
+        lend_dns(dir.path(), SEARCH).unwrap_err();
+        let missing = dir.path().join("missing");
+        lend_dns(&missing, SEARCH).unwrap_err();
+        assert!(!return_dns(&missing).unwrap() && !missing.exists());
+    }
+}
