@@ -8,6 +8,13 @@ use serde_json::Value;
 use testbed::Role;
 
 const IMAGE: &str = "storefront/httpbackend:v1.0.0";
+const POOL: &str = "
+name: shop
+services:
+  pool:
+    image: storefront/httpbackend:v1.0.0
+    labels: {io.rancher.service.selector.container: tier=pool}
+";
 const LABEL: &str = "io.rancher.container.network=true";
 
 /// Runs a container by hand; its id.
@@ -61,7 +68,7 @@ fn asks_us(cluster: &Cluster, at: &Place) {
 fn containers_started_by_hand_are_listed_and_plugged_in_and_stay_so_over_their_restart() {
     on_a_cluster(2, |cluster| {
         cluster.wait_all_seen(&["active", "active"]);
-        let secret = ["-e", "SERVICE_NAME=cache", "-e", "DB_PASSWORD=hidden"];
+        let secret = ["-e", "SERVICE_NAME=cache", "-e", "DB_PASSWORD=hidden", "-l", "tier=pool"];
         run(cluster, "h1", "cache", &[&["--net=none", "-l", LABEL][..], &secret].concat());
         run(cluster, "h2", "front", &["-l", LABEL, "-p", "18081:8081"]);
         run(cluster, "h2", "aside", &[]);
@@ -69,6 +76,7 @@ fn containers_started_by_hand_are_listed_and_plugged_in_and_stay_so_over_their_r
         assert_ne!(cache.address, front.address);
         all_is_well(cluster, &cache, &front);
         what_is_told(cluster);
+        a_service_counts_it(cluster, &cache, &front);
         let untouched = ["front", "aside"].map(|name| started(cluster, "h2", name));
         let again = it_restarts_while_its_agent_is_dead(cluster, &cache, &front);
         docker_starts_again(cluster, &again);
@@ -100,6 +108,18 @@ fn all_is_well(cluster: &Cluster, cache: &Place, front: &Place) {
     let mut curl = cluster.bed.on("h1", "curl").unwrap();
     curl.args(["-sS", "--max-time", "2", "-o", "/dev/null", "http://10.99.0.2:18081/"]);
     assert!(curl.output().unwrap().status.success(), "its published port goes on");
+}
+
+/// A service whose selector finds it leads to it too.
+fn a_service_counts_it(cluster: &Cluster, cache: &Place, front: &Place) {
+    let file = cluster.write("pool.yaml", POOL);
+    cluster.ok(&["up", "-f", &file]);
+    let rows = cluster.ps();
+    let own = rows.iter().find(|row| row["service"] == "pool").unwrap()["address"].as_str();
+    let mut both = [own.unwrap().to_owned(), cache.address.clone()];
+    both.sort();
+    wait_until("the service to lead to both", || resolve(cluster, front, "pool.shop") == both);
+    cluster.ok(&["down", "shop", "--yes"]);
 }
 
 /// Variables stay on the host, but for those that Registrator reads.

@@ -67,6 +67,7 @@ impl Catalog {
         };
         add_instances(cluster, routed, ring, &mut draft);
         links::add_outside(cluster, &mut draft);
+        plain::add_selected(cluster, &mut draft);
         add_names(cluster, &mut draft);
         add_plain(cluster, &mut draft);
         draft.dns.names.insert("rancher-metadata".into(), NameTarget::Address(METADATA));

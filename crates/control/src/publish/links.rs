@@ -45,7 +45,7 @@ pub(super) fn add_outside(cluster: &Cluster, catalog: &mut Draft) {
     }
 }
 
-/// Is it an address outside? No service ever gave the incarnation 0.
+/// Is it an address outside, or a plain container? No service ever gave the incarnation 0.
 pub(super) fn is_outside(id: &InstanceId) -> bool {
     id.incarnation == 0
 }

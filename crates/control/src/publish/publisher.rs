@@ -183,9 +183,9 @@ fn touched(before: &Cluster, now: &Cluster, rerouted: &BTreeSet<ServiceId>) -> T
             RecordKey::Environment | RecordKey::Token(_) => continue,
             // Who can be reached where is shared by all hosts; balancers lead there as well.
             RecordKey::Host(_) => {}
+            // A service may count it as one of its own, and balancers lead there.
             RecordKey::Plain(id) | RecordKey::Attachment(id) => {
                 hosts.insert(id.host.clone());
-                continue;
             }
             RecordKey::Stack(name) => {
                 services.extend(both.iter().flat_map(|c| c.services_of(name)).map(|s| &s.id));

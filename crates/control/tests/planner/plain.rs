@@ -246,3 +246,55 @@ fn the_audit_finds_an_address_that_two_have_or_that_is_not_the_planner_s() {
         }
     }
 }
+
+#[test]
+fn a_service_counts_the_plain_containers_that_its_selector_finds() {
+    let mut world = two_hosts();
+    world.up(&["lb lb=8080>web:80", "web image=good:1"]);
+    world.until_done();
+    let mut service = (**world.cluster.service(&crate::world::service("web")).unwrap()).clone();
+    service.settings.selector_container = Some("tier=web".parse().unwrap());
+    world.put(Record::Service(Arc::new(service)));
+    world.plan();
+    let web = crate::world::service("web");
+    let own = world.cluster.instances_of(&web).next().unwrap().address.unwrap().to_string();
+    let labelled = |words: &str| {
+        let mut one = plain("beside", words);
+        one.labels.insert("tier".into(), "web".into());
+        one
+    };
+    // What `web.shop` leads to, and what the balancer on alpha does.
+    let ends = |world: &World| {
+        let view = publish::view(&world.cluster, &"alpha".parse().unwrap());
+        let NameTarget::Service(all) = &view.dns.names["web.shop"] else { panic!("a service") };
+        let text = |id| {
+            let one = &view.instances[id];
+            format!("{}{}", one.address, if one.running { "" } else { "!" })
+        };
+        let mut found: Vec<String> = all.iter().map(text).collect();
+        found.sort();
+        let upstream = view.upstreams.iter().find(|(id, _)| id.starts_with("shop/web:80"));
+        let mut behind: Vec<String> =
+            upstream.unwrap().1.endpoints.iter().map(|end| text(&end.instance)).collect();
+        behind.sort();
+        assert_eq!(found, behind);
+        found.join(" ")
+    };
+    world.sees("beta/b1", labelled("port=80"));
+    world.sees("beta/b2", plain("other", "join"));
+    assert_eq!(ends(&world), own, "one without an address of its own has other ports");
+    world.sees("beta/b3", labelled("join"));
+    let at = world.address_of("beta/b3").unwrap().to_string();
+    world.sees("beta/b3", labelled(&format!("join at={at}")));
+    let sorted = |mark: &str| {
+        let mut both = [own.clone(), format!("{at}{mark}")];
+        both.sort();
+        both.join(" ")
+    };
+    assert_eq!(ends(&world), sorted(""));
+    world.set_link("beta", HostLink::Lost);
+    assert_eq!(ends(&world), sorted("!"));
+    world.set_link("beta", HostLink::Active);
+    world.sees("beta/b3", labelled("join exited"));
+    assert_eq!(ends(&world), own);
+}
