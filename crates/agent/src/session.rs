@@ -27,6 +27,8 @@ const SAY_AGAIN: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The whole status goes up this often though nothing changed: a level, not an edge.
 const STATUS_PERIOD: Duration = Duration::from_secs(10);
+/// Plain containers that have not changed are told again with each of so many whole statuses.
+const PLAIN_PERIODS: u32 = 6;
 /// The leading edge leaves at once, what follows waits this long.
 const STATUS_WINDOW: Duration = Duration::from_millis(20);
 
@@ -56,6 +58,7 @@ type Answer = oneshot::Sender<Duplex>;
 #[derive(Debug, Default)]
 struct Teller {
     said: u64,
+    periods: u32,
     plain: Option<Arc<BTreeMap<ContainerId, PlainContainer>>>,
 }
 
@@ -76,9 +79,12 @@ impl Teller {
         Up::Status(Box::new(status))
     }
 
-    /// All of it is told with the next status.
-    fn tell_all(&mut self) {
-        self.plain = None;
+    /// The whole status is told again.
+    fn next_period(&mut self) {
+        self.periods = (self.periods + 1) % PLAIN_PERIODS;
+        if self.periods == 0 {
+            self.plain = None;
+        }
     }
 }
 
@@ -180,7 +186,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     }
                 }
                 _ = again.tick() => {
-                    teller.tell_all();
+                    teller.next_period();
                     self.status.mark_changed();
                     self.write_again().await;
                 }
@@ -317,7 +323,7 @@ mod tests {
     use model::time::Index;
 
     #[test]
-    fn plain_containers_are_told_once_until_they_change_or_all_is_told() {
+    fn plain_containers_are_told_when_they_change_and_now_and_then() {
         let containers = |id: &str| {
             let one = (ContainerId::parse(id).unwrap(), PlainContainer::default());
             Some(Arc::new(BTreeMap::from([one])))
@@ -349,8 +355,10 @@ mod tests {
         assert_eq!(told(&status, &mut teller), (5, false), "they are not known just now");
         status.plain = known;
         assert_eq!(told(&status, &mut teller), (6, false));
-        teller.tell_all();
-        assert_eq!(told(&status, &mut teller), (7, true));
+        (1..PLAIN_PERIODS).for_each(|_| teller.next_period());
+        assert_eq!(told(&status, &mut teller), (7, false));
+        teller.next_period();
+        assert_eq!(told(&status, &mut teller), (8, true));
     }
 
     #[test]

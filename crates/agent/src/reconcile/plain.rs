@@ -1,7 +1,7 @@
 //! The reconciler's part in plain containers: what is seen of them is told, and those that are to
 //! be in the managed network are connected, also again after somebody took them out.
 
-use super::{Look, Reconciler};
+use super::{Look, RESYNC_RETRY, Reconciler};
 use crate::plain::{self, Memo, Task};
 use engine::Engine;
 use engine::seen::{PlainList, SeenContainer};
@@ -11,6 +11,7 @@ use model::time::Timestamp;
 use network::Fabric;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What is known of plain containers.
 #[derive(Debug, Default)]
@@ -122,6 +123,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 tracing::warn!(error = why, "plain containers cannot be listed");
                 self.plains.problem = why;
                 self.resync_wanted = true;
+                self.resync_due = Instant::now() + RESYNC_RETRY;
             }
         }
     }
