@@ -6,6 +6,7 @@ use crate::load::{Ask, Connections, Load};
 use crate::machine::{text, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 use testbed::{Role, SERVER};
 
 const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
@@ -65,6 +66,7 @@ fn hosts_go_on_without_a_server_and_nothing_starts_again_when_it_is_back() {
         cluster.bed.cut(SERVER).unwrap();
         one_container_dies(cluster);
         load.more(1_000);
+        nobody_is_missed(cluster, &known);
         load.nothing_failed();
         everything_of_a_host_starts_again(cluster, &known);
         let before = all(cluster);
@@ -92,6 +94,19 @@ fn one_container_dies(cluster: &Cluster) {
     wait_until("what was killed to run again", || {
         cluster.containers("h2").get(&one.0).is_some_and(|again| *again != one.1)
     });
+}
+
+/// For as long as was asked for: names are what they were all the time.
+fn nobody_is_missed(cluster: &Cluster, known: &[String]) {
+    let seconds = std::env::var("REMUDA_ALONE_SECONDS").unwrap_or_default();
+    wait_until("all names on every host", || HOSTS.iter().all(|host| names(cluster, host) == known));
+    let until = Instant::now() + Duration::from_secs(seconds.parse().unwrap_or(0));
+    while Instant::now() < until {
+        for host in HOSTS {
+            assert_eq!(names(cluster, host), known, "names on {host}");
+        }
+        std::thread::park_timeout(Duration::from_secs(1));
+    }
 }
 
 /// Docker with all containers, then the agent and its dataplane: all by hand.
