@@ -6,6 +6,7 @@ use crate::lease::{Beats, LeaseClock};
 use crate::streams::Streams;
 use crate::transfer::Questions;
 use api::link::{AgentLink, Down, Hello, Publication, Session, Up};
+use api::pace::Pace;
 use api::stream::{Duplex, StreamRequest};
 use engine::Engine;
 use model::host_status::HostStatus;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -29,8 +31,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const STATUS_PERIOD: Duration = Duration::from_secs(10);
 /// Plain containers that have not changed are told again with each of so many whole statuses.
 const PLAIN_PERIODS: u32 = 6;
-/// The leading edge leaves at once, what follows waits this long.
+/// Statuses go up one each window, but for so many at once: a start says one thing after the other.
 const STATUS_WINDOW: Duration = Duration::from_millis(20);
+const STATUSES_AT_ONCE: u32 = 8;
 
 /// Everything that the session moves.
 pub(crate) struct Uplink<L, E, F> {
@@ -55,14 +58,38 @@ pub(crate) struct Uplink<L, E, F> {
 type Answer = oneshot::Sender<Duplex>;
 
 /// What a server is told: each status with its number, and plain containers not again and again.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Teller {
     said: u64,
     periods: u32,
     plain: Option<Arc<BTreeMap<ContainerId, PlainContainer>>>,
+    pace: Pace,
+    /// The next status may go then.
+    at: Instant,
 }
 
 impl Teller {
+    fn new() -> Self {
+        let pace = Pace::new(STATUS_WINDOW, STATUSES_AT_ONCE);
+        Self { said: 0, periods: 0, plain: None, pace, at: Instant::now() }
+    }
+
+    /// Waits for a status that is new, and until it may go.
+    async fn next(
+        &self,
+        status: &mut watch::Receiver<Option<Arc<HostStatus>>>,
+    ) -> Result<Option<Arc<HostStatus>>, watch::error::RecvError> {
+        tokio::time::sleep_until(self.at).await;
+        status.changed().await?;
+        Ok(status.borrow_and_update().clone())
+    }
+
+    /// A status went up.
+    fn went(&mut self) {
+        let now = Instant::now();
+        self.at = now + self.pace.went(now);
+    }
+
     /// A status as it goes up; what was told of plain containers already is left out and holds.
     fn message(&mut self, status: &HostStatus) -> Up {
         self.said += 1;
@@ -92,12 +119,12 @@ impl Teller {
 #[derive(Default)]
 struct Said {
     why: String,
-    at: Option<tokio::time::Instant>,
+    at: Option<Instant>,
 }
 
 impl Said {
     fn is_news(&mut self, why: &str) -> bool {
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         if self.why == why && self.at.is_some_and(|at| now < at + SAY_AGAIN) {
             return false;
         }
@@ -164,7 +191,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
 
     async fn serve(&mut self, mut session: Session) {
         let mut tasks = JoinSet::new();
-        let (mut teller, mut told) = (Teller::default(), false);
+        let (mut teller, mut told) = (Teller::new(), false);
         let (mut wants, mut open_wants) = (0_u64, BTreeMap::new());
         let mut beats = Beats::default();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -237,18 +264,16 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     }
                     None => return,
                 },
-                changed = self.status.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    let status = self.status.borrow_and_update().clone();
-                    if let Some(status) = status {
+                next = teller.next(&mut self.status) => match next {
+                    Ok(Some(status)) => {
                         if session.up.send(teller.message(&status)).await.is_err() {
                             return;
                         }
-                        tokio::time::sleep(STATUS_WINDOW).await;
+                        teller.went();
                     }
-                }
+                    Ok(None) => {}
+                    Err(_closed) => return,
+                },
             }
         }
     }
@@ -256,11 +281,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
     /// The server has heard what was sent then. The lease is renewed once the publication of that
     /// generation is here: what was decided of this host before it was heard again has come. Says
     /// whether it was renewed.
-    async fn heard(
-        &mut self,
-        sent: Option<tokio::time::Instant>,
-        lease: Option<Generation>,
-    ) -> bool {
+    async fn heard(&mut self, sent: Option<Instant>, lease: Option<Generation>) -> bool {
         let has = self.publication.borrow().as_ref().map(|p| p.spec.generation);
         let Some(sent) = sent.filter(|_| lease.is_some() && has >= lease) else { return false };
         let kept = self.lives_by_lease();
@@ -340,7 +361,7 @@ mod tests {
             usage: BTreeMap::new(),
             requests: None,
         };
-        let mut teller = Teller::default();
+        let mut teller = Teller::new();
         let told = |status: &HostStatus, teller: &mut Teller| {
             let Up::Status(sent) = teller.message(status) else { return (0, false) };
             (sent.number, sent.plain.is_some())

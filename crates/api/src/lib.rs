@@ -11,5 +11,6 @@ pub mod client;
 pub mod stream;
 pub mod peer;
 pub mod image;
+pub mod pace;
 pub mod link;
 pub mod grpc;

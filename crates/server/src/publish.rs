@@ -1,12 +1,13 @@
 //! Keeps the publication of every connected host equal to the cluster. One loop for all hosts: what
 //! is the same for all of them is derived once, what a change cannot have touched is not derived
-//! again, and only what changed goes out. The first change goes out at once, those of the next
-//! moment together.
+//! again, and only what changed goes out. A few go out at once, and what changes all the
+//! time goes out together.
 
 use crate::hosts::Session;
 use crate::latest::Interest;
 use crate::state::Shared;
 use api::link::Publication;
+use api::pace::Pace;
 use control::publish::{Published, Publisher};
 use model::cluster::Cluster;
 use model::id::HostId;
@@ -16,8 +17,9 @@ use std::time::Duration;
 use store::Store;
 use tokio::time::Instant;
 
-/// After a publication the next changes are gathered for this long.
+/// Publications go out one each window, but for so many at once: what comes between is gathered.
 const WINDOW: Duration = Duration::from_millis(5);
+const AT_ONCE: u32 = 8;
 /// Everything is derived again at least this often, whatever the events say.
 const PERIOD: Duration = Duration::from_secs(10);
 
@@ -26,6 +28,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
     let mut clusters = shared.follow(Interest::Published);
     let mut publisher = Publisher::default();
     let mut whole_at = Instant::now();
+    let mut pace = Pace::new(WINDOW, AT_ONCE);
     loop {
         let arrived = shared.hosts.arrived();
         let began = Instant::now();
@@ -40,7 +43,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
             publish(&cluster, &shared.epoch.to_string(), &publisher, &sessions);
         }
         // A cluster that takes long to derive is derived less often.
-        tokio::time::sleep(WINDOW.max(began.elapsed())).await;
+        tokio::time::sleep(pace.went(began).max(began.elapsed())).await;
         tokio::select! {
             biased;
             () = clusters.changed() => {}

@@ -99,7 +99,9 @@ fn one_container_dies(cluster: &Cluster) {
 /// For as long as was asked for: names are what they were all the time.
 fn nobody_is_missed(cluster: &Cluster, known: &[String]) {
     let seconds = std::env::var("REMUDA_ALONE_SECONDS").unwrap_or_default();
-    wait_until("all names on every host", || HOSTS.iter().all(|host| names(cluster, host) == known));
+    wait_until("all names on every host", || {
+        HOSTS.iter().all(|host| names(cluster, host) == known)
+    });
     let until = Instant::now() + Duration::from_secs(seconds.parse().unwrap_or(0));
     while Instant::now() < until {
         for host in HOSTS {
