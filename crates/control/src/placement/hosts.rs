@@ -118,6 +118,18 @@ fn words(text: Option<&String>) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty())
 }
 
+/// Where a key is in a list that is in their order, or belongs. What came last is asked for most,
+/// and has the highest number: the others are not looked at then.
+#[inline]
+fn found<T>(all: &[T], key: u32, of: impl Fn(&T) -> u32) -> Result<usize, usize> {
+    match all.last().map(&of) {
+        None => Err(0),
+        Some(last) if last == key => Ok(all.len() - 1),
+        Some(last) if last < key => Err(all.len()),
+        Some(_) => all.binary_search_by_key(&key, of),
+    }
+}
+
 impl Entry {
     fn of(id: HostId) -> Self {
         Self {
@@ -134,14 +146,14 @@ impl Entry {
     }
 
     pub(super) fn own(&self, service: u32) -> Own {
-        match self.own.binary_search_by_key(&service, |own| own.service) {
+        match found(&self.own, service, |own| own.service) {
             Ok(at) => self.own[at],
             Err(_) => Own { service, ..Own::default() },
         }
     }
 
     pub(super) fn own_mut(&mut self, service: u32) -> &mut Own {
-        let at = match self.own.binary_search_by_key(&service, |own| own.service) {
+        let at = match found(&self.own, service, |own| own.service) {
             Ok(at) => at,
             Err(at) => {
                 self.own.insert(at, Own { service, ..Own::default() });
@@ -152,7 +164,7 @@ impl Entry {
     }
 
     pub(super) fn present_mut(&mut self, shape: u32) -> &mut Present {
-        let at = match self.present.binary_search_by_key(&shape, |present| present.shape) {
+        let at = match found(&self.present, shape, |present| present.shape) {
             Ok(at) => at,
             Err(at) => {
                 self.present.insert(at, Present { shape, ..Present::default() });
