@@ -1,5 +1,5 @@
 //! A dockerd of the test's own, which is stopped, killed and started again under a running
-//! container. Needs root, and the program `dockerd`.
+//! container. Needs root, and the programs `dockerd` and `unshare`.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may")]
 
@@ -29,7 +29,9 @@ struct Own {
 fn spawn(folder: &Path) -> Child {
     let at = |name: &str| folder.join(name).to_string_lossy().into_owned();
     let log = std::fs::File::options().create(true).append(true).open(folder.join("log")).unwrap();
-    Command::new("dockerd")
+    // In a network of its own: one without a bridge takes `docker0` away from the others.
+    Command::new("unshare")
+        .args(["--net", "--", "dockerd"])
         .args(["--host", &format!("unix://{}", at("d.sock"))])
         .args(["--data-root", &at("data"), "--exec-root", &at("exec")])
         .args(["--pidfile", &at("pid"), "--storage-driver", "vfs", "--live-restore"])
