@@ -20,6 +20,7 @@ mod start;
 mod idle;
 mod build;
 mod schedule;
+mod link;
 mod hosts;
 
 use crate::place::Place;
@@ -46,6 +47,7 @@ enum Part {
 const PARTS: &[(&str, Part)] = &[
     ("size", Part::Outside(build::size)),
     ("schedule", Part::Outside(schedule::run)),
+    ("link", Part::Outside(link::run)),
     ("build", Part::Outside(build::cold)),
     ("http", Part::Alone(http::run)),
     ("dns", Part::Alone(dns::run)),
@@ -57,6 +59,8 @@ const PARTS: &[(&str, Part)] = &[
 
 /// Only by name or with `--all`: it takes minutes and measures the compiler's machine.
 const COLD: &str = "build";
+/// The same: it takes minutes and both cores.
+const LINK: &str = "link";
 
 /// What was asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -92,7 +96,7 @@ fn parse(words: &[&str]) -> Result<Asked> {
     }
     if all || asked.parts.is_empty() {
         let names = PARTS.iter().map(|(name, _)| *name);
-        asked.parts = names.filter(|name| all || *name != COLD).collect();
+        asked.parts = names.filter(|name| all || ![COLD, LINK].contains(name)).collect();
     }
     Ok(asked)
 }

@@ -1,8 +1,11 @@
-//! The last publication, on disk: a host boots alone from it. And when the server was heard last,
-//! and which images were used.
+//! The last publication, on disk: a host boots alone from it. It is a whole one, and beside it a log
+//! of what changed since, a line for each delta; when the log has grown as large as the whole, a
+//! new whole takes the place of both. And when the server was heard last, and which images were used.
+
+mod log;
 
 use crate::images::Entries;
-use api::link::Publication;
+use api::link::{Publication, PublicationDelta};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -43,7 +46,11 @@ impl Journal {
     /// The last publication; a file that cannot be read is set aside and said so.
     pub(crate) async fn read(&self) -> Option<Arc<Publication>> {
         match &self.0 {
-            Place::File(path) => read(path).await.map(Arc::new),
+            Place::File(path) => {
+                let mut whole: Publication = read(path).await?;
+                log::replay(path, &mut whole).await;
+                Some(Arc::new(whole))
+            }
             Place::Memory(kept) => lock(kept).publication.clone(),
         }
     }
@@ -52,11 +59,24 @@ impl Journal {
     /// boots less well alone.
     pub(crate) async fn write(&self, publication: &Arc<Publication>) -> bool {
         match &self.0 {
-            Place::File(path) => write(path, &**publication).await,
+            Place::File(path) => write(path, &**publication).await && log::clear(path).await,
             Place::Memory(kept) => {
                 lock(kept).publication = Some(Arc::clone(publication));
                 true
             }
+        }
+    }
+
+    /// Keeps a publication by what led to it from the one that was kept last: whole or not at all;
+    /// did it?
+    pub(crate) async fn append(
+        &self,
+        publication: &Arc<Publication>,
+        by: &PublicationDelta,
+    ) -> bool {
+        match &self.0 {
+            Place::File(path) if log::append(path, by).await => true,
+            _ => self.write(publication).await,
         }
     }
 

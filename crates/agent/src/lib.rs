@@ -32,7 +32,7 @@ use engine::Engine;
 use model::id::HostId;
 use model::time::Clock;
 use network::Fabric;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -109,6 +109,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
         let publication = watch::Sender::new(journal.read().await);
         let (containers, seen) = watch::channel(BTreeMap::new());
         let (status, status_rx) = watch::channel(None);
+        let (asked, asked_rx) = watch::channel(BTreeSet::new());
         let (own_pids, own_pids_rx) = watch::channel(vec![]);
         let (hints, hints_rx) = mpsc::channel(watcher::HINTS_MAX);
         let mut tasks = JoinSet::new();
@@ -142,6 +143,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             dataplane: state.subscribe(),
             containers,
             own_pids,
+            asked,
             status,
             hints: hints_rx,
         });
@@ -155,6 +157,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             streams,
             questions,
             publication,
+            asked: asked_rx,
             status: status_rx,
         };
         tasks.spawn(uplink.run());

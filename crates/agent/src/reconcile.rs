@@ -65,6 +65,8 @@ pub(crate) struct Parts<E, F> {
     pub(crate) images: ImageBook,
     pub(crate) fetcher: Fetcher<E>,
     pub(crate) publication: watch::Receiver<Option<Arc<Publication>>>,
+    /// Names that are asked for here and that the view says nothing of.
+    pub(crate) asked: watch::Sender<BTreeSet<String>>,
     pub(crate) view: watch::Sender<Option<Arc<HostView>>>,
     pub(crate) local: watch::Sender<Option<Arc<Local>>>,
     pub(crate) dataplane: watch::Receiver<DataplaneState>,
@@ -498,6 +500,11 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
 
     /// Sends the status up when it differs from the last one.
     fn report(&self, publication: Option<&Publication>, state: &DataplaneState) {
+        self.parts.asked.send_if_modified(|known| {
+            let news = *known != state.report.asked;
+            known.clone_from(&state.report.asked);
+            news
+        });
         let mut facts = self.facts.clone();
         facts.engine_problem = self.engine_trouble().to_owned();
         facts.dataplane_problem.clone_from(&state.problem);

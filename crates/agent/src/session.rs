@@ -4,8 +4,10 @@
 use crate::journal::Journal;
 use crate::lease::{Beats, LeaseClock};
 use crate::streams::Streams;
-use crate::transfer::Questions;
-use api::link::{AgentLink, Down, Hello, Publication, Session, Up};
+use crate::transfer::{Ask, Questions};
+use api::link::{
+    AgentLink, Down, Hello, Known, Misfit, Publication, PublicationDelta, Session, Up,
+};
 use api::pace::Pace;
 use api::stream::{Duplex, StreamRequest};
 use engine::Engine;
@@ -15,7 +17,7 @@ use model::limits::HOST_DISCONNECTED_MS;
 use model::plain::{ContainerId, PlainContainer};
 use model::time::Generation;
 use network::Fabric;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
@@ -50,6 +52,8 @@ pub(crate) struct Uplink<L, E, F> {
     pub(crate) questions: Questions,
     /// Newest publication, for the reconciler.
     pub(crate) publication: watch::Sender<Option<Arc<Publication>>>,
+    /// Names that are asked for here, from the reconciler.
+    pub(crate) asked: watch::Receiver<BTreeSet<String>>,
     /// Newest status, from the reconciler.
     pub(crate) status: watch::Receiver<Option<Arc<HostStatus>>>,
 }
@@ -115,6 +119,25 @@ impl Teller {
     }
 }
 
+/// Questions to the server that it has not answered yet.
+#[derive(Default)]
+struct Wants {
+    last: u64,
+    open: BTreeMap<u64, Answer>,
+}
+
+impl Wants {
+    fn note(&mut self, ask: Ask) -> Option<Up> {
+        self.open.retain(|_, answer| !answer.is_closed());
+        if ask.answer.is_closed() {
+            return None;
+        }
+        self.last += 1;
+        self.open.insert(self.last, ask.answer);
+        Some(Up::Want { number: self.last, want: ask.want })
+    }
+}
+
 /// What was said last of a trouble that goes on: it is not said again with each try.
 #[derive(Default)]
 struct Said {
@@ -147,10 +170,14 @@ fn spread(host: &HostId, tries: u64, pause: Duration) -> Duration {
     pause / 2 + pause * share / 1_024
 }
 
-/// Is a publication newer than what is known? Within an epoch generations only grow.
+/// Is a publication newer than what is known? Within an epoch generations only grow, and what one
+/// server says within its life as well.
 fn is_newer(known: Option<&Publication>, new: &Publication) -> bool {
     known.is_none_or(|known| {
-        known.epoch != new.epoch || known.spec.generation <= new.spec.generation
+        let same_maker = known.mark.run == new.mark.run;
+        known.epoch != new.epoch
+            || (known.spec.generation <= new.spec.generation
+                && (!same_maker || known.mark.serial <= new.mark.serial))
     })
 }
 
@@ -161,7 +188,11 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
         let mut tries = 0_u64;
         let mut said = Said::default();
         loop {
-            let hello = Hello::new(self.host.clone(), env!("CARGO_PKG_VERSION"));
+            let mut hello = Hello::new(self.host.clone(), env!("CARGO_PKG_VERSION"));
+            hello.known = self.publication.borrow().as_ref().map(|publication| Known {
+                epoch: publication.epoch.clone(),
+                mark: publication.mark,
+            });
             match self.link.connect(hello).await {
                 Ok(session) => {
                     tracing::info!(host = %self.host, "session with the server begun");
@@ -192,12 +223,14 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
     async fn serve(&mut self, mut session: Session) {
         let mut tasks = JoinSet::new();
         let (mut teller, mut told) = (Teller::new(), false);
-        let (mut wants, mut open_wants) = (0_u64, BTreeMap::new());
+        let mut wants = Wants::default();
         let mut beats = Beats::default();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let mut again = tokio::time::interval(STATUS_PERIOD);
         // A new server knows nothing of what the last one was told.
         self.status.mark_changed();
+        let mut asked = BTreeSet::new();
+        self.asked.mark_changed();
         loop {
             tokio::select! {
                 // What is rare goes first: a status that changes all the time starves nothing.
@@ -218,14 +251,9 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     self.write_again().await;
                 }
                 Some(ask) = self.questions.asks.recv() => {
-                    open_wants.retain(|_, answer: &mut Answer| !answer.is_closed());
-                    if ask.answer.is_closed() {
-                        continue;
-                    }
-                    wants += 1;
-                    open_wants.insert(wants, ask.answer);
-                    let message = Up::Want { number: wants, want: ask.want };
-                    if session.up.send(message).await.is_err() {
+                    if let Some(message) = wants.note(ask)
+                        && session.up.send(message).await.is_err()
+                    {
                         return;
                     }
                 }
@@ -236,25 +264,24 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                 }
                 down = session.down.recv() => match down {
                     Some(Down::Publish(publication)) => {
-                        self.accept(publication).await;
+                        self.accept(publication, None).await;
                         told = true;
                     }
+                    Some(Down::Delta(delta)) => match self.change(&delta).await {
+                        Ok(()) => told = true,
+                        Err(Misfit) => {
+                            if session.up.send(Up::Whole).await.is_err() {
+                                return;
+                            }
+                        }
+                    },
                     Some(Down::Open { stream, request }) => {
                         let asked = match &request {
-                            StreamRequest::Wanted { number } => open_wants.remove(number),
+                            StreamRequest::Wanted { number } => wants.open.remove(number),
                             _ => None,
                         };
                         let (link, streams) = (self.link.clone(), self.streams.clone());
-                        tasks.spawn(async move {
-                            match (link.attach(stream, request.is_bulk()).await, asked) {
-                                (Ok(duplex), Some(asked)) => asked.send(duplex).map_or_else(
-                                    |_unsent| tracing::debug!("an answer that nobody waits for"),
-                                    |()| {},
-                                ),
-                                (Ok(duplex), None) => streams.serve(request, duplex).await,
-                                (Err(error), _) => tracing::warn!(%error, "stream not opened"),
-                            }
-                        });
+                        tasks.spawn(open(link, streams, stream, request, asked));
                     }
                     Some(Down::Heard { number, lease }) => {
                         let sent = beats.answered(number);
@@ -264,6 +291,13 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                     }
                     None => return,
                 },
+                Ok(()) = self.asked.changed() => {
+                    if let Some(message) = self.other_names(&mut asked)
+                        && session.up.send(message).await.is_err()
+                    {
+                        return;
+                    }
+                }
                 next = teller.next(&mut self.status) => match next {
                     Ok(Some(status)) => {
                         if session.up.send(teller.message(&status)).await.is_err() {
@@ -276,6 +310,16 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                 },
             }
         }
+    }
+
+    /// The names that are asked for here, when they are others than were told.
+    fn other_names(&mut self, told: &mut BTreeSet<String>) -> Option<Up> {
+        let names = self.asked.borrow_and_update();
+        if *names == *told {
+            return None;
+        }
+        told.clone_from(&names);
+        Some(Up::Asked { names: told.iter().cloned().collect() })
     }
 
     /// The server has heard what was sent then. The lease is renewed once the publication of that
@@ -307,7 +351,21 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
         }
     }
 
-    async fn accept(&mut self, publication: Arc<Publication>) {
+    /// Makes the newer publication of what is known and what changed.
+    async fn change(&mut self, delta: &Arc<PublicationDelta>) -> Result<(), Misfit> {
+        let known = self.publication.borrow().clone().ok_or(Misfit)?;
+        if delta.is_known(&known) {
+            return Ok(());
+        }
+        let mut next = (*known).clone();
+        drop(known);
+        delta.apply(&mut next)?;
+        self.accept(Arc::new(next), Some(delta)).await;
+        Ok(())
+    }
+
+    /// Takes a publication; `by` is what led to it from the one that is known.
+    async fn accept(&mut self, publication: Arc<Publication>, by: Option<&PublicationDelta>) {
         if publication.spec.host != self.host {
             tracing::error!(host = %publication.spec.host, "publication of another host refused");
             return;
@@ -328,13 +386,34 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
             );
             return;
         }
-        self.unwritten = !self.journal.write(&publication).await;
+        // Written before anything is done about it: who boots alone knows of all that was done.
+        self.unwritten = match by.filter(|_| !self.unwritten) {
+            Some(delta) => !self.journal.append(&publication, delta).await,
+            None => !self.journal.write(&publication).await,
+        };
         let lived_by_lease = self.lives_by_lease();
         self.publication.send_replace(Some(publication));
         if !lived_by_lease && self.lives_by_lease() {
             // Who dies before the next answer of the server must know of the last one.
             self.lease.keep().await;
         }
+    }
+}
+
+/// Takes up a stream, for whom has asked or for what it requests.
+async fn open<L: AgentLink, E: Engine, F: Fabric>(
+    link: L,
+    streams: Streams<E, F>,
+    stream: u64,
+    request: StreamRequest,
+    asked: Option<Answer>,
+) {
+    match (link.attach(stream, request.is_bulk()).await, asked) {
+        (Ok(duplex), Some(asked)) => asked
+            .send(duplex)
+            .map_or_else(|_unsent| tracing::debug!("an answer that nobody waits for"), |()| {}),
+        (Ok(duplex), None) => streams.serve(request, duplex).await,
+        (Err(error), _) => tracing::warn!(%error, "stream not opened"),
     }
 }
 

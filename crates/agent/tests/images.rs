@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may")]
 
 use agent::{Agent, Journal, Options};
-use api::link::{Down, MemoryLink, Publication, Switchboard, Up};
+use api::link::{Down, Mark, MemoryLink, Publication, Switchboard, Up};
 use api::stream::{Chunk, StreamRequest};
 use engine::fake::{Fault, FaultKind, Op, Program};
 use engine::seen::DiskSpace;
@@ -62,26 +62,30 @@ impl Place {
         server.spawn(async move {
             while let Some(mut arrival) = arrivals.recv().await {
                 let mut news = news.subscribe();
-                arrival.publish.send_replace(news.borrow_and_update().clone());
+                if let Some(news) = news.borrow_and_update().clone() {
+                    arrival.outbox.put(news, None);
+                }
                 now_open.send_replace(Some(arrival.open.clone()));
                 loop {
                     tokio::select! {
-                        up = arrival.up.recv() => match up {
-                            Some(Up::Beat { number }) if *answering.borrow() => {
-                                let lease = news.borrow().as_ref().map(|p| p.spec.generation);
-                                arrival.open.send(Down::Heard { number, lease }).await.ok();
-                            }
-                            Some(Up::Status(status)) => {
-                                now_status.send_replace(Some(*status));
-                            }
-                            Some(_) => {}
-                            None => break,
-                        },
-                        changed = news.changed() => {
-                            changed.unwrap();
-                            arrival.publish.send_replace(news.borrow_and_update().clone());
-                        }
+                            up = arrival.up.recv() => match up {
+                                Some(Up::Beat { number }) if *answering.borrow() => {
+                                    let lease = news.borrow().as_ref().map(|p| p.spec.generation);
+                                    arrival.open.send(Down::Heard { number, lease }).await.ok();
+                                }
+                                Some(Up::Status(status)) => {
+                                    now_status.send_replace(Some(*status));
+                                }
+                                Some(_) => {}
+                                None => break,
+                            },
+                            changed = news.changed() => {
+                                changed.unwrap();
+                                if let Some(news) = news.borrow_and_update().clone() {
+                        arrival.outbox.put(news, None);
                     }
+                            }
+                        }
                 }
             }
         });
@@ -151,9 +155,14 @@ impl Place {
             instances: Arc::default(),
             upstreams: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            partial: false,
         };
-        let publication =
-            Publication { epoch: "1".into(), spec: Arc::new(spec), view: Arc::new(view) };
+        let publication = Publication {
+            epoch: "1".into(),
+            mark: Mark::default(),
+            spec: Arc::new(spec),
+            view: Arc::new(view),
+        };
         self.publish.send_replace(Some(Arc::new(publication)));
     }
 

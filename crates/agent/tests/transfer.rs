@@ -5,7 +5,7 @@
 
 use agent::{Agent, Journal, Options};
 use api::image::{ImageFound, ImageOffer, ImageWant};
-use api::link::{Down, MemoryLink, Publication, Switchboard, Up};
+use api::link::{Down, Mark, MemoryLink, Publication, Switchboard, Up};
 use api::stream::{Chunk, Duplex, StreamRequest};
 use engine::fake::Op;
 use engine::seen::{DiskSpace, ImageInfo};
@@ -274,8 +274,14 @@ impl Place {
             instances: Arc::default(),
             upstreams: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            partial: false,
         };
-        let next = Publication { epoch: "1".into(), spec: Arc::new(spec), view: Arc::new(view) };
+        let next = Publication {
+            epoch: "1".into(),
+            mark: Mark::default(),
+            spec: Arc::new(spec),
+            view: Arc::new(view),
+        };
         self.publish[&host(name)].send_replace(Some(Arc::new(next)));
     }
 
@@ -324,7 +330,9 @@ async fn session(
     let me = arrival.hello.host.clone();
     wire.open.lock().unwrap().insert(me.clone(), arrival.open.clone());
     let mut answers = JoinSet::new();
-    arrival.publish.send_replace(news.borrow_and_update().clone());
+    if let Some(news) = news.borrow_and_update().clone() {
+        arrival.outbox.put(news, None);
+    }
     loop {
         tokio::select! {
             up = arrival.up.recv() => match up {
@@ -348,7 +356,9 @@ async fn session(
             },
             changed = news.changed() => {
                 changed.unwrap();
-                arrival.publish.send_replace(news.borrow_and_update().clone());
+                if let Some(news) = news.borrow_and_update().clone() {
+                    arrival.outbox.put(news, None);
+                }
             }
         }
     }

@@ -1,34 +1,29 @@
 //! The link between server and agent. The agent dials; it gets publications and stream requests
 //! and sends what it sees. `MemoryLink` joins the two in one process, `grpc` across processes.
 
+mod outbox;
+mod publication;
+#[cfg(test)]
+mod tests;
 mod twin;
+
+pub use outbox::Outbox;
+pub use publication::{Known, Mark, Misfit, Publication, PublicationDelta};
 
 use crate::image::ImageWant;
 use crate::peer::{Peer, Refusal};
 use crate::stream::{Duplex, StreamRequest, duplex};
-use model::host_spec::HostSpec;
 use model::host_status::HostStatus;
 use model::id::HostId;
-use model::limits::HOST_DISCONNECTED_MS;
+use model::limits::{HOST_DISCONNECTED_MS, LINK_FRAMES_PER_S_MAX, LINK_PACE_MS_MAX};
 use model::time::{Generation, Timestamp};
-use model::view::HostView;
+use outbox::Taken;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-
-/// What a host should hold and may publish, made from one cluster.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Publication {
-    /// Changes whenever history may have been lost (restore); generations count within it.
-    pub epoch: String,
-    /// What it should hold.
-    pub spec: Arc<HostSpec>,
-    /// What it may publish.
-    pub view: Arc<HostView>,
-}
 
 /// The first thing an agent says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +32,12 @@ pub struct Hello {
     pub host: HostId,
     /// Version of the agent.
     pub version: String,
+    /// `LINK_PROTOCOL` of the agent.
+    #[serde(default = "first_protocol")]
+    pub protocol: u32,
+    /// The publication that it has: it wants to hear what it lacks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Known>,
     /// What the clock of the host says; the carrier fills it in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<Timestamp>,
@@ -49,8 +50,17 @@ impl Hello {
     /// As an agent begins.
     #[must_use]
     pub fn new(host: HostId, version: impl Into<String>) -> Self {
-        Self { host, version: version.into(), clock: None, run: None }
+        let (version, protocol) = (version.into(), LINK_PROTOCOL);
+        Self { host, version, protocol, known: None, clock: None, run: None }
     }
+}
+
+/// Version of what is said over the link: 2 brought deltas.
+pub const LINK_PROTOCOL: u32 = 2;
+
+/// Of agents that do not say it.
+fn first_protocol() -> u32 {
+    1
 }
 
 /// One run of an agent: what tells two agents apart that say that they are the same host.
@@ -70,6 +80,8 @@ pub struct AgentRun {
 pub enum Down {
     /// The newest publication; older ones are skipped.
     Publish(Arc<Publication>),
+    /// What changed since the publication that the agent has; older agents never get one.
+    Delta(Arc<PublicationDelta>),
     /// Open a stream: call `attach` with its id.
     Open {
         /// Id within the session.
@@ -103,6 +115,14 @@ pub enum Up {
     Beat {
         /// Number within the session, from 1.
         number: u64,
+    },
+    /// What it was told does not fit on what it has: it needs the whole publication.
+    Whole,
+    /// Names of services that are asked for on its host and that its view has no addresses of: all
+    /// of them, each time.
+    Asked {
+        /// In lower case, relative to our zones.
+        names: Vec<String>,
     },
     /// It needs an image: `Down::Open` with `StreamRequest::Wanted` answers.
     Want {
@@ -230,8 +250,8 @@ pub struct Arrival {
     pub hello: Hello,
     /// From the agent.
     pub up: mpsc::Receiver<Up>,
-    /// Latest-wins slot of its publication.
-    pub publish: watch::Sender<Option<Arc<Publication>>>,
+    /// What waits to go down to it, besides streams.
+    pub outbox: Outbox,
     /// Stream requests to it.
     pub open: mpsc::Sender<Down>,
     /// Kept as long as the session lasts.
@@ -273,6 +293,22 @@ impl Inner {
 
 fn known(hello: &Hello, peer: Option<&Peer>) -> twin::Known {
     twin::Known { address: peer.map(|peer| peer.address.ip()), run: hello.run.clone() }
+}
+
+/// Why an agent and this server would not understand each other: they may be one version of the
+/// link apart, and no more.
+fn misunderstood(hello: &Hello) -> Option<String> {
+    let (theirs, ours) = (hello.protocol, LINK_PROTOCOL);
+    let older = match theirs {
+        _ if theirs.abs_diff(ours) <= 1 => return None,
+        _ if theirs < ours => "upgrade this agent",
+        _ => "upgrade the server first, then its agents",
+    };
+    let version = &hello.version;
+    Some(format!(
+        "agent {version} speaks version {theirs} of the link and this server version {ours}, and they \
+         may be one apart: {older}"
+    ))
 }
 
 /// Longest wait of an agent for a session that another one has: who is silent for
@@ -368,39 +404,77 @@ impl Switchboard {
     /// `LinkError::Unreachable` when the server is going down, `LinkError::Refused` when another
     /// agent of the same host has a session and is alive: two would undo each other's work.
     pub async fn begin(&self, hello: Hello, peer: Option<Peer>) -> Result<Session, LinkError> {
+        if let Some(why) = misunderstood(&hello) {
+            return Err(LinkError::Refused { address: "here".into(), why });
+        }
         let presence = self.enter_in_turn(&hello, peer.as_ref()).await?;
         let (up_tx, up) = mpsc::channel(SESSION_QUEUE_MAX);
-        let (open, mut opens) = mpsc::channel::<Down>(SESSION_QUEUE_MAX);
-        let (publish, mut latest) = watch::channel(None::<Arc<Publication>>);
-        let (down_tx, down) = mpsc::channel(SESSION_QUEUE_MAX);
-        let arrival = Arrival { hello, up, publish, open, presence, peer };
+        let (open, opens) = mpsc::channel::<Down>(SESSION_QUEUE_MAX);
+        let (outbox, waiting) = outbox::outbox(hello.protocol >= 2);
+        let (down_tx, down) = mpsc::channel(1);
+        let arrival = Arrival { hello, up, outbox, open, presence, peer };
         self.inner.arrivals.send(arrival).await.map_err(|_closed| LinkError::Unreachable {
             address: "here".into(),
             why: "it is going down".into(),
         })?;
-        // The pump owns both sources and ends with either side of the session.
-        tokio::task::spawn(async move {
-            loop {
-                let frame = tokio::select! {
-                    biased;
-                    changed = latest.changed() => match changed {
-                        Ok(()) => latest.borrow_and_update().clone().map(Down::Publish),
-                        Err(_sender_gone) => return,
-                    },
-                    request = opens.recv() => match request {
-                        Some(request) => Some(request),
-                        None => return,
-                    },
-                    () = down_tx.closed() => return,
-                };
-                if let Some(frame) = frame
-                    && down_tx.send(frame).await.is_err()
-                {
-                    return;
-                }
-            }
-        });
+        tokio::task::spawn(self.clone().pump(waiting, opens, down_tx));
         Ok(Session { down, up: up_tx })
+    }
+
+    /// Carries down what there is, until either side of the session ends. What changes while the
+    /// carrier is busy, or so soon after the last word that it can wait, goes with the next.
+    async fn pump(
+        self,
+        mut waiting: outbox::Waiting,
+        mut opens: mpsc::Receiver<Down>,
+        down: mpsc::Sender<Down>,
+    ) {
+        let mut next = tokio::time::Instant::now();
+        let mut held = None;
+        loop {
+            // Room first: what is taken is the newest word then.
+            let Ok(room) = down.reserve().await else { return };
+            // The carrier has taken the last message.
+            drop(held.take());
+            let message = tokio::select! {
+                biased;
+                request = opens.recv() => match request {
+                    Some(request) => request,
+                    None => return,
+                },
+                there = async {
+                    let there = waiting.ready().await;
+                    if next > tokio::time::Instant::now() {
+                        tokio::time::sleep_until(next).await;
+                    }
+                    there
+                } => match (there, waiting.take()) {
+                    (false, _) => return,
+                    (true, None) => continue,
+                    (true, Some(taken)) => {
+                        next = tokio::time::Instant::now() + self.pace();
+                        match taken {
+                            Taken::Delta(delta) => Down::Delta(delta),
+                            Taken::Whole(whole, permit) => {
+                                held = permit;
+                                Down::Publish(whole)
+                            }
+                        }
+                    }
+                },
+                () = down.closed() => return,
+            };
+            room.send(message);
+        }
+    }
+
+    /// Shortest time between two publications to one agent: the more agents there are, the more is
+    /// said at a time.
+    fn pace(&self) -> Duration {
+        let sessions = u64::try_from(self.inner.state().present.len()).unwrap_or(u64::MAX);
+        // Whole milliseconds: timers count in them.
+        let ms = sessions.saturating_mul(1_000) / LINK_FRAMES_PER_S_MAX;
+        Duration::from_millis(ms.min(LINK_PACE_MS_MAX))
     }
 
     /// Makes a stream to a host: its id for `Down::Open`, and the server's end.
@@ -456,45 +530,5 @@ impl AgentLink for MemoryLink {
             address: "here".into(),
             why: format!("stream {stream} is gone"),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn host(name: &str) -> HostId {
-        HostId::parse(name).unwrap()
-    }
-
-    fn hello(name: &str) -> Hello {
-        Hello::new(host(name), "1")
-    }
-
-    #[tokio::test]
-    async fn a_host_has_one_session_until_it_is_over() {
-        let (board, mut arrivals) = Switchboard::new();
-        let _first = board.begin(hello("a"), None).await.unwrap();
-        let arrival = arrivals.recv().await.unwrap();
-        let twin = board.begin(hello("a"), None).await;
-        assert!(matches!(twin, Err(LinkError::Refused { why, .. }) if why.contains("--host")));
-        let _other = board.begin(hello("b"), None).await.unwrap();
-        let over = tokio::spawn(board.over(&host("a")));
-        tokio::task::yield_now().await;
-        assert!(!over.is_finished(), "its streams go on with it");
-        assert!(board.is_present(&host("a")));
-        drop(arrival);
-        assert!(!board.is_present(&host("a")));
-        over.await.unwrap();
-        assert!(board.begin(hello("a"), None).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn only_the_host_that_a_stream_is_for_takes_it_up_and_once() {
-        let (board, _arrivals) = Switchboard::new();
-        let (id, _ours) = board.stream(&host("a")).unwrap();
-        assert!(board.take(id, &host("b")).is_none());
-        assert!(board.take(id, &host("a")).is_some());
-        assert!(board.take(id, &host("a")).is_none());
     }
 }

@@ -64,6 +64,12 @@ impl Ring {
         }
     }
 
+    /// Is this host on the ring of its cluster?
+    #[must_use]
+    pub fn holds(host: &Host) -> bool {
+        probes(host)
+    }
+
     /// The hosts that probe an instance besides its own, `PROBERS_OTHER_MAX` at most. Who is not
     /// there any more is replaced by the next one, and the others stay.
     #[must_use]

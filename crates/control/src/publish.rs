@@ -1,27 +1,32 @@
 //! What one host may publish, derived from the cluster: names, callers, upstreams, listeners.
 
 mod catalog;
+mod follow;
+mod interest;
 mod links;
+mod local;
 mod peers;
 pub mod plain;
 mod publisher;
+mod relations;
 mod routes;
 
-pub(crate) use catalog::Catalog;
 pub(crate) use peers::peers;
-pub use publisher::{Published, Publisher};
+pub use publisher::{Marks, News, Published, Publisher};
 
 use crate::ledger;
-use crate::parts::{Part, parts};
+use crate::parts::Part;
 use crate::probing::Ring;
+use follow::World;
+use local::Local;
 use model::change::Edit;
 use model::cluster::Cluster;
 use model::host::Environment;
-use model::id::{HostId, InstanceId, ServiceId};
-use model::instance::Instance;
+use model::id::{HostId, ServiceId};
 use model::record::{Record, RecordKey};
-use model::service::{Kind, PortMapping, Template, Transport};
-use model::view::{Endpoint, HostView, Listener, ListenerMode, Upstream, VIEW_FORMAT};
+use model::service::{Kind, Template, Transport};
+use model::view::HostView;
+use relations::Relations;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -108,66 +113,37 @@ pub fn concerns(before: Option<&Record>, edit: &Edit) -> bool {
     }
 }
 
-/// Derives what the host may publish.
+/// Derives what the host may publish when it is told of everything.
 #[must_use]
 pub fn view(cluster: &Cluster, host: &HostId) -> HostView {
-    let placed: Vec<&Arc<Instance>> = cluster.instances_on(host).collect();
-    let catalog = Catalog::of(cluster, &routed_ports(cluster), &Ring::of(cluster), None);
-    view_of(cluster, host, &catalog, &placed)
+    derive(cluster, host, None)
 }
 
-/// The same for many hosts of one cluster: the catalog is made once, and `placed` are the
-/// instances of the host in the order of their ids.
-pub(crate) fn view_of(
-    cluster: &Cluster,
-    host: &HostId,
-    catalog: &Catalog,
-    placed: &[&Arc<Instance>],
-) -> HostView {
-    let mut view = HostView {
-        format: VIEW_FORMAT,
-        environment: cluster.environment().map(|e| e.id.clone()).unwrap_or_default(),
-        host: host.clone(),
-        index: cluster.index(),
-        dns: Arc::clone(&catalog.dns),
-        callers: Arc::clone(&catalog.callers),
-        instances: Arc::clone(&catalog.instances),
-        upstreams: BTreeMap::new(),
-        listeners: BTreeMap::new(),
-    };
-    add_host_ports(cluster, placed, &mut view);
-    routes::add_balancers(cluster, placed, &mut view);
-    view
+/// Derives what the host may publish when it is told of what it has to do with; `asked` are the
+/// names that were asked for there.
+#[must_use]
+pub fn partial_view(cluster: &Cluster, host: &HostId, asked: &BTreeSet<String>) -> HostView {
+    derive(cluster, host, Some(asked))
 }
 
-/// Host ports of containers: one listener for all instances of a service on this host.
-fn add_host_ports(cluster: &Cluster, placed: &[&Arc<Instance>], view: &mut HostView) {
-    for instance in placed {
-        let service = &instance.id.service;
-        let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
-        let drain_ms = revision.template.drain_ms;
-        for part in parts(instance, &revision.template) {
-            if view.instances.contains_key(&part.id) {
-                part.ports.iter().for_each(|port| add_host_port(&part.id, port, drain_ms, view));
-            }
+fn derive(cluster: &Cluster, host: &HostId, asked: Option<&BTreeSet<String>>) -> HostView {
+    let (relations, ring) = (Relations::of(cluster), Ring::of(cluster));
+    let world = World { cluster, relations: &relations, ring: &ring };
+    let (dns, instances) = match asked {
+        None => world.all(),
+        Some(asked) => {
+            let mut probing = publisher::probing(cluster, &relations, &ring);
+            let interest = interest::of(cluster, &relations, host, asked);
+            world.part(&interest, &probing.remove(host).unwrap_or_default())
         }
-    }
+    };
+    let Local { upstreams, listeners, .. } = Local::of(cluster, host);
+    let callers = Arc::new(catalog::callers(cluster, &relations, host));
+    let (index, partial) = (cluster.index(), asked.is_some());
+    let empty = empty(cluster, host);
+    HostView { index, partial, dns, instances, callers, upstreams, listeners, ..empty }
 }
 
-fn add_host_port(of: &InstanceId, port: &PortMapping, drain_ms: u64, view: &mut HostView) {
-    let Some(number) = port.host_port else { return };
-    let id = listener_id(port.host_ip, number, port.protocol);
-    let upstream = format!("host:{id}");
-    let empty = Upstream { endpoints: vec![], connect_timeout_ms: CONNECT_TIMEOUT_MS, drain_ms };
-    let endpoint = Endpoint { instance: of.clone(), port: port.container_port, weight: 1 };
-    view.upstreams.entry(upstream.clone()).or_insert(empty).endpoints.push(endpoint);
-    view.listeners.entry(id).or_insert_with(|| Listener {
-        ip: port.host_ip,
-        port: number,
-        transport: port.protocol,
-        mode: match port.protocol {
-            Transport::Tcp => ListenerMode::Port { upstream },
-            Transport::Udp => ListenerMode::Forward { upstream },
-        },
-    });
+fn empty(cluster: &Cluster, host: &HostId) -> HostView {
+    HostView::empty(cluster.environment().map_or("", |e| &e.id), host)
 }

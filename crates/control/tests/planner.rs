@@ -14,6 +14,8 @@ mod properties;
 mod reactions;
 #[path = "planner/rollouts.rs"]
 mod rollouts;
+#[path = "planner/told.rs"]
+mod told;
 #[path = "planner/views.rs"]
 mod views;
 #[path = "planner/words.rs"]

@@ -4,6 +4,7 @@
 mod answer;
 mod bind;
 mod forward;
+mod later;
 mod serve;
 mod table;
 mod wire;
@@ -17,13 +18,14 @@ pub(crate) use table::Table;
 use crate::error::Error;
 use arc_swap::ArcSwap;
 use forward::{Ask, SharedCache};
+use later::Waiting;
 use model::limits::{DNS_BIND_RETRY_MS, DNS_FORWARDS_MAX, DNS_THREADS_MAX};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -60,6 +62,9 @@ struct Shared {
     queries: AtomicU64,
     forwarded: AtomicU64,
     stopping: AtomicBool,
+    /// Questions for names that the server is asked for.
+    later: mpsc::Sender<Waiting>,
+    asked: later::Asked,
     /// Sockets and threads as they come: taken by `Dns::drop`.
     threads: Mutex<Vec<(Arc<UdpSocket>, JoinHandle<()>)>>,
 }
@@ -69,13 +74,20 @@ struct Shared {
 pub(crate) struct Dns {
     shared: Arc<Shared>,
     listening: watch::Receiver<Listening>,
+    /// Changes with the table.
+    tables: watch::Sender<()>,
+    /// Changes with the names that are asked for.
+    asked: watch::Receiver<()>,
     runtime: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
 
 impl Dns {
     /// Starts; the first question is answered from `table` already.
     pub(crate) fn start(options: DnsOptions, table: Table) -> Result<Self, Error> {
+        let (later, waiting) = mpsc::channel(DNS_FORWARDS_MAX);
         let shared = Arc::new(Shared {
+            later,
+            asked: later::Asked::default(),
             table: ArcSwap::from_pointee(table),
             cache: Arc::default(),
             queries: AtomicU64::new(0),
@@ -88,22 +100,36 @@ impl Dns {
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let (sender, listening) = watch::channel(Listening::new());
+        let (tables, table_news) = watch::channel(());
+        let (asked_news, asked) = watch::channel(());
         let inner = shared.clone();
+        let later = (waiting, table_news, asked_news);
         let thread = std::thread::Builder::new().name("dns".into()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = run(options, inner, sender) => {}
+                    () = run(options, inner, sender, later) => {}
                     _dropped = stopped => {}
                 }
             });
         });
         let thread = thread.map_err(failed)?;
-        Ok(Self { shared, listening, runtime: Some((stop, thread)) })
+        Ok(Self { shared, listening, tables, asked, runtime: Some((stop, thread)) })
     }
 
     /// Answers from this table from now on.
     pub(crate) fn publish(&self, table: Table) {
         self.shared.table.store(Arc::new(table));
+        self.tables.send_replace(());
+    }
+
+    /// The names that are to be asked for.
+    pub(crate) fn asked(&self) -> BTreeSet<String> {
+        self.shared.asked.names(Instant::now())
+    }
+
+    /// Changes when there are more of them.
+    pub(crate) fn asked_changed(&self) -> watch::Receiver<()> {
+        self.asked.clone()
     }
 
     /// How the addresses fare.
@@ -144,9 +170,16 @@ impl Drop for Dns {
 }
 
 /// Binds, accepts and forwards; it never returns.
-async fn run(options: DnsOptions, shared: Arc<Shared>, status: watch::Sender<Listening>) {
+async fn run(
+    options: DnsOptions,
+    shared: Arc<Shared>,
+    status: watch::Sender<Listening>,
+    (waiting, tables, asked): (mpsc::Receiver<Waiting>, watch::Receiver<()>, watch::Sender<()>),
+) {
     let (asks, questions) = mpsc::channel(DNS_FORWARDS_MAX);
     let mut tasks = JoinSet::new();
+    let asked = Arc::new(asked);
+    tasks.spawn(later::run(waiting, shared.clone(), asks.clone(), tables, asked));
     tasks.spawn(forward::run(questions, options.resolvers, shared.cache.clone()));
     let status = Arc::new(status);
     for addr in options.listen {

@@ -49,6 +49,7 @@ pub(crate) fn report(
     probes: &Probes,
     status: &ProxyStatus,
     requests: Option<&Requests>,
+    asked: BTreeSet<String>,
 ) -> Report {
     let listed = status.listeners.iter();
     let listeners = listed
@@ -71,6 +72,7 @@ pub(crate) fn report(
         listeners: listeners.collect(),
         active: active.collect(),
         requests: requests.cloned(),
+        asked,
     }
 }
 

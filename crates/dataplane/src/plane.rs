@@ -90,6 +90,7 @@ impl Plane {
     pub(crate) async fn run(mut self, mut inputs: Inputs, stop: impl Future<Output = ()>) -> Proxy {
         let mut stop = std::pin::pin!(stop);
         let mut proxy_changed = self.proxy.changed();
+        let mut asked = self.dns.asked_changed();
         let mut count = tokio::time::interval(Duration::from_millis(DATAPLANE_COUNT_MS));
         loop {
             tokio::select! {
@@ -109,6 +110,7 @@ impl Plane {
                     Err(error) => tracing::error!(%error, "waiting for the proxy failed"),
                 },
                 Ok(()) = proxy_changed.changed() => self.tell(),
+                Ok(()) = asked.changed() => self.tell(),
                 _ = count.tick() => self.count(),
                 Some(question) = inputs.questions.recv() => self.answer(question),
                 () = &mut stop => break,
@@ -229,6 +231,7 @@ impl Plane {
             &self.probes,
             &status,
             self.requests.as_ref(),
+            self.dns.asked(),
         );
         self.report.send_if_modified(|old| {
             let changed = *old != new;

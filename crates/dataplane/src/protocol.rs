@@ -10,7 +10,7 @@ use model::id::InstanceId;
 use model::time::{Index, Timestamp};
 use model::view::HostView;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -81,6 +81,9 @@ pub struct Report {
     /// `DATAPLANE_COUNT_MS`; `None` while there are none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests: Option<Requests>,
+    /// Names that are asked for here and that the View says nothing of but that they exist.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub asked: BTreeSet<String>,
 }
 
 /// From the agent.

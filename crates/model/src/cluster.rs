@@ -260,6 +260,12 @@ impl Cluster {
         self.instances.values().map(|kept| &kept.value)
     }
 
+    /// How many instances there are.
+    #[must_use]
+    pub fn instance_count(&self) -> usize {
+        self.instances.size()
+    }
+
     /// The instances of one service by slot and incarnation; cost follows the service.
     pub fn instances_of(&self, service: &ServiceId) -> impl Iterator<Item = &Arc<Instance>> {
         let from = InstanceId::new(service.clone(), 0, 0);

@@ -33,3 +33,4 @@ pub mod host_spec;
 pub mod host_status;
 pub mod net_check;
 pub mod view;
+pub mod delta;

@@ -515,3 +515,25 @@ pub const HOST_ADD_TOKEN_MS: u64 = 600_000;
 pub const HOST_ROOM_BYTES_MIN: u64 = 256 * 1024 * 1024;
 /// A clock of a new host that is further off is told of, in milliseconds.
 pub const CLOCK_TOLD_MS: u64 = 5_000;
+/// Instances of an environment that every host knows whole; in a larger one a host knows those that
+/// it has to do with, and asks for others when they are asked for there.
+pub const VIEW_WHOLE_INSTANCES_MAX: usize = 2_000;
+/// Names of services that a host has nothing to do with otherwise, asked for on one host.
+pub const ASKED_NAMES_MAX: usize = 1_000;
+/// What is kept for an agent that comes back, for each host, in entries of views; an entry of a
+/// spec counts eight times. Who lacks more gets the whole.
+pub const LINK_HISTORY_WEIGHT_MAX: usize = 256;
+/// What waits to go down to one agent, in entries of views; an entry of a spec counts eight times.
+/// Who lacks more gets the whole.
+pub const LINK_OUTBOX_WEIGHT_MAX: usize = 4_096;
+/// Whole publications that are made and on their way at a time.
+pub const LINK_WHOLES_MAX: usize = 8;
+/// Publications a second to all agents together, about: with more agents more is said at a time.
+pub const LINK_FRAMES_PER_S_MAX: u64 = 10_000;
+/// Longest time that a publication waits for that, in milliseconds.
+pub const LINK_PACE_MS_MAX: u64 = 200;
+/// Longest wait of a DNS question for what the server says of a name, in milliseconds: those who
+/// ask try again after some seconds.
+pub const DNS_LATER_MS_MAX: u64 = 2_000;
+/// How long a host is told of a service for whose name it was asked once, in milliseconds.
+pub const DNS_ASKED_KEPT_MS: u64 = 3_600_000;

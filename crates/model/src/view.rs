@@ -6,7 +6,7 @@ use crate::id::{HostId, InstanceId, ServiceId};
 use crate::service::Transport;
 use crate::time::{Index, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -34,6 +34,28 @@ pub struct HostView {
     pub upstreams: BTreeMap<String, Upstream>,
     /// Ports of the host by id, e.g. `0.0.0.0:8080/tcp`.
     pub listeners: BTreeMap<String, Listener>,
+    /// It has only what this host has to do with; the names of the rest are in `DnsView::elsewhere`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
+}
+
+impl HostView {
+    /// One that publishes nothing.
+    #[must_use]
+    pub fn empty(environment: &str, host: &HostId) -> Self {
+        Self {
+            format: VIEW_FORMAT,
+            environment: environment.to_owned(),
+            host: host.clone(),
+            index: Index(0),
+            dns: Arc::default(),
+            callers: Arc::default(),
+            instances: Arc::default(),
+            upstreams: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            partial: false,
+        }
+    }
 }
 
 /// Names that are answered with authority.
@@ -49,6 +71,10 @@ pub struct DnsView {
     /// for. Such a name has no addresses of its own in `names`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cnames: BTreeMap<String, String>,
+    /// Names of services that exist and that this host has nothing to do with yet: who asks for
+    /// one makes the server tell what it is. Empty when the view is not `partial`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub elsewhere: BTreeSet<String>,
 }
 
 /// What a name answers.

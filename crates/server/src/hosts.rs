@@ -5,7 +5,7 @@ use crate::state::Shared;
 use crate::verdicts::{self, Verdicts};
 use crate::{images, plain, presence};
 use api::error::{ErrorInfo, Kind};
-use api::link::{Arrival, Down, Publication, Switchboard, Up};
+use api::link::{Arrival, Down, Known, Outbox, Switchboard, Up};
 use api::peer::{Peer, Refusal};
 use api::stream::{Chunk, Duplex, StreamRequest};
 use model::change::{Change, Edit, Proposal};
@@ -14,17 +14,20 @@ use model::host::HostLink;
 use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
 use model::instance::{Goal, InstanceStatus, Phase};
-use model::limits::{HOST_DISCONNECTED_MS, IMAGE_RELAYS_MAX, IMAGE_WANTS_MAX, TXN_OPS_MAX};
+use model::limits::{
+    ASKED_NAMES_MAX, HOST_DISCONNECTED_MS, IMAGE_RELAYS_MAX, IMAGE_WANTS_MAX, TXN_OPS_MAX,
+};
 use model::mutation::{Mutation, is_in};
 use model::record::{Record, RecordKey};
 use model::time::{Generation, Index, Timestamp};
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use store::Store;
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 /// An agent that does not take up a stream or answer a question in this time is given up.
@@ -34,13 +37,28 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Hosts {
     switchboard: Switchboard,
-    /// Guards the map; held for map operations and for a round of publications.
+    /// Guards the map; held for map operations.
     sessions: Arc<Mutex<BTreeMap<HostId, Session>>>,
-    arrival: Arc<Notify>,
+    /// What sessions want of the publisher; held for map operations.
+    calls: Arc<Mutex<Calls>>,
+    called: Arc<Notify>,
+    /// What waits for those that have begun is what the cluster asks for up to this index.
+    published: Arc<AtomicU64>,
     /// Parts of images that pass through at a time.
     pub(crate) relays: Arc<Semaphore>,
     /// The right to check the network: one check at a time.
     pub(crate) net_checks: Arc<Semaphore>,
+}
+
+/// What sessions want of the publisher.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    /// Sessions that have come.
+    pub(crate) begun: BTreeSet<HostId>,
+    /// Sessions that need the whole.
+    pub(crate) wholes: BTreeSet<HostId>,
+    /// Names that are asked for.
+    pub(crate) asked: BTreeMap<HostId, Vec<String>>,
 }
 
 /// The session of one host.
@@ -50,28 +68,30 @@ pub(crate) struct Session {
     open: mpsc::Sender<Down>,
     /// The connection that carries it, unless the agent is in this process.
     pub(crate) peer: Option<Peer>,
-    /// Latest-wins slot of its publication.
-    pub(crate) publish: Arc<watch::Sender<Option<Arc<Publication>>>>,
-    /// What is in the slot is what the cluster asks for up to this index.
-    up_to: Arc<AtomicU64>,
+    /// What waits to go down.
+    pub(crate) outbox: Arc<Outbox>,
+    /// What the agent had when it came.
+    pub(crate) known: Option<Known>,
+    told: Arc<Told>,
+}
+
+/// What a session has been told of, or will have been once it has taken what waits.
+#[derive(Debug, Default)]
+struct Told {
+    begun: AtomicBool,
+    generation: AtomicU64,
 }
 
 impl Session {
-    /// What the cluster asks for up to this index is in its slot.
-    pub(crate) fn published(&self, index: Index) {
-        self.up_to.store(index.0, Relaxed);
+    /// It is told of everything up to this generation, and of what comes.
+    pub(crate) fn tell(&self, generation: Generation) {
+        self.told.generation.store(generation.0, SeqCst);
+        self.told.begun.store(true, SeqCst);
     }
 
-    /// May what runs at most once go on there, and with which publication? Not before it is written
-    /// down that the host is here: until then somebody may decide that it is away; what was
-    /// decided before must have come there.
-    fn lease(&self, cluster: &Cluster, host: &HostId) -> Option<Generation> {
-        let here = cluster.host(host).is_some_and(|host| host.status == HostLink::Active);
-        let since = cluster.modified(&RecordKey::Host(host.clone()))?;
-        if !here || self.up_to.load(Relaxed) < since.0 {
-            return None;
-        }
-        self.publish.borrow().as_ref().map(|publication| publication.spec.generation)
+    /// Is it told of what comes?
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.begun.load(SeqCst)
     }
 }
 
@@ -81,17 +101,59 @@ impl Hosts {
     pub(crate) fn new(switchboard: Switchboard) -> Self {
         let relays = Arc::new(Semaphore::new(IMAGE_RELAYS_MAX));
         let net_checks = Arc::new(Semaphore::new(1));
-        Self { switchboard, sessions: Arc::default(), arrival: Arc::default(), relays, net_checks }
+        Self {
+            switchboard,
+            sessions: Arc::default(),
+            calls: Arc::default(),
+            called: Arc::default(),
+            published: Arc::default(),
+            relays,
+            net_checks,
+        }
+    }
+
+    /// May what runs at most once go on there, and with which publication? Not before it is written
+    /// down that the host is here: until then somebody may decide that it is away; what was
+    /// decided before must have come there.
+    fn lease(&self, session: &Session, cluster: &Cluster, host: &HostId) -> Option<Generation> {
+        let here = cluster.host(host).is_some_and(|host| host.status == HostLink::Active);
+        let since = cluster.modified(&RecordKey::Host(host.clone()))?;
+        let published = self.published.load(SeqCst);
+        if !here || !session.is_told() || published < since.0 {
+            return None;
+        }
+        Some(Generation(session.told.generation.load(SeqCst)))
+    }
+
+    /// What the cluster asks for up to this index is in the outboxes.
+    pub(crate) fn published(&self, index: Index) {
+        self.published.store(index.0, SeqCst);
+    }
+
+    /// Tells the publisher what a session wants.
+    fn call(&self, want: impl FnOnce(&mut Calls)) {
+        want(&mut self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        self.called.notify_one();
+    }
+
+    /// What sessions have wanted since the last time.
+    pub(crate) fn calls(&self) -> Calls {
+        std::mem::take(&mut self.calls.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// Waits for the next call, or for one that was not waited for.
+    pub(crate) async fn called(&self) {
+        self.called.notified().await;
+    }
+
+    /// The session of a host.
+    pub(crate) fn session(&self, host: &HostId) -> Option<Session> {
+        self.sessions().get(host).cloned()
     }
 
     /// All sessions.
     pub(crate) fn sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<HostId, Session>> {
         self.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Waits for the next session that begins after this call.
-    pub(crate) fn arrived(&self) -> tokio::sync::futures::OwnedNotified {
-        Arc::clone(&self.arrival).notified_owned()
     }
 
     /// From where a host is connected, if it is: " from ADDRESS", or nothing when it is here.
@@ -183,15 +245,15 @@ pub(crate) async fn accept<S: Store>(shared: Shared<S>, mut arrivals: mpsc::Rece
 }
 
 async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
-    let Arrival { hello, mut up, publish, open, presence, peer } = arrival;
+    let Arrival { hello, mut up, outbox, open, presence, peer } = arrival;
     let host = hello.host;
     tracing::info!(%host, version = hello.version, "agent connected");
-    let publish = Arc::new(publish);
-    let publish_to = Arc::clone(&publish);
-    let up_to = Arc::default();
-    let handle = Session { number, open, peer: peer.clone(), publish: publish_to, up_to };
+    let outbox = Arc::new(outbox);
+    let (known, told) = (hello.known, Arc::default());
+    let (peer_of, outbox_of) = (peer.clone(), Arc::clone(&outbox));
+    let handle = Session { number, open, peer: peer_of, outbox: outbox_of, known, told };
     shared.hosts.sessions().insert(host.clone(), handle.clone());
-    shared.hosts.arrival.notify_waiters();
+    shared.hosts.call(|calls| _ = calls.begun.insert(host.clone()));
     // It may have been removed since it was let in: from here on `members` sees it.
     if let Some(peer) = &peer {
         members::check(&shared.cluster(), peer);
@@ -228,7 +290,7 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
                 }
                 Up::Beat { number } => {
                     // One that finds no room is answered with the next.
-                    let lease = handle.lease(&shared.cluster(), &host);
+                    let lease = shared.hosts.lease(&handle, &shared.cluster(), &host);
                     if let Err(error) = handle.open.try_send(Down::Heard { number, lease }) {
                         tracing::debug!(%host, %error, "heartbeat not answered");
                     }
@@ -241,6 +303,14 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
                         tracing::warn!(%host, "too many questions about images at a time");
                     }
                 }
+                Up::Whole => {
+                    tracing::debug!(%host, "what it was told does not fit");
+                    shared.hosts.call(|calls| _ = calls.wholes.insert(host.clone()));
+                }
+                Up::Asked { mut names } => {
+                    names.truncate(ASKED_NAMES_MAX);
+                    shared.hosts.call(|calls| _ = calls.asked.insert(host.clone(), names));
+                }
                 Up::Hello(_) | Up::Heartbeat => {}
             }
         }
@@ -249,7 +319,7 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
         biased;
         _ = cut(peer.as_ref()) => {}
         () = ingester => {}
-        () = publish.closed() => {}
+        () = outbox.closed() => {}
     }
     tracing::info!(%host, "agent disconnected");
     {

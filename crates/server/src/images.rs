@@ -58,7 +58,7 @@ async fn give<S: Store>(
     want: ImageWant,
     to: &mut Duplex,
 ) -> Result<(), String> {
-    let spec = wanted(&shared.hosts, host, want.instance())?;
+    let spec = wanted(&shared.cluster(), host, want.instance())?;
     match want {
         ImageWant::Find { instance } => {
             let found = find(shared, host, &instance, &spec).await;
@@ -79,10 +79,9 @@ async fn give<S: Store>(
 }
 
 /// The container for which a host wants an image, as the host's own spec has it.
-fn wanted(hosts: &Hosts, host: &HostId, instance: &InstanceId) -> Result<InstanceSpec, String> {
-    let publication = hosts.sessions().get(host).and_then(|s| s.publish.borrow().clone());
-    let spec = publication.and_then(|p| p.spec.instances.get(instance).cloned());
-    spec.ok_or_else(|| format!("the spec of host {host} has no container {instance}"))
+fn wanted(cluster: &Cluster, host: &HostId, id: &InstanceId) -> Result<InstanceSpec, String> {
+    control::host::container(cluster, host, id)
+        .ok_or_else(|| format!("the spec of host {host} has no container {id}"))
 }
 
 /// The name by which the host that has an image must know it, empty when its id is enough: a host

@@ -44,6 +44,8 @@ pub(crate) struct Shared<S> {
     pub refusals: Refusals,
     /// Epoch of the store when the server started.
     pub epoch: Epoch,
+    /// When this server was started: it tells its publications from those of others.
+    pub started: Timestamp,
     /// Folder for short-lived files of the server.
     pub scratch: PathBuf,
     clock: Clock,
@@ -63,6 +65,7 @@ impl<S: Clone> Clone for Shared<S> {
             verdicts: self.verdicts.clone(),
             refusals: self.refusals.clone(),
             epoch: self.epoch,
+            started: self.started,
             scratch: self.scratch.clone(),
             clock: self.clock.clone(),
             latest: self.latest.clone(),
@@ -103,6 +106,7 @@ impl<S: Store> Shared<S> {
             verdicts: Verdicts::default(),
             refusals: Refusals::default(),
             epoch: parts.epoch,
+            started: parts.clock.now(),
             scratch: parts.scratch,
             clock: parts.clock,
             latest: Latest::new(parts.cluster),

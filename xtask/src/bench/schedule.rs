@@ -27,12 +27,17 @@ struct Durable {
     per_second: f64,
 }
 
-/// Builds and runs an example, and reads its one line of JSON.
-fn example<T: serde::de::DeserializeOwned>(place: &Place, package: &str, name: &str) -> Result<T> {
+/// Builds and runs an example with these words, and reads its one line of JSON.
+pub(super) fn example<T: serde::de::DeserializeOwned>(
+    place: &Place,
+    package: &str,
+    name: &str,
+    words: &[&str],
+) -> Result<T> {
     let (mut build, folder) = place.static_build(&place.target)?;
     shell::run(build.args(["--package", package, "--example", name]))?;
     let program = folder.join("examples").join(name);
-    let text = shell::read(&mut std::process::Command::new(&program))?;
+    let text = shell::read(std::process::Command::new(&program).args(words))?;
     serde_json::from_str(text.trim())
         .with_context(|| format!("reading what {} said", program.display()))
 }
@@ -40,8 +45,8 @@ fn example<T: serde::de::DeserializeOwned>(place: &Place, package: &str, name: &
 /// 100,000 instances on 5,000 hosts.
 pub(super) fn run(place: &Place) -> Result<Vec<Row>> {
     let step = Step::loud("placing 100,000 instances on 5,000 hosts");
-    let told: Told = example(place, "control", "schedule")?;
-    let durable: Durable = example(place, "server", "placements")?;
+    let told: Told = example(place, "control", "schedule", &[])?;
+    let durable: Durable = example(place, "server", "placements", &[])?;
     step.done("placed");
     let per_s = format!("{:.0} placements a second of one core", told.placements_per_s);
     let first = format!("the first plan of everything {:.0} ms", told.first_plan_ms);

@@ -12,6 +12,7 @@ use model::plain::ContainerId;
 use model::record::{Revision, Service};
 use model::scaling::{Metric, Mode, Scaling};
 use model::service::{Kind, LossPolicy};
+use model::stack::VolumeSpec;
 use model::time::Generation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,21 +22,19 @@ const PRIMARY: &str = "io.rancher.service.primary.launch.config";
 /// Name of the managed network, as Rancher's label tells it.
 const NETWORK: &str = "remuda";
 
-/// What the host should hold now.
-///
-/// # Panics
-/// Never: a cluster without an environment gives an empty spec.
+/// What the host should hold now; without an environment it is nothing.
 #[must_use]
 pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
-    let placed: Vec<&Arc<Instance>> = cluster.instances_on(host).collect();
-    let peers = Arc::new(publish::peers(cluster));
-    let mut spec = spec_of(cluster, host, &publish::routed_ports(cluster), &placed);
-    spec.peers = peers;
+    let mut spec = spec_of(cluster, host, &publish::routed_ports(cluster));
+    spec.peers = publish::peers(cluster);
     spec
 }
 
 /// The plain containers on the host that are to be in the managed network.
-fn attachments(cluster: &Cluster, host: &HostId) -> BTreeMap<ContainerId, HostAttachment> {
+pub(crate) fn attachments(
+    cluster: &Cluster,
+    host: &HostId,
+) -> BTreeMap<ContainerId, HostAttachment> {
     let each = cluster.attachments_on(host).map(|one| {
         let apart = cluster.plain(&one.id).is_some_and(|plain| plain.network != "none");
         (one.id.container.clone(), HostAttachment { address: one.address, apart })
@@ -43,52 +42,98 @@ fn attachments(cluster: &Cluster, host: &HostId) -> BTreeMap<ContainerId, HostAt
     each.collect()
 }
 
-/// The same for many hosts of one cluster: `placed` are the instances of the host in the order of
-/// their ids.
-pub(crate) fn spec_of(
-    cluster: &Cluster,
-    host: &HostId,
-    routed: &publish::RoutedPorts,
-    placed: &[&Arc<Instance>],
-) -> HostSpec {
+/// One container that the host should hold now.
+#[must_use]
+pub fn container(cluster: &Cluster, host: &HostId, id: &InstanceId) -> Option<InstanceSpec> {
+    let instance = cluster.instance(&id.instance()).filter(|one| one.host == *host)?;
+    held(cluster, &publish::routed_ports(cluster), instance).instances.remove(id)
+}
+
+/// The same but for the peers.
+pub(crate) fn spec_of(cluster: &Cluster, host: &HostId, routed: &publish::RoutedPorts) -> HostSpec {
+    let placed: Vec<&Arc<Instance>> = cluster.instances_on(host).collect();
     let environment = cluster.environment().map_or_else(publish::no_environment, |e| (**e).clone());
+    let (volumes, images_kept) = belongings(cluster, &placed);
     let mut spec = HostSpec {
         generation: Generation(cluster.index().0),
         host: host.clone(),
         environment,
         instances: BTreeMap::new(),
         balancers: BTreeMap::new(),
-        volumes: BTreeMap::new(),
-        images_kept: BTreeSet::new(),
+        volumes,
+        images_kept,
         attachments: attachments(cluster, host),
         peers: Arc::default(),
     };
-    let mut services: BTreeSet<&ServiceId> = BTreeSet::new();
+    for instance in placed {
+        let held = held(cluster, routed, instance);
+        spec.instances.extend(held.instances);
+        spec.balancers.extend(held.balancers);
+    }
+    spec
+}
+
+/// What a host holds of one instance.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) instances: BTreeMap<InstanceId, InstanceSpec>,
+    /// The instance, when it is one.
+    pub(crate) balancers: BTreeMap<InstanceId, BalancerPlacement>,
+}
+
+pub(crate) fn held(cluster: &Cluster, routed: &publish::RoutedPorts, instance: &Instance) -> Held {
+    let mut held = Held::default();
+    let service = &instance.id.service;
+    let Some(revision) = cluster.revision(service, instance.target.revision) else { return held };
+    if let Kind::Balancer(_) = &revision.template.kind {
+        let placement = BalancerPlacement {
+            goal: instance.goal,
+            address: instance.address,
+            listeners: publish::balancer_listeners(&revision.template),
+        };
+        held.balancers.insert(instance.id.clone(), placement);
+    }
     let many_hosts = cluster.hosts().nth(1).is_some();
+    let made = Made { cluster, instance, revision, service: cluster.service(service), many_hosts };
+    for part in parts(instance, &revision.template) {
+        let one = made.container(&part, routed);
+        held.instances.insert(part.id, one);
+    }
+    held
+}
+
+/// The volumes that instances use, and the images that a rollback of their services needs.
+pub(crate) fn belongings(
+    cluster: &Cluster,
+    placed: &[&Arc<Instance>],
+) -> (BTreeMap<String, VolumeSpec>, BTreeSet<String>) {
+    let (mut volumes, mut images) = (BTreeMap::new(), BTreeSet::new());
+    let mut services: BTreeSet<&ServiceId> = BTreeSet::new();
     for instance in placed {
         let service = &instance.id.service;
         services.insert(service);
         let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
-        if let Kind::Balancer(_) = &revision.template.kind {
-            let placement = BalancerPlacement {
-                goal: instance.goal,
-                address: instance.address,
-                listeners: publish::balancer_listeners(&revision.template),
-            };
-            spec.balancers.insert(instance.id.clone(), placement);
-        }
-        let service = cluster.service(service);
-        let made = Made { cluster, instance, revision, service, many_hosts };
+        let stack = cluster.stack(&service.stack).filter(|stack| !stack.volumes.is_empty());
+        let Some(stack) = stack else { continue };
         for part in parts(instance, &revision.template) {
-            let one = made.container(&part, routed);
-            made.volumes(&part, &mut spec);
-            spec.instances.insert(part.id, one);
+            for mount in &part.container.mounts {
+                if let Mount::Volume { name, .. } = mount
+                    && let Some(volume) = stack.volumes.get(name)
+                {
+                    volumes.insert(of_slot(name, instance), volume.clone());
+                }
+            }
         }
     }
     for service in services {
-        keep_images(cluster, service, &mut spec.images_kept);
+        keep_images(cluster, service, &mut images);
     }
-    spec
+    (volumes, images)
+}
+
+/// A volume of its own for each instance has `${n}` in its name.
+fn of_slot(volume: &str, instance: &Instance) -> String {
+    volume.replace("${n}", &instance.id.n.to_string())
 }
 
 /// The images of all kept revisions of a service: a rollback needs one of them.
@@ -186,7 +231,7 @@ impl Made<'_> {
         }
         for mount in &mut template.mounts {
             if let Mount::Volume { name, .. } = mount {
-                *name = self.of_slot(name);
+                *name = of_slot(name, self.instance);
             }
         }
         template
@@ -221,11 +266,6 @@ impl Made<'_> {
         }
     }
 
-    /// A volume of its own for each instance has `${n}` in its name.
-    fn of_slot(&self, volume: &str) -> String {
-        volume.replace("${n}", &self.instance.id.n.to_string())
-    }
-
     /// The image that was settled for all hosts, by id and by digest: the one that `up` built, else
     /// what the name meant where it was looked up first. A restart of the newest revision looks it
     /// up anew: what was built or pulled under that name since is wanted there.
@@ -257,17 +297,6 @@ impl Made<'_> {
     fn settles(&self) -> bool {
         let service = self.service.filter(|service| service.target == self.instance.target);
         self.many_hosts && service.is_some_and(|s| !matches!(s.settings.mode, Mode::Job(_)))
-    }
-
-    fn volumes(&self, part: &Part<'_>, spec: &mut HostSpec) {
-        let Some(stack) = self.cluster.stack(&self.instance.id.service.stack) else { return };
-        for mount in &part.container.mounts {
-            if let Mount::Volume { name, .. } = mount
-                && let Some(volume) = stack.volumes.get(name)
-            {
-                spec.volumes.insert(self.of_slot(name), volume.clone());
-            }
-        }
     }
 
     fn labels(&self, part: &Part<'_>) -> BTreeMap<String, String> {

@@ -1,11 +1,12 @@
-//! The part of a view that is the same for every host: names, callers, instances.
+//! Names, callers and instances of views: what follows from one instance, from one service, and of
+//! all of them from nothing.
 
-use super::{RoutedPorts, links, plain, ready_ports};
+use super::relations::Relations;
+use super::{links, ready_ports};
 use crate::host::search;
 use crate::parts::{in_host_network, parts};
 use crate::probing::Ring;
 use model::cluster::Cluster;
-use model::host_spec::Peer;
 use model::id::{HostId, InstanceId, ServiceId, ServiceName};
 use model::instance::{Goal, Instance, Phase};
 use model::limits::DNS_TTL_S;
@@ -14,116 +15,130 @@ use model::scaling::{Metric, Scaling};
 use model::service::{Kind, Template};
 use model::time::Timestamp;
 use model::view::{Admit, Caller, DnsView, NameTarget, ViewInstance};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 /// Zones that we answer with authority.
 const ZONES: [&str; 2] = ["rancher.internal", "remuda.internal"];
-/// Where metadata and DNS are found.
+/// The name at which metadata and DNS are found.
+pub(super) const METADATA_NAME: &str = "rancher-metadata";
+/// Its address.
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
 
-/// What every host of the environment may know, shared by their views.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Catalog {
-    pub(super) dns: Arc<DnsView>,
-    pub(super) callers: Arc<BTreeMap<Ipv4Addr, Caller>>,
-    pub(super) instances: Arc<BTreeMap<InstanceId, ViewInstance>>,
-    pub(super) peers: Arc<BTreeMap<HostId, Peer>>,
-}
-
-/// A catalog while it is made.
-pub(super) struct Draft {
-    pub(super) dns: DnsView,
-    callers: BTreeMap<Ipv4Addr, Caller>,
+/// What views say of the containers of one instance.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Unit {
     pub(super) instances: BTreeMap<InstanceId, ViewInstance>,
+    /// For the view of its host.
+    pub(super) callers: BTreeMap<Ipv4Addr, Caller>,
 }
 
-impl Catalog {
-    /// Derives it. A part that is equal to that of `before` is the same one, so that who compares
-    /// two views need not look inside.
-    #[must_use]
-    pub(super) fn of(
-        cluster: &Cluster,
-        routed: &RoutedPorts,
-        ring: &Ring,
-        before: Option<&Self>,
-    ) -> Self {
-        fn keep<T: PartialEq>(new: T, before: Option<&Arc<T>>) -> Arc<T> {
-            match before {
-                Some(before) if **before == new => Arc::clone(before),
-                _ => Arc::new(new),
-            }
-        }
-        let mut draft = Draft {
-            dns: DnsView {
-                zones: ZONES.iter().map(|zone| (*zone).to_owned()).collect(),
-                ttl_s: DNS_TTL_S,
-                names: BTreeMap::new(),
-                cnames: BTreeMap::new(),
-            },
-            callers: BTreeMap::new(),
-            instances: BTreeMap::new(),
-        };
-        add_instances(cluster, routed, ring, &mut draft);
-        links::add_outside(cluster, &mut draft);
-        plain::add_selected(cluster, &mut draft);
-        add_names(cluster, &mut draft);
-        add_plain(cluster, &mut draft);
-        draft.dns.names.insert("rancher-metadata".into(), NameTarget::Address(METADATA));
-        Self {
-            dns: keep(draft.dns, before.map(|b| &b.dns)),
-            callers: keep(draft.callers, before.map(|b| &b.callers)),
-            instances: keep(draft.instances, before.map(|b| &b.instances)),
-            peers: keep(super::peers(cluster), before.map(|b| &b.peers)),
-        }
+/// What views say of the names of services.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) names: BTreeMap<String, NameTarget>,
+    pub(super) cnames: BTreeMap<String, String>,
+}
+
+impl Names {
+    /// With the names that there are without any service, and those to ask for.
+    pub(super) fn view(
+        mut self,
+        elsewhere: BTreeSet<String>,
+        plain: BTreeMap<String, NameTarget>,
+    ) -> DnsView {
+        self.names.extend(plain);
+        self.names.insert(METADATA_NAME.into(), NameTarget::Address(METADATA));
+        let zones = ZONES.iter().map(|zone| (*zone).to_owned()).collect();
+        let Self { names, cnames } = self;
+        DnsView { zones, ttl_s: DNS_TTL_S, names, cnames, elsewhere }
     }
 }
 
-impl Catalog {
-    /// Through which host each part of the managed network is reached.
-    pub(super) fn peers(&self) -> Arc<BTreeMap<HostId, Peer>> {
-        Arc::clone(&self.peers)
-    }
+/// Is what is said of a container no more than that it is over?
+fn is_over(cluster: &Cluster, instance: &Instance, id: &InstanceId) -> bool {
+    let phase = cluster.instance_status(id).map_or(Phase::Pending, |seen| seen.phase);
+    let over = matches!(phase, Phase::Absent | Phase::Stopped | Phase::Completed);
+    instance.goal != Goal::Run && over
 }
 
-fn add_instances(cluster: &Cluster, routed: &RoutedPorts, ring: &Ring, catalog: &mut Draft) {
-    let mut aliases: BTreeMap<&ServiceId, BTreeMap<String, String>> = BTreeMap::new();
-    for instance in cluster.instances() {
-        let service = &instance.id.service;
-        let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
-        let template = &revision.template;
-        if let (Kind::Balancer(_), Some(address)) = (&template.kind, instance.address) {
-            if let Some(listed) = listed(cluster, instance, &instance.id, address) {
-                catalog
-                    .instances
-                    .insert(instance.id.clone(), ViewInstance { running: true, ..listed });
-            }
-            continue;
+fn admit(instance: &Instance) -> Admit {
+    if instance.goal == Goal::Run { Admit::Active } else { Admit::Draining }
+}
+
+/// Which containers of an instance views list.
+pub(super) fn listing(cluster: &Cluster, instance: &Instance) -> Vec<(InstanceId, Admit)> {
+    let revision = cluster.revision(&instance.id.service, instance.target.revision);
+    let Some(revision) = revision else { return vec![] };
+    let template = &revision.template;
+    let ids: Vec<InstanceId> = match (&template.kind, instance.address) {
+        (Kind::Balancer(_), Some(_)) => vec![instance.id.clone()],
+        _ => {
+            let hosts = |name| host_address(cluster, instance, template, name);
+            let all = parts(instance, template).into_iter();
+            all.filter(|part| part.address.or_else(|| hosts(part.name)).is_some())
+                .map(|part| part.id)
+                .collect()
         }
-        for part in parts(instance, template) {
-            let hosts = || host_address(cluster, instance, template, part.name);
-            let Some(address) = part.address.or_else(hosts) else { continue };
-            let Some(mut listed) = listed(cluster, instance, &part.id, address) else { continue };
-            if part.owns_address() {
-                let search = search(&part.id, part.container);
-                let known = || cluster.service(service).map(|s| links::aliases(cluster, s));
-                let aliases =
-                    aliases.entry(service).or_insert_with(|| known().unwrap_or_default()).clone();
-                catalog
-                    .callers
-                    .insert(address, Caller { service: service.clone(), search, aliases });
-            }
-            listed.check = part.health_check.cloned();
-            if listed.check.is_some() && part.owns_address() {
-                listed.probers = ring.probers(&part.id, &instance.host);
-                let seen = cluster.instance_status(&part.id).and_then(|seen| seen.started_at);
-                listed.run = seen.unwrap_or_default();
-            }
-            listed.ready_ports = ready_ports(routed, service, &part);
-            catalog.instances.insert(part.id, listed);
+    };
+    let ids = ids.into_iter().filter(|id| !is_over(cluster, instance, id));
+    ids.map(|id| (id, admit(instance))).collect()
+}
+
+/// Everything of a service that views list: its containers, and its addresses outside.
+pub(super) fn listed(cluster: &Cluster, service: &ServiceId) -> BTreeMap<InstanceId, Admit> {
+    let outside = links::outside(cluster, service).into_iter().map(|(id, one)| (id, one.admit));
+    let instances = cluster.instances_of(service).flat_map(|one| listing(cluster, one));
+    outside.chain(instances).collect()
+}
+
+/// What views say of an instance.
+pub(super) fn unit(
+    cluster: &Cluster,
+    relations: &Relations,
+    ring: &Ring,
+    instance: &Instance,
+) -> Unit {
+    let mut unit = Unit::default();
+    let service = &instance.id.service;
+    let Some(revision) = cluster.revision(service, instance.target.revision) else { return unit };
+    let template = &revision.template;
+    if let (Kind::Balancer(_), Some(address)) = (&template.kind, instance.address) {
+        if let Some(listed) = told(cluster, instance, &instance.id, address) {
+            unit.instances.insert(instance.id.clone(), ViewInstance { running: true, ..listed });
         }
+        return unit;
     }
+    for part in parts(instance, template) {
+        let hosts = || host_address(cluster, instance, template, part.name);
+        let Some(address) = part.address.or_else(hosts) else { continue };
+        let Some(mut listed) = told(cluster, instance, &part.id, address) else { continue };
+        if part.owns_address() {
+            let search = search(&part.id, part.container);
+            let aliases = relations.aliases.get(service).cloned().unwrap_or_default();
+            unit.callers.insert(address, Caller { service: service.clone(), search, aliases });
+        }
+        listed.check = part.health_check.cloned();
+        if listed.check.is_some() && part.owns_address() {
+            listed.probers = ring.probers(&part.id, &instance.host);
+            let seen = cluster.instance_status(&part.id).and_then(|seen| seen.started_at);
+            listed.run = seen.unwrap_or_default();
+        }
+        listed.ready_ports = ready_ports(&relations.routed, service, &part);
+        unit.instances.insert(part.id, listed);
+    }
+    unit
+}
+
+/// Who asks on a host.
+pub(super) fn callers(
+    cluster: &Cluster,
+    relations: &Relations,
+    host: &HostId,
+) -> BTreeMap<Ipv4Addr, Caller> {
+    let none = Ring::default();
+    let units = cluster.instances_on(host).map(|one| unit(cluster, relations, &none, one));
+    units.flat_map(|unit| unit.callers).collect()
 }
 
 /// The address of a container that is in its host's network.
@@ -143,22 +158,21 @@ fn follows_requests(service: &Service) -> bool {
 }
 
 /// What a view says of one container; `None` when it is over.
-pub(super) fn listed(
+fn told(
     cluster: &Cluster,
     instance: &Instance,
     id: &InstanceId,
     address: Ipv4Addr,
 ) -> Option<ViewInstance> {
-    let seen = cluster.instance_status(id);
-    let phase = seen.map_or(Phase::Pending, |s| s.phase);
-    let over = matches!(phase, Phase::Absent | Phase::Stopped | Phase::Completed);
-    if instance.goal != Goal::Run && over {
+    if is_over(cluster, instance, id) {
         return None;
     }
+    let seen = cluster.instance_status(id);
+    let phase = seen.map_or(Phase::Pending, |s| s.phase);
     Some(ViewInstance {
         address,
         host: instance.host.clone(),
-        admit: if instance.goal == Goal::Run { Admit::Active } else { Admit::Draining },
+        admit: admit(instance),
         check: None,
         probers: vec![],
         run: Timestamp::default(),
@@ -169,43 +183,39 @@ pub(super) fn listed(
     })
 }
 
-fn add_names(cluster: &Cluster, catalog: &mut Draft) {
-    let ids: Vec<InstanceId> = catalog.instances.keys().cloned().collect();
+/// The names of services, all of whose kin are among them.
+pub(super) fn names<'a>(
+    cluster: &Cluster,
+    relations: &Relations,
+    of: impl Iterator<Item = &'a ServiceId> + Clone,
+) -> Names {
+    let mut made = Names::default();
     let mut services: BTreeMap<String, Vec<InstanceId>> = BTreeMap::new();
     // Services without an instance have a name too: it is known and has no address.
-    for service in cluster.services() {
+    for service in of.clone().filter_map(|id| cluster.service(id)) {
         services.insert(dns_name(&service.id, None), vec![]);
         let revision = cluster.revision(&service.id, service.target.revision);
         for sidekick in revision.iter().flat_map(|r| r.template.sidekicks.keys()) {
             services.insert(dns_name(&service.id, Some(sidekick)), vec![]);
         }
     }
-    for id in ids {
+    for (id, admit) in of.clone().flat_map(|id| listed(cluster, id)) {
         if links::is_outside(&id) {
             services.entry(dns_name(&id.service, None)).or_default().push(id);
             continue;
         }
         let container = id.public_name().to_ascii_lowercase();
-        let active = catalog.instances.get(&id).is_some_and(|i| i.admit == Admit::Active);
         // The instance that goes keeps its name until its successor is there.
-        if active || !catalog.dns.names.contains_key(&container) {
-            catalog.dns.names.insert(container, NameTarget::Instance(id.clone()));
+        if admit == Admit::Active || !made.names.contains_key(&container) {
+            made.names.insert(container, NameTarget::Instance(id.clone()));
         }
         services.entry(dns_name(&id.service, id.sidekick.as_ref())).or_default().push(id);
     }
-    links::add_names(cluster, &mut services, catalog);
+    links::add_names(cluster, relations, of, &mut services, &mut made);
     for (name, ids) in services {
-        catalog.dns.names.insert(name, NameTarget::Service(ids));
+        made.names.insert(name, NameTarget::Service(ids));
     }
-}
-
-/// Names of plain containers; what is ours goes before them.
-fn add_plain(cluster: &Cluster, catalog: &mut Draft) {
-    for (name, named) in plain::names(cluster) {
-        if !catalog.dns.cnames.contains_key(&name) {
-            catalog.dns.names.entry(name).or_insert(NameTarget::Address(named.address));
-        }
-    }
+    made
 }
 
 /// `service.stack`, or `sidekick.service.stack`.

@@ -1,7 +1,9 @@
 //! Services that are names for others: aliases and what is outside; and the further names by which
 //! the containers of one service know other services.
 
-use super::catalog::{Draft, dns_name};
+use super::catalog::{Names, dns_name, listed};
+use super::plain;
+use super::relations::Relations;
 use model::cluster::Cluster;
 use model::health::Health;
 use model::id::{HostId, InstanceId, ServiceId};
@@ -19,16 +21,19 @@ fn template<'a>(cluster: &'a Cluster, service: &Service) -> Option<&'a Template>
     cluster.revision(&service.id, service.target.revision).map(|revision| &revision.template)
 }
 
-/// Lists the addresses of services outside as if each were an instance that always runs.
-pub(super) fn add_outside(cluster: &Cluster, catalog: &mut Draft) {
-    let Ok(host) = HostId::parse(OUTSIDE) else { return };
-    for service in cluster.services() {
-        let Some(Kind::External(outside)) = template(cluster, service).map(|t| &t.kind) else {
-            continue;
-        };
+/// The addresses of a service outside, and the plain containers that it selects, listed as if each
+/// were an instance of it.
+pub(super) fn outside(
+    cluster: &Cluster,
+    service: &ServiceId,
+) -> BTreeMap<InstanceId, ViewInstance> {
+    let mut listed = BTreeMap::new();
+    let Some(service) = cluster.service(service) else { return listed };
+    let kind = template(cluster, service).map(|t| &t.kind);
+    if let (Some(Kind::External(outside)), Ok(host)) = (kind, HostId::parse(OUTSIDE)) {
         for (n, address) in (1..).zip(&outside.addresses) {
             let IpAddr::V4(address) = *address else { continue };
-            let listed = ViewInstance {
+            let one = ViewInstance {
                 address,
                 host: host.clone(),
                 admit: Admit::Active,
@@ -40,9 +45,11 @@ pub(super) fn add_outside(cluster: &Cluster, catalog: &mut Draft) {
                 health: Health::Unchecked,
                 counted: false,
             };
-            catalog.instances.insert(InstanceId::new(service.id.clone(), n, 0), listed);
+            listed.insert(InstanceId::new(service.id.clone(), n, 0), one);
         }
     }
+    plain::add_selected(cluster, service, &mut listed);
+    listed
 }
 
 /// Is it an address outside, or a plain container? No service ever gave the incarnation 0.
@@ -68,43 +75,53 @@ pub(super) fn behind(cluster: &Cluster, service: &ServiceId) -> Vec<ServiceId> {
     found
 }
 
-/// Names of aliases, and names that are other host names.
-pub(super) fn add_names(
-    cluster: &Cluster,
-    services: &mut BTreeMap<String, Vec<InstanceId>>,
-    catalog: &mut Draft,
-) {
-    let mut hostnames: BTreeMap<&ServiceId, &str> = BTreeMap::new();
-    let mut aliases: Vec<&ServiceId> = vec![];
-    for service in cluster.services() {
-        match template(cluster, service).map(|t| &t.kind) {
-            Some(Kind::External(outside)) if !outside.hostname.is_empty() => {
-                hostnames.insert(&service.id, &outside.hostname);
-            }
-            Some(Kind::Alias(_)) => aliases.push(&service.id),
-            _ => {}
-        }
+/// The host name outside that a service stands for.
+fn outside_name<'a>(cluster: &'a Cluster, service: &ServiceId) -> Option<&'a str> {
+    match cluster.service(service).and_then(|s| template(cluster, s)).map(|t| &t.kind) {
+        Some(Kind::External(outside)) if !outside.hostname.is_empty() => Some(&outside.hostname),
+        _ => None,
     }
-    for alias in aliases {
-        let targets = behind(cluster, alias);
-        let ids: Vec<InstanceId> = targets
-            .iter()
-            .filter_map(|id| services.get(&dns_name(id, None)))
-            .flatten()
-            .cloned()
-            .collect();
+}
+
+/// What stands behind the name of a service that is no alias.
+fn bearers(cluster: &Cluster, relations: &Relations, service: &ServiceId) -> Vec<InstanceId> {
+    let name = dns_name(service, None);
+    let kin = relations.kin(service);
+    let same = kin.iter().filter(|other| dns_name(other, None) == name);
+    let all = same.flat_map(|other| listed(cluster, other).into_keys());
+    all.filter(|id| id.sidekick.is_none()).collect()
+}
+
+/// Names of aliases, and names that are other host names.
+pub(super) fn add_names<'a>(
+    cluster: &Cluster,
+    relations: &Relations,
+    of: impl Iterator<Item = &'a ServiceId> + Clone,
+    services: &mut BTreeMap<String, Vec<InstanceId>>,
+    made: &mut Names,
+) {
+    for id in of.clone() {
+        let kind = cluster.service(id).and_then(|s| template(cluster, s)).map(|t| &t.kind);
+        if !matches!(kind, Some(Kind::Alias(_))) {
+            continue;
+        }
+        let targets = behind(cluster, id);
+        let ids: Vec<InstanceId> =
+            targets.iter().flat_map(|target| bearers(cluster, relations, target)).collect();
         // Addresses and a host name cannot stand beside each other: addresses are surer.
         if ids.is_empty()
-            && let Some(hostname) = targets.iter().find_map(|id| hostnames.get(id))
+            && let Some(hostname) = targets.iter().find_map(|id| outside_name(cluster, id))
         {
-            catalog.dns.cnames.insert(dns_name(alias, None), host_name(hostname));
+            made.cnames.insert(dns_name(id, None), host_name(hostname));
         }
-        services.insert(dns_name(alias, None), ids);
+        services.insert(dns_name(id, None), ids);
     }
-    for (service, hostname) in hostnames {
-        let name = dns_name(service, None);
-        if services.get(&name).is_none_or(Vec::is_empty) {
-            catalog.dns.cnames.insert(name, host_name(hostname));
+    for id in of {
+        let name = dns_name(id, None);
+        if let Some(hostname) = outside_name(cluster, id)
+            && services.get(&name).is_none_or(Vec::is_empty)
+        {
+            made.cnames.insert(name, host_name(hostname));
         }
     }
 }
@@ -114,10 +131,16 @@ fn host_name(text: &str) -> String {
 }
 
 /// The further names by which a service's containers know others: `alias` and `alias.<stack>`, each
-/// with the name that is meant. What was linked by name is stronger than what a selector finds.
-pub(super) fn aliases(cluster: &Cluster, service: &Service) -> BTreeMap<String, String> {
+/// with the name that is meant; and the services that are. What was linked by name is stronger than
+/// what a selector finds.
+pub(super) fn aliases(
+    cluster: &Cluster,
+    service: &Service,
+) -> (BTreeMap<String, String>, BTreeSet<ServiceId>) {
     let mut names = BTreeMap::new();
+    let mut targets = BTreeSet::new();
     let mut link = |alias: &str, target: &ServiceId| {
+        targets.insert(target.clone());
         let meant = dns_name(target, None);
         let alias = alias.to_ascii_lowercase();
         let long = format!("{alias}.{}", target.stack).to_ascii_lowercase();
@@ -138,5 +161,5 @@ pub(super) fn aliases(cluster: &Cluster, service: &Service) -> BTreeMap<String, 
             }
         }
     }
-    names
+    (names, targets)
 }

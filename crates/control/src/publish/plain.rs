@@ -1,13 +1,13 @@
-//! Names of plain containers, and services that count them as theirs: which address others reach each of them at, and who has a name that
-//! several would like to have.
+//! Names of plain containers, and services that count them as theirs: which address others reach
+//! each of them at, and who has a name that several would like to have.
 
-use super::catalog::Draft;
 use crate::placement::seed;
 use model::cluster::Cluster;
 use model::host::HostLink;
 use model::id::{InstanceId, ServiceId};
 use model::instance::Goal;
 use model::plain::{ContainerId, NETWORK, PlainContainer, PlainId, PlainState};
+use model::record::Service;
 use model::time::Timestamp;
 use model::view::{Admit, ViewInstance};
 use std::collections::BTreeMap;
@@ -102,38 +102,45 @@ pub fn names(cluster: &Cluster) -> BTreeMap<String, Named> {
 
 /// Lists plain containers that a service selects by their labels as if each were an instance of it.
 /// Only those count that have an address of their own: the ports of the service are theirs there.
-pub(super) fn add_selected(cluster: &Cluster, catalog: &mut Draft) {
-    for service in cluster.services().filter(|service| service.goal == Goal::Run) {
-        let Some(selector) = &service.settings.selector_container else { continue };
-        let fits = |plain: &PlainContainer| plain.state.is_up() && selector.matches(&plain.labels);
-        for (id, plain) in cluster.plains().filter(|(_, plain)| fits(plain)) {
-            let Reach::Own(address) = reach(cluster, id, plain) else { continue };
-            let lost = cluster.host(&id.host).is_none_or(|host| host.status == HostLink::Lost);
-            let listed = ViewInstance {
-                address,
-                host: id.host.clone(),
-                admit: Admit::Active,
-                check: None,
-                probers: vec![],
-                run: Timestamp::default(),
-                ready_ports: vec![],
-                running: plain.state == PlainState::Running && !lost,
-                health: plain.health,
-                counted: false,
-            };
-            catalog.instances.insert(selected_id(&service.id, id, catalog), listed);
-        }
+pub(super) fn add_selected(
+    cluster: &Cluster,
+    service: &Service,
+    listed: &mut BTreeMap<InstanceId, ViewInstance>,
+) {
+    let selector = service.settings.selector_container.as_ref();
+    let Some(selector) = selector.filter(|_| service.goal == Goal::Run) else { return };
+    let fits = |plain: &PlainContainer| plain.state.is_up() && selector.matches(&plain.labels);
+    for (id, plain) in cluster.plains().filter(|(_, plain)| fits(plain)) {
+        let Reach::Own(address) = reach(cluster, id, plain) else { continue };
+        let lost = cluster.host(&id.host).is_none_or(|host| host.status == HostLink::Lost);
+        let one = ViewInstance {
+            address,
+            host: id.host.clone(),
+            admit: Admit::Active,
+            check: None,
+            probers: vec![],
+            run: Timestamp::default(),
+            ready_ports: vec![],
+            running: plain.state == PlainState::Running && !lost,
+            health: plain.health,
+            counted: false,
+        };
+        listed.insert(selected_id(&service.id, id, listed), one);
     }
 }
 
 /// The same one for as long as the container is there, whatever comes and goes beside it.
-fn selected_id(service: &ServiceId, id: &PlainId, catalog: &Draft) -> InstanceId {
+fn selected_id(
+    service: &ServiceId,
+    id: &PlainId,
+    listed: &BTreeMap<InstanceId, ViewInstance>,
+) -> InstanceId {
     let seed = seed(&[id.host.as_str().as_bytes(), id.container.as_str().as_bytes()]);
     let mut n = u32::try_from(seed >> 33).unwrap_or(0);
     loop {
         n = n.wrapping_add(1);
         let id = InstanceId::new(service.clone(), n, 0);
-        if !catalog.instances.contains_key(&id) {
+        if !listed.contains_key(&id) {
             return id;
         }
     }

@@ -1,22 +1,26 @@
-//! What every host holds and may publish, kept up to date change by change: what a change cannot
-//! have touched is not derived again.
+//! What every host holds and may publish, followed change by change: each host is told what changed
+//! for it, and what a change cannot have touched is not derived again. Nothing of what the hosts
+//! know is kept here: it follows from the cluster that they were told of last.
 
-use super::{Catalog, RoutedPorts, routed_ports, view_of};
+use super::catalog::{self, Unit};
+use super::follow::{Round, Touched, World};
+use super::interest;
+use super::local::Local;
+use super::peers::Peers;
+use super::relations::Relations;
 use crate::host::spec_of;
 use crate::probing::Ring;
 use model::cluster::Cluster;
+use model::delta::Delta;
 use model::host_spec::HostSpec;
 use model::id::{HostId, InstanceId, ServiceId};
-use model::instance::Instance;
-use model::record::RecordKey;
-use model::service::Kind;
-use model::time::Generation;
-use model::view::HostView;
-use std::collections::{BTreeMap, BTreeSet};
+use model::limits::{ASKED_NAMES_MAX, LINK_HISTORY_WEIGHT_MAX, VIEW_WHOLE_INSTANCES_MAX};
+use model::time::{Generation, Index};
+use model::view::{DnsView, HostView, NameTarget, ViewInstance};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-/// What one host holds and may publish. Each of the two is the same one until something of it
-/// changes.
+/// What one host holds and may publish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// What it should hold.
@@ -25,200 +29,338 @@ pub struct Published {
     pub view: Arc<HostView>,
 }
 
+/// Which spec and which view of a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Of both together: another one each time that the host is told something.
+    pub serial: u64,
+    /// Of the spec.
+    pub generation: Generation,
+    /// Of the view.
+    pub index: Index,
+}
+
+/// What is news for a host.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// This changed since the last time: what has the first marks has the second ones with it.
+    Delta(Marks, Arc<Delta>, Marks),
+    /// So much that it needs the whole.
+    Whole,
+}
+
+/// What hosts that know the same share.
+pub(super) type Shared = (Arc<DnsView>, Arc<BTreeMap<InstanceId, ViewInstance>>);
+
 /// The publications of many hosts, with the cluster that they were made from.
-#[derive(Debug, Default)]
-pub struct Publisher {
-    made_from: Option<Cluster>,
-    catalog: Option<Catalog>,
-    routed: RoutedPorts,
-    ring: Ring,
-    hosts: BTreeMap<HostId, Published>,
-}
-
-/// Hosts whose own part is derived again.
 #[derive(Debug)]
-enum Touched {
-    All,
-    These(BTreeSet<HostId>),
+pub struct Publisher {
+    /// Most instances that every host is told of.
+    whole_max: usize,
+    made_from: Option<Cluster>,
+    relations: Arc<Relations>,
+    ring: Arc<Ring>,
+    /// The last one given.
+    serial: u64,
+    pub(super) peers: Peers,
+    /// Hosts are not told of everything.
+    pub(super) partial: bool,
+    pub(super) hosts: BTreeMap<HostId, Followed>,
+    /// While `partial`: the hosts that have to do with a service.
+    pub(super) interested: BTreeMap<ServiceId, BTreeSet<HostId>>,
+    /// While `partial`: what hosts probe of others.
+    pub(super) probing: BTreeMap<HostId, BTreeSet<InstanceId>>,
+    /// Hosts that have asked for other names than before.
+    pub(super) asked_anew: BTreeSet<HostId>,
+    /// The names of plain containers.
+    pub(super) plain: BTreeMap<String, NameTarget>,
+    /// While not `partial`: what all hosts are told alike, at its index.
+    alike: Option<(Index, Shared)>,
 }
 
-impl Touched {
-    fn holds(&self, host: &HostId) -> bool {
-        match self {
-            Self::All => true,
-            Self::These(these) => these.contains(host),
+/// One host.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    marks: Marks,
+    pub(super) local: Local,
+    /// While `partial`: what it has to do with.
+    pub(super) interest: BTreeSet<ServiceId>,
+    pub(super) asked: BTreeSet<String>,
+    /// What it was told last, oldest first, with the serial that it fits on.
+    history: VecDeque<(u64, Arc<Delta>)>,
+    weight: usize,
+}
+
+impl Followed {
+    fn remember(&mut self, delta: &Arc<Delta>) {
+        self.history.push_back((self.marks.serial, Arc::clone(delta)));
+        self.weight += delta.weight();
+        while self.weight > LINK_HISTORY_WEIGHT_MAX {
+            let Some((_, oldest)) = self.history.pop_front() else { return };
+            self.weight = self.weight.saturating_sub(oldest.weight());
         }
+    }
+
+    /// Marks what is news, and keeps it for one who comes back.
+    fn tell(&mut self, mut delta: Delta, serial: u64, index: Index) -> News {
+        let last = self.marks;
+        let mut next = Marks { serial, ..last };
+        if let Some(spec) = &mut delta.spec {
+            next.generation = Generation(index.0);
+            (spec.from, spec.to) = (self.marks.generation, next.generation);
+        }
+        if let Some(view) = &mut delta.view {
+            next.index = index;
+            (view.from, view.to) = (self.marks.index, next.index);
+        }
+        let delta = Arc::new(delta);
+        self.remember(&delta);
+        self.marks = next;
+        News::Delta(last, delta, next)
+    }
+
+    fn forget(&mut self) {
+        self.history.clear();
+        self.weight = 0;
+    }
+}
+
+impl Default for Publisher {
+    fn default() -> Self {
+        Self::new(VIEW_WHOLE_INSTANCES_MAX)
     }
 }
 
 impl Publisher {
-    /// Brings the publications of these hosts to the cluster, which is never older than the last
-    /// one; those of others are forgotten. With `whole` everything is derived, whatever the
-    /// changes say.
-    pub fn follow<'a>(
-        &mut self,
-        cluster: &Cluster,
-        hosts: impl Iterator<Item = &'a HostId>,
-        whole: bool,
-    ) {
-        let routed = routed_ports(cluster);
-        self.ring.follow(cluster);
-        let catalog = Catalog::of(cluster, &routed, &self.ring, self.catalog.as_ref());
-        let before = self.made_from.as_ref().filter(|_| !whole);
-        let touched = before.map_or(Touched::All, |before| {
-            touched(before, cluster, &other_ports(&self.routed, &routed))
-        });
-        let mut known = std::mem::take(&mut self.hosts);
-        for host in hosts {
-            let next = match known.remove(host) {
-                Some(last) if !touched.holds(host) => last.in_new_company(cluster, &catalog),
-                last => {
-                    let next = Published::of(cluster, host, &routed, &catalog);
-                    match last {
-                        Some(last) => next.or_known(last, cluster),
-                        None => next,
-                    }
-                }
-            };
-            self.hosts.insert(host.clone(), next);
-        }
-        self.catalog = Some(catalog);
-        self.routed = routed;
-        self.made_from = Some(cluster.clone());
-    }
-
-    /// What a host holds and may publish; `None` when it was not among the last hosts.
+    /// One that tells every host of everything as long as there are no more instances than that.
     #[must_use]
-    pub fn of(&self, host: &HostId) -> Option<&Published> {
-        self.hosts.get(host)
-    }
-}
-
-impl Published {
-    fn of(cluster: &Cluster, host: &HostId, routed: &RoutedPorts, catalog: &Catalog) -> Self {
-        let placed: Vec<&Arc<Instance>> = cluster.instances_on(host).collect();
-        let mut spec = spec_of(cluster, host, routed, &placed);
-        spec.peers = catalog.peers();
-        let view = view_of(cluster, host, catalog, &placed);
-        Self { spec: Arc::new(spec), view: Arc::new(view) }
-    }
-
-    /// Nothing of the host's own has changed; what it shares with the others may have.
-    fn in_new_company(self, cluster: &Cluster, catalog: &Catalog) -> Self {
-        let Self { mut spec, mut view } = self;
-        if !Arc::ptr_eq(&spec.peers, &catalog.peers) {
-            let spec = Arc::make_mut(&mut spec);
-            spec.peers = catalog.peers();
-            spec.generation = Generation(cluster.index().0);
+    pub fn new(whole_max: usize) -> Self {
+        Self {
+            whole_max,
+            made_from: None,
+            relations: Arc::default(),
+            ring: Arc::default(),
+            serial: 0,
+            peers: Peers::default(),
+            partial: false,
+            hosts: BTreeMap::new(),
+            interested: BTreeMap::new(),
+            probing: BTreeMap::new(),
+            asked_anew: BTreeSet::new(),
+            plain: BTreeMap::new(),
+            alike: None,
         }
-        let same = Arc::ptr_eq(&view.dns, &catalog.dns)
-            && Arc::ptr_eq(&view.callers, &catalog.callers)
-            && Arc::ptr_eq(&view.instances, &catalog.instances);
-        if !same {
-            let view = Arc::make_mut(&mut view);
-            view.dns = Arc::clone(&catalog.dns);
-            view.callers = Arc::clone(&catalog.callers);
-            view.instances = Arc::clone(&catalog.instances);
-            view.index = cluster.index();
+    }
+
+    /// Brings the publications to the cluster, which is never older than the last one, and says
+    /// what is news for which host.
+    pub fn follow(&mut self, cluster: &Cluster) -> BTreeMap<HostId, News> {
+        let Some(before) = self.made_from.replace(cluster.clone()) else {
+            return self.begin_anew(cluster);
+        };
+        let partial = interest::is_partial(cluster, self.whole_max, self.partial);
+        let touched = Touched::between(&before, cluster);
+        let Some(touched) = touched.filter(|_| partial == self.partial) else {
+            return self.begin_anew(cluster);
+        };
+        let (relations, ring) = (Arc::clone(&self.relations), Arc::clone(&self.ring));
+        if touched.related {
+            self.relations = Arc::new(Relations::of(cluster));
         }
-        Self { spec, view }
+        if touched.ring {
+            self.ring = Arc::new(Ring::of(cluster));
+        }
+        let was = World { cluster: &before, relations: &relations, ring: &ring };
+        let (relations, ring) = (Arc::clone(&self.relations), Arc::clone(&self.ring));
+        let is = World { cluster, relations: &relations, ring: &ring };
+        let told = Round::new(was, is, touched).run(self);
+        self.asked_anew.clear();
+        let news = told.into_iter().filter_map(|(host, delta)| {
+            let followed = self.hosts.get_mut(&host)?;
+            self.serial += 1;
+            Some((host, followed.tell(delta, self.serial, cluster.index())))
+        });
+        news.collect()
     }
 
-    /// The last ones where they say the same, but for the marks of when they were made.
-    fn or_known(self, last: Self, cluster: &Cluster) -> Self {
-        // An order that changes nothing here is one that the host has to have heard all the same:
-        // what it says of the instance counts only then.
-        let heard = |id: &InstanceId| {
-            let ordered = cluster.modified(&RecordKey::Instance(id.instance()));
-            ordered.is_none_or(|ordered| ordered.0 <= last.spec.generation.0)
+    /// Everything is derived from nothing.
+    fn begin_anew(&mut self, cluster: &Cluster) -> BTreeMap<HostId, News> {
+        self.relations = Arc::new(Relations::of(cluster));
+        self.ring = Arc::new(Ring::of(cluster));
+        self.peers = Peers::of(cluster);
+        self.partial = interest::is_partial(cluster, self.whole_max, self.partial);
+        self.interested.clear();
+        self.asked_anew.clear();
+        let (relations, ring) = (Arc::clone(&self.relations), Arc::clone(&self.ring));
+        self.plain = World { cluster, relations: &relations, ring: &ring }.plain_names();
+        self.probing = match self.partial {
+            true => probing(cluster, &self.relations, &self.ring),
+            false => BTreeMap::new(),
         };
-        let mut ordered = last.spec.instances.keys().chain(last.spec.balancers.keys());
-        let spec = match same_spec(&self.spec, &last.spec) && ordered.all(heard) {
-            true => last.spec,
-            false => self.spec,
-        };
-        let view = if same_view(&self.view, &last.view) { last.view } else { self.view };
-        Self { spec, view }
+        let hosts: Vec<HostId> = self.hosts.keys().cloned().collect();
+        for host in &hosts {
+            self.begin(cluster, host);
+        }
+        hosts.into_iter().map(|host| (host, News::Whole)).collect()
     }
-}
 
-fn same_spec(a: &HostSpec, b: &HostSpec) -> bool {
-    a.environment == b.environment
-        && a.instances == b.instances
-        && a.balancers == b.balancers
-        && a.volumes == b.volumes
-        && a.attachments == b.attachments
-        && Arc::ptr_eq(&a.peers, &b.peers)
-        && a.images_kept == b.images_kept
-}
+    fn begin(&mut self, cluster: &Cluster, host: &HostId) {
+        let mut followed = self.hosts.remove(host).unwrap_or_default();
+        followed.forget();
+        followed.local = Local::of(cluster, host);
+        followed.interest.clear();
+        self.serial += 1;
+        let (generation, index) = (Generation(cluster.index().0), cluster.index());
+        followed.marks = Marks { serial: self.serial, generation, index };
+        let interest = interest::of(cluster, &self.relations, host, &followed.asked);
+        self.hosts.insert(host.clone(), followed);
+        if self.partial {
+            self.set_interest(host, interest);
+        }
+    }
 
-/// What hosts share is the same or another one.
-fn same_view(a: &HostView, b: &HostView) -> bool {
-    Arc::ptr_eq(&a.dns, &b.dns)
-        && Arc::ptr_eq(&a.callers, &b.callers)
-        && Arc::ptr_eq(&a.instances, &b.instances)
-        && a.environment == b.environment
-        && a.upstreams == b.upstreams
-        && a.listeners == b.listeners
-}
+    /// Follows this host from now on, if it is not followed already.
+    pub fn attend(&mut self, host: &HostId) {
+        if self.hosts.contains_key(host) {
+            return;
+        }
+        match self.made_from.clone() {
+            Some(cluster) => self.begin(&cluster, host),
+            None => _ = self.hosts.insert(host.clone(), Followed::default()),
+        }
+    }
 
-/// Services to whose containers balancers lead otherwise than before.
-fn other_ports(before: &RoutedPorts, now: &RoutedPorts) -> BTreeSet<ServiceId> {
-    let both = before.keys().chain(now.keys());
-    both.filter(|service| before.get(*service) != now.get(*service)).cloned().collect()
-}
+    /// Follows only these hosts any more.
+    pub fn retain(&mut self, keep: impl Fn(&HostId) -> bool) {
+        let gone: Vec<HostId> = self.hosts.keys().filter(|host| !keep(host)).cloned().collect();
+        for host in &gone {
+            self.set_interest(host, BTreeSet::new());
+            self.hosts.remove(host);
+        }
+    }
 
-/// Hosts that the changes from one cluster to the next can have touched.
-fn touched(before: &Cluster, now: &Cluster, rerouted: &BTreeSet<ServiceId>) -> Touched {
-    let many = |cluster: &Cluster| cluster.hosts().nth(1).is_some();
-    let whole = before.environment() != now.environment() || many(before) != many(now);
-    let changed = now.changed_since(before.index());
-    let (false, Some(changed)) = (whole, changed) else { return Touched::All };
-    let mut hosts: BTreeSet<HostId> = BTreeSet::new();
-    let mut services: BTreeSet<&ServiceId> = rerouted.iter().collect();
-    let mut any = !rerouted.is_empty();
-    let both = [before, now];
-    for key in changed {
-        match key {
-            RecordKey::Environment | RecordKey::Token(_) => continue,
-            // Who can be reached where is shared by all hosts; balancers lead there as well.
-            RecordKey::Host(_) => {}
-            // A service may count it as one of its own, and balancers lead there.
-            RecordKey::Plain(id) | RecordKey::Attachment(id) => {
-                hosts.insert(id.host.clone());
-            }
-            RecordKey::Stack(name) => {
-                services.extend(both.iter().flat_map(|c| c.services_of(name)).map(|s| &s.id));
-            }
-            RecordKey::Service(id) | RecordKey::Revision(id, _) => _ = services.insert(id),
-            RecordKey::ServiceStatus(id) => {
-                let images = both.map(|c| c.service_status(id).map(|status| &status.revisions));
-                if images[0] != images[1] {
-                    services.insert(id);
+    /// These names were asked for on a host, all of them that count now. What follows from it is
+    /// told with the next round.
+    pub fn ask(&mut self, host: &HostId, names: impl IntoIterator<Item = String>) {
+        let Some(followed) = self.hosts.get_mut(host) else { return };
+        let names: BTreeSet<String> = names.into_iter().take(ASKED_NAMES_MAX).collect();
+        if followed.asked != names {
+            followed.asked = names;
+            self.asked_anew.insert(host.clone());
+        }
+    }
+
+    /// Which spec and view a host is to have.
+    #[must_use]
+    pub fn marks(&self, host: &HostId) -> Option<Marks> {
+        self.hosts.get(host).map(|followed| followed.marks)
+    }
+
+    /// What a host lacks that was told everything up to this serial; `None` when it needs the
+    /// whole.
+    #[must_use]
+    pub fn since(&self, host: &HostId, serial: u64) -> Option<Delta> {
+        let followed = self.hosts.get(host)?;
+        let mut delta = Delta::default();
+        if serial == followed.marks.serial {
+            return Some(delta);
+        }
+        let at = followed.history.iter().position(|(before, _)| *before == serial)?;
+        for (_, next) in followed.history.range(at..) {
+            delta.merge(next).ok()?;
+        }
+        Some(delta)
+    }
+
+    /// All that a host holds and may publish; `None` when it is not followed.
+    pub fn whole(&mut self, host: &HostId) -> Option<Published> {
+        let cluster = self.made_from.clone()?;
+        let followed = self.hosts.get(host)?;
+        let (relations, ring) = (Arc::clone(&self.relations), Arc::clone(&self.ring));
+        let world = World { cluster: &cluster, relations: &relations, ring: &ring };
+        let mut spec = spec_of(&cluster, host, &relations.routed);
+        spec.peers = self.peers.all();
+        spec.generation = followed.marks.generation;
+        let mut view = HostView {
+            index: followed.marks.index,
+            partial: self.partial,
+            callers: Arc::new(catalog::callers(&cluster, &relations, host)),
+            upstreams: followed.local.upstreams.clone(),
+            listeners: followed.local.listeners.clone(),
+            ..super::empty(&cluster, host)
+        };
+        if self.partial {
+            let none = BTreeSet::new();
+            let probed = self.probing.get(host).unwrap_or(&none);
+            (view.dns, view.instances) = world.part(&followed.interest, probed);
+        } else {
+            let known = self.alike.take().filter(|(index, _)| *index == cluster.index());
+            let (_, shared) = known.unwrap_or_else(|| (cluster.index(), world.all()));
+            self.alike = Some((cluster.index(), shared.clone()));
+            (view.dns, view.instances) = shared;
+        }
+        Some(Published { spec: Arc::new(spec), view: Arc::new(view) })
+    }
+
+    /// Has a host to do with a service, while `partial`?
+    pub(super) fn has_to_do_with(&self, host: &HostId, service: &ServiceId) -> bool {
+        self.interested.get(service).is_some_and(|hosts| hosts.contains(host))
+    }
+
+    /// Sets what a host has to do with, and gives back what it had.
+    pub(super) fn set_interest(
+        &mut self,
+        host: &HostId,
+        new: BTreeSet<ServiceId>,
+    ) -> BTreeSet<ServiceId> {
+        let Some(followed) = self.hosts.get_mut(host) else { return BTreeSet::new() };
+        for id in followed.interest.difference(&new) {
+            if let Some(hosts) = self.interested.get_mut(id) {
+                hosts.remove(host);
+                if hosts.is_empty() {
+                    self.interested.remove(id);
                 }
             }
-            RecordKey::Instance(id) | RecordKey::InstanceStatus(id) => {
-                let id = id.instance();
-                let records = both.iter().filter_map(|c| c.instance(&id));
-                hosts.extend(records.map(|instance| instance.host.clone()));
+        }
+        for id in new.difference(&followed.interest) {
+            self.interested.entry(id.clone()).or_default().insert(host.clone());
+        }
+        std::mem::replace(&mut followed.interest, new)
+    }
+
+    /// Who probes what of an instance, and no more what it was before.
+    pub(super) fn note_probers(&mut self, old: &Unit, new: &Unit) {
+        if !self.partial {
+            return;
+        }
+        for (id, one) in &old.instances {
+            for host in &one.probers {
+                if let Some(ids) = self.probing.get_mut(host) {
+                    ids.remove(id);
+                }
             }
         }
-        any = true;
+        for (id, one) in &new.instances {
+            for host in &one.probers {
+                self.probing.entry(host.clone()).or_default().insert(id.clone());
+            }
+        }
     }
-    if any {
-        services.extend(balancers(now));
-    }
-    for service in services {
-        let instances = both.iter().flat_map(|c| c.instances_of(service));
-        hosts.extend(instances.map(|instance| instance.host.clone()));
-    }
-    Touched::These(hosts)
 }
 
-/// Services that are balancers at any kept revision: to what they lead may change with everything.
-fn balancers(cluster: &Cluster) -> impl Iterator<Item = &ServiceId> {
-    let revisions = cluster.services().flat_map(|service| cluster.revisions_of(&service.id));
-    revisions
-        .filter(|revision| matches!(revision.template.kind, Kind::Balancer(_)))
-        .map(|revision| &revision.service)
+/// What each host probes of others.
+pub(super) fn probing(
+    cluster: &Cluster,
+    relations: &Relations,
+    ring: &Ring,
+) -> BTreeMap<HostId, BTreeSet<InstanceId>> {
+    let mut probing: BTreeMap<HostId, BTreeSet<InstanceId>> = BTreeMap::new();
+    for instance in cluster.instances() {
+        for (id, one) in catalog::unit(cluster, relations, ring, instance).instances {
+            for host in one.probers {
+                probing.entry(host).or_default().insert(id.clone());
+            }
+        }
+    }
+    probing
 }

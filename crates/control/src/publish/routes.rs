@@ -1,18 +1,20 @@
 //! Balancers: listeners on the hosts that hold one, routes in Rancher's order, upstreams merged.
 
+use super::catalog::listed;
+use super::local::Local;
 use super::{CONNECT_TIMEOUT_MS, links, listener_id};
 use model::balancer::{BalancerProtocol, PortRule};
 use model::cluster::Cluster;
-use model::id::{InstanceId, ServiceId};
+use model::id::InstanceId;
 use model::instance::{Goal, Instance};
 use model::limits::DRAIN_MS_DEFAULT;
 use model::service::{Kind, Transport};
-use model::view::{Endpoint, HostMatch, HostView, Listener, ListenerMode, Route, Upstream};
-use std::collections::BTreeMap;
+use model::view::{Endpoint, HostMatch, Listener, ListenerMode, Route, Upstream};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Adds listeners, routes and upstreams of the balancers on this host.
-pub(super) fn add_balancers(cluster: &Cluster, placed: &[&Arc<Instance>], view: &mut HostView) {
+pub(super) fn add_balancers(cluster: &Cluster, placed: &[&Arc<Instance>], local: &mut Local) {
     for instance in placed.iter().filter(|i| i.goal == Goal::Run) {
         let service = &instance.id.service;
         let Some(revision) = cluster.revision(service, instance.target.revision) else { continue };
@@ -22,8 +24,8 @@ pub(super) fn add_balancers(cluster: &Cluster, placed: &[&Arc<Instance>], view: 
             by_port.entry(rule.source_port).or_default().push(rule);
         }
         for (port, rules) in by_port {
-            let listener = listener(cluster, &service.to_string(), port, &rules, view);
-            view.listeners.insert(listener_id(None, port, Transport::Tcp), listener);
+            let listener = listener(cluster, &service.to_string(), port, &rules, local);
+            local.listeners.insert(listener_id(None, port, Transport::Tcp), listener);
         }
     }
 }
@@ -33,7 +35,7 @@ fn listener(
     balancer: &str,
     port: u16,
     rules: &[&PortRule],
-    view: &mut HostView,
+    local: &mut Local,
 ) -> Listener {
     // Rules of one port speak the protocol of the first.
     let protocol = rules.first().map_or(BalancerProtocol::Tcp, |rule| rule.protocol);
@@ -58,7 +60,7 @@ fn listener(
         }
     }
     for (members, route) in &groups {
-        view.upstreams.insert(route.upstream.clone(), upstream(cluster, members, view));
+        local.upstreams.insert(route.upstream.clone(), upstream(cluster, members));
     }
     let mut routes: Vec<Route> = groups.into_iter().map(|(_, route)| route).collect();
     let mode = match protocol {
@@ -69,20 +71,18 @@ fn listener(
     Listener { ip: None, port, transport: Transport::Tcp, mode }
 }
 
-fn upstream(cluster: &Cluster, rules: &[&PortRule], view: &HostView) -> Upstream {
+fn upstream(cluster: &Cluster, rules: &[&PortRule]) -> Upstream {
     let mut endpoints: Vec<Endpoint> = vec![];
+    let mut known: BTreeSet<(InstanceId, u16)> = BTreeSet::new();
     let mut drain_ms = 0;
     for rule in rules {
         for service in links::behind(cluster, &rule.service) {
-            for id in listed(view, &service) {
-                let known =
-                    endpoints.iter().any(|e| e.instance == *id && e.port == rule.target_port);
-                if !known {
-                    endpoints.push(Endpoint {
-                        instance: id.clone(),
-                        port: rule.target_port,
-                        weight: rule.weight,
-                    });
+            // Its primaries, or its addresses outside.
+            let listed = listed(cluster, &service).into_keys();
+            for id in listed.filter(|id| id.sidekick.is_none()) {
+                let (port, weight) = (rule.target_port, rule.weight);
+                if known.insert((id.clone(), port)) {
+                    endpoints.push(Endpoint { instance: id, port, weight });
                 }
             }
             let target = cluster
@@ -92,13 +92,6 @@ fn upstream(cluster: &Cluster, rules: &[&PortRule], view: &HostView) -> Upstream
         }
     }
     Upstream { endpoints, connect_timeout_ms: CONNECT_TIMEOUT_MS, drain_ms }
-}
-
-/// The primaries of a service that the view lists, or its addresses outside.
-fn listed<'a>(view: &'a HostView, service: &ServiceId) -> impl Iterator<Item = &'a InstanceId> {
-    let from = InstanceId::new(service.clone(), 0, 0);
-    let to = InstanceId::new(service.clone(), u32::MAX, u64::MAX);
-    view.instances.range(from..=to).map(|(id, _)| id).filter(|id| id.sidekick.is_none())
 }
 
 /// Rancher's words for hosts: `*.foo.com` and `*foo` are ends, `foo.*` and `foo*` beginnings.

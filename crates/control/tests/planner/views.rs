@@ -164,8 +164,8 @@ fn requests_are_counted_where_the_scale_follows_them() {
 fn a_host_hears_of_an_order_that_changes_nothing_of_what_it_is_to_hold() {
     let mut world = shop();
     let generation = |world: &mut World| {
-        world.publisher.follow(&world.cluster, [alpha()].iter(), false);
-        world.publisher.of(&alpha()).unwrap().spec.generation.0
+        world.publish();
+        world.hosts.generation(&alpha())
     };
     let before = generation(&mut world);
     assert_eq!(generation(&mut world), before, "nothing was ordered");

@@ -8,6 +8,7 @@ use super::wire::{self, Name, Query, Rcode, Refusal, Reply, TYPE_A, TYPE_AAAA, T
 use model::limits::{DNS_ANSWER_ADDRESSES_MAX, DNS_TCP_BYTES_MAX, DNS_UDP_BYTES_MAX};
 use rand::Rng;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Smallest datagram that every asker takes, in bytes.
 const UDP_PLAIN: usize = 512;
@@ -30,6 +31,8 @@ pub(crate) enum Step<'a> {
     Forward(Query<'a>),
     /// The host's resolvers know what this name, which ours stands for, is.
     Chase(Query<'a>, Name),
+    /// The server knows, by this name: the same question is answered from a table to come.
+    Later(Query<'a>, Arc<str>),
 }
 
 /// Names of ours that stand for others, one after the other, before it is given up.
@@ -73,6 +76,7 @@ pub(crate) fn answer<'a>(
     let (found, zone) = table.find(query.name(), caller);
     match found {
         Found::Foreign => return Step::Forward(query),
+        Found::Elsewhere(name) => return Step::Later(query, name.clone()),
         Found::Cname(target) => return chase(query, target, table, rng, out, limit),
         Found::Addresses(addresses) if query.kind == TYPE_A && !addresses.is_empty() => {
             let mut reply = Reply::to(&query, out, limit, Rcode::NoError);
@@ -110,6 +114,7 @@ fn chase<'a>(
             Found::Foreign if matches!(query.kind, TYPE_A | TYPE_AAAA) => {
                 return Step::Chase(query, at.clone());
             }
+            Found::Elsewhere(name) => return Step::Later(query, name.clone()),
             Found::Addresses(addresses) if query.kind == TYPE_A => addresses,
             Found::Foreign | Found::Addresses(_) | Found::Apex | Found::Missing => &[],
         };

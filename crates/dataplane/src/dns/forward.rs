@@ -43,22 +43,29 @@ pub(crate) enum ReplyTo {
     Tcp(oneshot::Sender<Vec<u8>>),
 }
 
-impl Ask {
-    fn answer(self, kept: &Kept, now: Instant) {
-        let mut out = vec![];
-        kept.write(&self.asker, now, &mut out);
-        match self.to {
-            ReplyTo::Udp { socket, to } => {
+impl ReplyTo {
+    /// Sends an answer; who is not there any more does not need it.
+    pub(super) fn send(self, out: Vec<u8>) {
+        match self {
+            Self::Udp { socket, to } => {
                 if let Err(error) = socket.send_to(&out, to) {
                     tracing::debug!(%to, %error, "dns answer not sent");
                 }
             }
-            ReplyTo::Tcp(sender) => {
+            Self::Tcp(sender) => {
                 if sender.send(out).is_err() {
                     tracing::trace!("dns asker hung up");
                 }
             }
         }
+    }
+}
+
+impl Ask {
+    fn answer(self, kept: &Kept, now: Instant) {
+        let mut out = vec![];
+        kept.write(&self.asker, now, &mut out);
+        self.to.send(out);
     }
 }
 

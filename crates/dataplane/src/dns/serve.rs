@@ -5,6 +5,7 @@ use super::Shared;
 use super::answer::{self, Step, Transport, answer};
 use super::forward::kept::{Asker, Key};
 use super::forward::{Ask, ReplyTo};
+use super::later::Waiting;
 use super::wire::{self, Name, Query, Rcode, Reply};
 use model::limits::{DNS_TCP_CONNECTIONS_MAX, DNS_TCP_IDLE_MS_MAX};
 use rand::SeedableRng as _;
@@ -48,17 +49,24 @@ pub(super) fn udp(socket: &Arc<UdpSocket>, shared: &Shared, asks: &mpsc::Sender<
             Step::Send => {}
             Step::Drop => continue,
             Step::Forward(query) => {
-                let to = || ReplyTo::Udp { socket: socket.clone(), to: from };
+                let to = || Some(ReplyTo::Udp { socket: socket.clone(), to: from });
                 let asking = Asking { query: &query, target: None, transport: Transport::Udp };
                 if !forward(asking, from.ip(), shared, asks, to, &mut out) {
                     continue;
                 }
             }
             Step::Chase(query, target) => {
-                let to = || ReplyTo::Udp { socket: socket.clone(), to: from };
+                let to = || Some(ReplyTo::Udp { socket: socket.clone(), to: from });
                 let target = Some((target, table.ttl));
                 let asking = Asking { query: &query, target, transport: Transport::Udp };
                 if !forward(asking, from.ip(), shared, asks, to, &mut out) {
+                    continue;
+                }
+            }
+            Step::Later(query, name) => {
+                let to = ReplyTo::Udp { socket: socket.clone(), to: from };
+                if !later(message, &query, name, (from.ip(), Transport::Udp), shared, to, &mut out)
+                {
                     continue;
                 }
             }
@@ -69,21 +77,40 @@ pub(super) fn udp(socket: &Arc<UdpSocket>, shared: &Shared, asks: &mpsc::Sender<
     }
 }
 
+/// True when the answer is in `out` already: too many wait. Else it comes by `to`.
+fn later(
+    message: &[u8],
+    query: &Query<'_>,
+    name: Arc<str>,
+    (source, transport): (IpAddr, Transport),
+    shared: &Shared,
+    to: ReplyTo,
+    out: &mut Vec<u8>,
+) -> bool {
+    let waiting = Waiting { message: message.into(), name, source, transport, to };
+    if shared.later.try_send(waiting).is_ok() {
+        return false;
+    }
+    tracing::debug!(%source, "too many names are being asked for");
+    Reply::to(query, out, answer::limit(query, transport), Rcode::ServFail).finish();
+    true
+}
+
 /// What the host's resolvers are to be asked.
-struct Asking<'a, 'b> {
-    query: &'a Query<'b>,
+pub(super) struct Asking<'a, 'b> {
+    pub(super) query: &'a Query<'b>,
     /// The name that is asked instead, for which ours stands, and for how many seconds it does.
-    target: Option<(Name, u32)>,
-    transport: Transport,
+    pub(super) target: Option<(Name, u32)>,
+    pub(super) transport: Transport,
 }
 
 /// True when the answer is in `out` already; else it comes by `to`.
-fn forward(
+pub(super) fn forward(
     asking: Asking<'_, '_>,
     source: IpAddr,
     shared: &Shared,
     asks: &mpsc::Sender<Ask>,
-    to: impl FnOnce() -> ReplyTo,
+    to: impl FnOnce() -> Option<ReplyTo>,
     out: &mut Vec<u8>,
 ) -> bool {
     let Asking { query, target, transport } = asking;
@@ -100,7 +127,11 @@ fn forward(
         return true;
     }
     shared.forwarded.fetch_add(1, Ordering::Relaxed);
-    if asks.try_send(Ask { key, asker, to: to() }).is_ok() {
+    // Room first: without it who asks is answered here.
+    if let Ok(room) = asks.try_reserve()
+        && let Some(to) = to()
+    {
+        room.send(Ask { key, asker, to });
         return false;
     }
     tracing::debug!(%source, "too many dns questions at a time");
@@ -173,15 +204,26 @@ async fn reply(
         Step::Drop => return false,
         Step::Forward(query) => (query, None),
         Step::Chase(query, target) => (query, Some((target, shared.table.load().ttl))),
+        Step::Later(query, name) => {
+            let (sender, receiver) = oneshot::channel();
+            let (to, by) = (ReplyTo::Tcp(sender), (source, Transport::Tcp));
+            if !later(message, &query, name, by, shared, to, out) {
+                hear(receiver, message, out).await;
+            }
+            return true;
+        }
     };
     let (sender, receiver) = oneshot::channel();
     let asking = Asking { query: &query, target, transport: Transport::Tcp };
-    if forward(asking, source, shared, asks, || ReplyTo::Tcp(sender), out) {
-        return true;
+    if !forward(asking, source, shared, asks, || Some(ReplyTo::Tcp(sender)), out) {
+        hear(receiver, message, out).await;
     }
+    true
+}
+
+async fn hear(receiver: oneshot::Receiver<Vec<u8>>, message: &[u8], out: &mut Vec<u8>) {
     match receiver.await {
         Ok(answer) => *out = answer,
         Err(_forwarder_ended) => wire::refuse(message, Rcode::ServFail, out),
     }
-    true
 }

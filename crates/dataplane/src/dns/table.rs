@@ -5,6 +5,7 @@ use crate::effective::Effective;
 use model::view::HostView;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// Names, zones and callers.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub(crate) struct Table {
     zones: Vec<Name>,
     /// Relative to any zone; a name that only has names below it has no addresses.
     names: HashMap<Name, Entry>,
+    /// Names of the environment that the view has no addresses of, as they are asked for.
+    elsewhere: HashMap<Name, Arc<str>>,
     /// What each caller's search list appends, relative to our zones, in order.
     callers: HashMap<Ipv4Addr, Asking>,
     pub(crate) ttl: u32,
@@ -45,6 +48,8 @@ pub(crate) enum Found<'a> {
     Cname(&'a Name),
     /// The zone itself.
     Apex,
+    /// Ours, and what it is has to be asked for, by this name.
+    Elsewhere(&'a Arc<str>),
     /// Ours, and it does not exist.
     Missing,
     /// Not ours.
@@ -86,7 +91,30 @@ impl Table {
             })
             .collect();
         let serial = u32::try_from(view.index.0 & u64::from(u32::MAX)).unwrap_or(0);
-        Self { zones, names, callers, ttl: view.dns.ttl_s, serial }
+        let elsewhere = view.dns.elsewhere.iter();
+        let elsewhere =
+            elsewhere.filter_map(|text| Some((Name::parse(text)?, text.as_str().into()))).collect();
+        Self { zones, names, elsewhere, callers, ttl: view.dns.ttl_s, serial }
+    }
+
+    /// Is it a name of the environment that has to be asked for: a service's, or that of one of its
+    /// containers, which begins like it?
+    fn elsewhere(&self, name: &[u8]) -> Option<&Arc<str>> {
+        if self.elsewhere.is_empty() {
+            return None;
+        }
+        let of_container = || {
+            let (length, label) = name.split_first()?;
+            if usize::from(*length) != label.len() {
+                return None;
+            }
+            let digits = label.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+            let begins = label.get(..label.len() - digits).filter(|_| digits > 0)?;
+            let mut wire = vec![u8::try_from(begins.len()).ok()?];
+            wire.extend_from_slice(begins);
+            self.elsewhere.get(wire.as_slice())
+        };
+        self.elsewhere.get(name).or_else(of_container)
     }
 
     /// Looks a name up as `caller` means it: whole when it ends in a zone of ours, else by its
@@ -99,11 +127,13 @@ impl Table {
                 Found::Apex
             } else {
                 let meant = asking.and_then(|asking| asking.aliases.get(relative));
-                match self.names.get(meant.map_or(relative, Name::as_wire)) {
-                    Some(Entry::Addresses(addresses)) => Found::Addresses(addresses),
-                    Some(Entry::Cname(target)) => Found::Cname(target),
-                    Some(Entry::Branch) => Found::Addresses(&[]),
-                    None => Found::Missing,
+                let meant = meant.map_or(relative, Name::as_wire);
+                match (self.names.get(meant), self.elsewhere(meant)) {
+                    (Some(Entry::Addresses(addresses)), _) => Found::Addresses(addresses),
+                    (Some(Entry::Cname(target)), _) => Found::Cname(target),
+                    (_, Some(name)) => Found::Elsewhere(name),
+                    (Some(Entry::Branch), None) => Found::Addresses(&[]),
+                    (None, None) => Found::Missing,
                 }
             };
             return (found, zone.as_wire());
@@ -123,17 +153,20 @@ impl Table {
                 candidate[..name.len()].copy_from_slice(name);
                 candidate[name.len()..].copy_from_slice(suffix);
                 let meant = asking.and_then(|asking| asking.aliases.get(&*candidate));
-                let entry = match (own, meant) {
-                    (true, Some(meant)) => self.names.get(meant.as_wire()),
-                    (true, None) => None,
-                    (false, _) => self.names.get(&*candidate),
+                let name = match (own, meant) {
+                    (true, Some(meant)) => meant.as_wire(),
+                    (true, None) => continue,
+                    (false, _) => &*candidate,
                 };
-                match entry {
+                match self.names.get(name) {
                     Some(Entry::Addresses(addresses)) => {
                         return (Found::Addresses(addresses), zone);
                     }
                     Some(Entry::Cname(target)) => return (Found::Cname(target), zone),
                     Some(Entry::Branch) | None => {}
+                }
+                if let Some(name) = self.elsewhere(name) {
+                    return (Found::Elsewhere(name), zone);
                 }
             }
         }

@@ -242,9 +242,9 @@ fn many_who_ask_the_same_share_one_question() {
                 assert_eq!(address(&message), Some(Ipv4Addr::new(1, 2, 3, 4)));
             });
         }
-        let deadline = std::time::Instant::now() + WAIT;
+        let deadline = Instant::now() + WAIT;
         while dns.counts()[1].1 < 20 {
-            assert!(std::time::Instant::now() < deadline, "not all have asked");
+            assert!(Instant::now() < deadline, "not all have asked");
             std::thread::yield_now();
         }
         *GO.0.lock().unwrap() = true;
@@ -280,4 +280,63 @@ fn an_address_that_does_not_exist_yet_is_listened_on() {
     let options = DnsOptions { listen: vec![addr], threads: 1, resolvers };
     let dns = Dns::start(options, Table::default()).unwrap();
     assert_eq!(bound(&dns).ip(), addr.ip());
+}
+
+/// A table of a host that has to do with `api.shop` only, and with what was asked for besides.
+fn partial(known: &[&str], elsewhere: &[&str]) -> Table {
+    use model::view::{DnsView, HostView, NameTarget};
+    let mut view = HostView::empty("e", &"a".parse().unwrap());
+    let names = known
+        .iter()
+        .map(|name| ((*name).to_owned(), NameTarget::Address(Ipv4Addr::new(10, 42, 0, 7))));
+    view.dns = Arc::new(DnsView {
+        zones: vec!["rancher.internal".into()],
+        ttl_s: 1,
+        names: names.collect(),
+        cnames: BTreeMap::new(),
+        elsewhere: elsewhere.iter().map(|name| (*name).to_owned()).collect(),
+    });
+    let local = crate::Local::new();
+    Table::of(&view, &crate::effective::effective(&view, &local, &Default::default()))
+}
+
+#[test]
+fn a_name_that_the_view_does_not_tell_is_asked_for_and_answered_when_it_comes() {
+    let (dns, addr) = serve(&[]);
+    let elsewhere = ["db.other", "other-db-"];
+    dns.publish(partial(&["api.shop"], &elsewhere));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    for (name, key, tcp) in [
+        ("db.other.rancher.internal.", "db.other", false),
+        ("other-db-12.rancher.internal.", "other-db-", true),
+    ] {
+        dns.publish(partial(&["api.shop"], &elsewhere));
+        let mut asked = dns.asked_changed();
+        asked.mark_unchanged();
+        let asking = std::thread::spawn(move || {
+            if !tcp {
+                return ask(addr, name);
+            }
+            let mut stream = TcpStream::connect(addr).unwrap();
+            stream.set_read_timeout(Some(WAIT)).unwrap();
+            write_frame(&mut stream, &bytes(&question(name, RecordType::A)));
+            Message::from_vec(&read_frame(&mut stream)).unwrap()
+        });
+        runtime.block_on(async {
+            tokio::time::timeout(WAIT, asked.changed()).await.unwrap().unwrap();
+        });
+        assert!(dns.asked().contains(key), "{:?}", dns.asked());
+        // Another table that does not say it either is no answer.
+        dns.publish(partial(&["api.shop", "web.shop"], &elsewhere));
+        dns.publish(partial(&["api.shop", "db.other", "other-db-12"], &[]));
+        let answer = asking.join().unwrap();
+        assert_eq!(answer.metadata.response_code, ResponseCode::NoError, "{name}");
+        assert_eq!(answer.answers.len(), 1);
+    }
+    // Who is not told in time is to try again: the name exists.
+    dns.publish(partial(&["api.shop"], &elsewhere));
+    let late = ask(addr, "db.other.rancher.internal.");
+    assert_eq!(late.metadata.response_code, ResponseCode::ServFail);
+    let missing = ask(addr, "nobody.other.rancher.internal.");
+    assert_eq!(missing.metadata.response_code, ResponseCode::NXDomain);
 }

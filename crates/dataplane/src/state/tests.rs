@@ -25,6 +25,7 @@ fn remembered(index: u64) -> Remembered {
         instances: Arc::default(),
         upstreams: BTreeMap::new(),
         listeners: BTreeMap::new(),
+        partial: false,
     };
     Remembered {
         view: Some(Arc::new(view)),

@@ -184,11 +184,18 @@ impl World {
                 environment: "default".into(),
                 host: "here".parse().unwrap(),
                 index: Index(index),
-                dns: Arc::new(DnsView { zones, ttl_s: 1, names, cnames: [].into() }),
+                dns: Arc::new(DnsView {
+                    zones,
+                    ttl_s: 1,
+                    names,
+                    cnames: [].into(),
+                    elsewhere: [].into(),
+                }),
                 callers: Arc::default(),
                 instances: Arc::default(),
                 upstreams: [].into(),
                 listeners: [].into(),
+                partial: false,
             },
         }
     }

@@ -47,10 +47,9 @@ fn a_host_gets_what_its_spec_names_and_nothing_else() {
 }
 
 #[test]
-fn without_a_session_there_is_nothing_to_have() {
-    let (board, _arrivals) = api::link::Switchboard::new();
-    let hosts = Hosts::new(board);
+fn a_host_that_was_given_nothing_has_nothing_to_ask_for() {
     let host: HostId = "h1".parse().unwrap();
-    let why = wanted(&hosts, &host, &"shop/web#1@1".parse().unwrap()).unwrap_err();
+    let cluster = Cluster::default();
+    let why = wanted(&cluster, &host, &"shop/web#1@1".parse().unwrap()).unwrap_err();
     assert!(why.contains("h1") && why.contains("shop/web#1"), "{why}");
 }

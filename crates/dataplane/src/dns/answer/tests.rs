@@ -47,11 +47,13 @@ fn table_with(
             ttl_s: 1,
             names: names.collect(),
             cnames: pairs(cnames),
+            elsewhere: [].into(),
         }),
         callers: Arc::new([(CALLER, caller)].into()),
         instances: Arc::default(),
         upstreams: [].into(),
         listeners: [].into(),
+        partial: false,
     };
     Table::of(&view, &effective(&view, &Local::new(), &Probes::new()))
 }
@@ -80,7 +82,7 @@ fn reply(table: &Table, message: &Message, source: Ipv4Addr, by: Transport) -> O
     let mut rng = SmallRng::seed_from_u64(1);
     match answer(&bytes, source.into(), by, table, &mut rng, &mut out) {
         Step::Send => Some(Message::from_vec(&out).unwrap()),
-        Step::Forward(_) | Step::Chase(..) => None,
+        Step::Forward(_) | Step::Chase(..) | Step::Later(..) => None,
         Step::Drop => panic!("dropped"),
     }
 }

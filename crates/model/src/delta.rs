@@ -1,0 +1,429 @@
+//! What changed from one spec or view of a host to the next: entries by their keys. A removal is an
+//! entry as well; what a delta does not name stays as it is. It fits on one base and says so.
+
+use crate::host_spec::{BalancerPlacement, HostAttachment, HostSpec, InstanceSpec, Peer};
+use crate::id::{HostId, InstanceId};
+use crate::plain::ContainerId;
+use crate::stack::VolumeSpec;
+use crate::time::{Generation, Index};
+use crate::view::{Caller, HostView, Listener, NameTarget, Upstream, ViewInstance};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// Entries that are new or other than before; `None` is one that is gone.
+pub type Changes<K, V> = BTreeMap<K, Option<V>>;
+
+/// From one `HostView` to a newer one of the same host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewDelta {
+    /// Index of the view that it fits on.
+    pub from: Index,
+    /// Index of the view that it makes.
+    pub to: Index,
+    /// Of `DnsView::names`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub names: Changes<String, NameTarget>,
+    /// Of `DnsView::cnames`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cnames: Changes<String, String>,
+    /// Of `DnsView::elsewhere`: is it in there now?
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub elsewhere: BTreeMap<String, bool>,
+    /// Of `HostView::callers`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub callers: Changes<Ipv4Addr, Caller>,
+    /// Of `HostView::instances`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: Changes<InstanceId, ViewInstance>,
+    /// Of `HostView::upstreams`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub upstreams: Changes<String, Upstream>,
+    /// Of `HostView::listeners`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub listeners: Changes<String, Listener>,
+}
+
+/// From one `HostSpec` to a newer one of the same host and environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpecDelta {
+    /// Generation of the spec that it fits on.
+    pub from: Generation,
+    /// Generation of the spec that it makes.
+    pub to: Generation,
+    /// Of `HostSpec::instances`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub instances: Changes<InstanceId, InstanceSpec>,
+    /// Of `HostSpec::balancers`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub balancers: Changes<InstanceId, BalancerPlacement>,
+    /// Of `HostSpec::volumes`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volumes: Changes<String, VolumeSpec>,
+    /// All of `HostSpec::images_kept`, when it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images_kept: Option<BTreeSet<String>>,
+    /// Of `HostSpec::attachments`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub attachments: Changes<ContainerId, HostAttachment>,
+    /// Of `HostSpec::peers`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub peers: Changes<HostId, Peer>,
+}
+
+/// What changed for one host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Of its spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<SpecDelta>,
+    /// Of its view.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<ViewDelta>,
+}
+
+/// A delta was made for another base: the whole is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the delta is for {what} {base}, and {known} is known")]
+pub struct WrongBase {
+    what: &'static str,
+    base: u64,
+    known: u64,
+}
+
+fn fits(what: &'static str, base: u64, known: u64) -> Result<(), WrongBase> {
+    if base == known { Ok(()) } else { Err(WrongBase { what, base, known }) }
+}
+
+/// Entries of `new` that are not so in `old`, and those that are gone.
+#[must_use]
+pub fn changes<K: Clone + Ord, V: Clone + PartialEq>(
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+) -> Changes<K, V> {
+    let gone = old.keys().filter(|key| !new.contains_key(*key)).map(|key| (key.clone(), None));
+    let other = new.iter().filter(|(key, value)| old.get(*key) != Some(*value));
+    gone.chain(other.map(|(key, value)| (key.clone(), Some(value.clone())))).collect()
+}
+
+fn members(old: &BTreeSet<String>, new: &BTreeSet<String>) -> BTreeMap<String, bool> {
+    let gone = old.difference(new).map(|name| (name.clone(), false));
+    gone.chain(new.difference(old).map(|name| (name.clone(), true))).collect()
+}
+
+fn put<K: Clone + Ord, V: Clone>(map: &mut BTreeMap<K, V>, changes: &Changes<K, V>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => drop(map.insert(key.clone(), value.clone())),
+            None => drop(map.remove(key)),
+        }
+    }
+}
+
+/// The same for a map that others may hold: it is copied only when something of it changes.
+fn put_shared<K: Clone + Ord, V: Clone>(map: &mut Arc<BTreeMap<K, V>>, changes: &Changes<K, V>) {
+    if !changes.is_empty() {
+        put(Arc::make_mut(map), changes);
+    }
+}
+
+impl ViewDelta {
+    /// What leads from one view to another; `None` when no delta can say it.
+    #[must_use]
+    pub fn between(old: &HostView, new: &HostView) -> Option<Self> {
+        let same = (old.format, &old.environment, &old.host, old.partial)
+            == (new.format, &new.environment, &new.host, new.partial)
+            && (&old.dns.zones, old.dns.ttl_s) == (&new.dns.zones, new.dns.ttl_s);
+        same.then(|| Self {
+            from: old.index,
+            to: new.index,
+            names: changes(&old.dns.names, &new.dns.names),
+            cnames: changes(&old.dns.cnames, &new.dns.cnames),
+            elsewhere: members(&old.dns.elsewhere, &new.dns.elsewhere),
+            callers: changes(&old.callers, &new.callers),
+            instances: changes(&old.instances, &new.instances),
+            upstreams: changes(&old.upstreams, &new.upstreams),
+            listeners: changes(&old.listeners, &new.listeners),
+        })
+    }
+
+    /// Makes the newer view of the one that it fits on.
+    ///
+    /// # Errors
+    /// `WrongBase` when it is made for another one, which stays as it is.
+    pub fn apply(&self, view: &mut HostView) -> Result<(), WrongBase> {
+        fits("a view of index", self.from.0, view.index.0)?;
+        if !(self.names.is_empty() && self.cnames.is_empty() && self.elsewhere.is_empty()) {
+            let dns = Arc::make_mut(&mut view.dns);
+            put(&mut dns.names, &self.names);
+            put(&mut dns.cnames, &self.cnames);
+            for (name, there) in &self.elsewhere {
+                match there {
+                    true => _ = dns.elsewhere.insert(name.clone()),
+                    false => _ = dns.elsewhere.remove(name),
+                }
+            }
+        }
+        put_shared(&mut view.callers, &self.callers);
+        put_shared(&mut view.instances, &self.instances);
+        put(&mut view.upstreams, &self.upstreams);
+        put(&mut view.listeners, &self.listeners);
+        view.index = self.to;
+        Ok(())
+    }
+
+    fn merge(&mut self, newer: &Self) -> Result<(), WrongBase> {
+        fits("a view of index", newer.from.0, self.to.0)?;
+        self.to = newer.to;
+        self.names.extend(newer.names.clone());
+        self.cnames.extend(newer.cnames.clone());
+        self.elsewhere.extend(newer.elsewhere.clone());
+        self.callers.extend(newer.callers.clone());
+        self.instances.extend(newer.instances.clone());
+        self.upstreams.extend(newer.upstreams.clone());
+        self.listeners.extend(newer.listeners.clone());
+        Ok(())
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let dns = self.names.len() + self.cnames.len() + self.elsewhere.len();
+        dns + self.callers.len()
+            + self.instances.len()
+            + self.upstreams.len()
+            + self.listeners.len()
+    }
+}
+
+impl SpecDelta {
+    /// What leads from one spec to another; `None` when no delta can say it.
+    #[must_use]
+    pub fn between(old: &HostSpec, new: &HostSpec) -> Option<Self> {
+        let same = (&old.host, &old.environment) == (&new.host, &new.environment);
+        same.then(|| Self {
+            from: old.generation,
+            to: new.generation,
+            instances: changes(&old.instances, &new.instances),
+            balancers: changes(&old.balancers, &new.balancers),
+            volumes: changes(&old.volumes, &new.volumes),
+            images_kept: (old.images_kept != new.images_kept).then(|| new.images_kept.clone()),
+            attachments: changes(&old.attachments, &new.attachments),
+            peers: changes(&old.peers, &new.peers),
+        })
+    }
+
+    /// Makes the newer spec of the one that it fits on.
+    ///
+    /// # Errors
+    /// `WrongBase` when it is made for another one, which stays as it is.
+    pub fn apply(&self, spec: &mut HostSpec) -> Result<(), WrongBase> {
+        fits("a spec of generation", self.from.0, spec.generation.0)?;
+        put(&mut spec.instances, &self.instances);
+        put(&mut spec.balancers, &self.balancers);
+        put(&mut spec.volumes, &self.volumes);
+        if let Some(images) = &self.images_kept {
+            spec.images_kept.clone_from(images);
+        }
+        put(&mut spec.attachments, &self.attachments);
+        put_shared(&mut spec.peers, &self.peers);
+        spec.generation = self.to;
+        Ok(())
+    }
+
+    fn merge(&mut self, newer: &Self) -> Result<(), WrongBase> {
+        fits("a spec of generation", newer.from.0, self.to.0)?;
+        self.to = newer.to;
+        self.instances.extend(newer.instances.clone());
+        self.balancers.extend(newer.balancers.clone());
+        self.volumes.extend(newer.volumes.clone());
+        if newer.images_kept.is_some() {
+            self.images_kept.clone_from(&newer.images_kept);
+        }
+        self.attachments.extend(newer.attachments.clone());
+        self.peers.extend(newer.peers.clone());
+        Ok(())
+    }
+
+    /// Number of entries.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        let images = self.images_kept.as_ref().map_or(0, BTreeSet::len);
+        let held = self.instances.len() + self.balancers.len() + self.volumes.len();
+        held + images + self.attachments.len() + self.peers.len()
+    }
+}
+
+impl Delta {
+    /// Says it anything?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spec.is_none() && self.view.is_none()
+    }
+
+    /// Number of entries, for limits: one of a spec is worth some of a view.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let spec = self.spec.as_ref().map_or(0, |spec| 1 + spec.entries() * 8);
+        spec + self.view.as_ref().map_or(0, |view| 1 + view.entries())
+    }
+
+    /// One delta for this one and the next: the newest word on each entry stays.
+    ///
+    /// # Errors
+    /// `WrongBase` when the other one does not follow on this one; half of it may be merged then.
+    pub fn merge(&mut self, newer: &Self) -> Result<(), WrongBase> {
+        match (&mut self.spec, &newer.spec) {
+            (Some(spec), Some(newer)) => spec.merge(newer)?,
+            (spec @ None, Some(newer)) => *spec = Some(newer.clone()),
+            (_, None) => {}
+        }
+        match (&mut self.view, &newer.view) {
+            (Some(view), Some(newer)) => view.merge(newer)?,
+            (view @ None, Some(newer)) => *view = Some(newer.clone()),
+            (_, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Makes the newer spec and view of those that it fits on.
+    ///
+    /// # Errors
+    /// `WrongBase` when it is made for others; both stay as they are.
+    pub fn apply(
+        &self,
+        spec: &mut Arc<HostSpec>,
+        view: &mut Arc<HostView>,
+    ) -> Result<(), WrongBase> {
+        if let Some(delta) = &self.spec {
+            fits("a spec of generation", delta.from.0, spec.generation.0)?;
+        }
+        if let Some(delta) = &self.view {
+            fits("a view of index", delta.from.0, view.index.0)?;
+        }
+        if let Some(delta) = &self.spec {
+            delta.apply(Arc::make_mut(spec))?;
+        }
+        if let Some(delta) = &self.view {
+            delta.apply(Arc::make_mut(view))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::{Admit, VIEW_FORMAT};
+    use proptest::prelude::*;
+
+    fn instance(address: u8) -> ViewInstance {
+        ViewInstance {
+            address: Ipv4Addr::new(10, 42, 0, address),
+            host: "a".parse().unwrap(),
+            admit: Admit::Active,
+            check: None,
+            probers: vec![],
+            run: crate::time::Timestamp(0),
+            ready_ports: vec![],
+            running: address.is_multiple_of(2),
+            health: crate::health::Health::Unchecked,
+            counted: false,
+        }
+    }
+
+    fn upstream(port: u8) -> Upstream {
+        Upstream { endpoints: vec![], connect_timeout_ms: u64::from(port), drain_ms: 0 }
+    }
+
+    type Words = BTreeMap<u8, u8>;
+
+    fn view(index: u64, words: &[Words; 4]) -> HostView {
+        let [names, instances, upstreams, cnames] = words;
+        let id = |n: &u8| InstanceId::new("s/a".parse().unwrap(), u32::from(*n), 1);
+        let mut view = HostView::empty("e", &"a".parse().unwrap());
+        view.index = Index(index);
+        let dns = Arc::make_mut(&mut view.dns);
+        dns.names = names
+            .iter()
+            .map(|(k, v)| (format!("n{k}"), NameTarget::Address(Ipv4Addr::new(1, 1, 1, *v))))
+            .collect();
+        dns.cnames = cnames.iter().map(|(k, v)| (format!("c{k}"), format!("c{v}"))).collect();
+        dns.elsewhere = cnames.values().map(|v| format!("e{v}")).collect();
+        view.instances = Arc::new(instances.iter().map(|(k, v)| (id(k), instance(*v))).collect());
+        view.upstreams = upstreams.iter().map(|(k, v)| (format!("u{k}"), upstream(*v))).collect();
+        view
+    }
+
+    fn spec(generation: u64, words: &[Words; 4]) -> HostSpec {
+        let [peers, volumes, images, balancers] = words;
+        let environment = crate::host::Environment::new("e".into(), "e", Default::default());
+        let peer = |n: u8| Peer { address: Ipv4Addr::new(1, 1, 1, n), routes: BTreeSet::new() };
+        let placement = |n: u8| BalancerPlacement {
+            goal: crate::instance::Goal::Run,
+            address: Some(Ipv4Addr::new(10, 42, 1, n)),
+            listeners: vec![],
+        };
+        let id = |n: &u8| InstanceId::new("s/lb".parse().unwrap(), u32::from(*n), 1);
+        let volume = |n: u8| VolumeSpec { driver: n.to_string(), ..VolumeSpec::default() };
+        HostSpec {
+            generation: Generation(generation),
+            host: "a".parse().unwrap(),
+            environment,
+            instances: BTreeMap::new(),
+            balancers: balancers.iter().map(|(k, v)| (id(k), placement(*v))).collect(),
+            volumes: volumes.iter().map(|(k, v)| (k.to_string(), volume(*v))).collect(),
+            images_kept: images.values().map(ToString::to_string).collect(),
+            attachments: BTreeMap::new(),
+            peers: Arc::new(
+                peers.iter().map(|(k, v)| (format!("h{k}").parse().unwrap(), peer(*v))).collect(),
+            ),
+        }
+    }
+
+    fn words() -> impl Strategy<Value = [Words; 4]> {
+        let one = || proptest::collection::btree_map(0_u8..6, 0_u8..4, 0..6);
+        [one(), one(), one(), one()]
+    }
+
+    fn between(old: (&HostSpec, &HostView), new: (&HostSpec, &HostView)) -> Delta {
+        let spec = SpecDelta::between(old.0, new.0);
+        Delta { spec, view: ViewDelta::between(old.1, new.1) }
+    }
+
+    proptest! {
+        #[test]
+        fn a_delta_makes_the_new_one_of_the_old_one_and_two_are_one(
+            a in words(), b in words(), c in words(),
+        ) {
+            let specs = [spec(1, &a), spec(4, &b), spec(5, &c)];
+            let views = [view(1, &a), view(4, &b), view(7, &c)];
+            let first = between((&specs[0], &views[0]), (&specs[1], &views[1]));
+            let second = between((&specs[1], &views[1]), (&specs[2], &views[2]));
+            let start = || (Arc::new(specs[0].clone()), Arc::new(views[0].clone()));
+            let (mut spec, mut view) = start();
+            first.apply(&mut spec, &mut view).unwrap();
+            prop_assert_eq!((&*spec, &*view), (&specs[1], &views[1]));
+            prop_assert!(first.apply(&mut spec, &mut view).is_err(), "it fits on one base");
+            prop_assert_eq!((&*spec, &*view), (&specs[1], &views[1]), "and changes no other one");
+            second.apply(&mut spec, &mut view).unwrap();
+            prop_assert_eq!((&*spec, &*view), (&specs[2], &views[2]));
+            let (mut spec, mut view) = start();
+            let text = serde_json::to_string(&first).unwrap();
+            let mut merged: Delta = serde_json::from_str(&text).unwrap();
+            prop_assert!(merged.clone().merge(&first).is_err(), "it does not follow on itself");
+            merged.merge(&second).unwrap();
+            merged.apply(&mut spec, &mut view).unwrap();
+            prop_assert_eq!((&*spec, &*view), (&specs[2], &views[2]));
+        }
+    }
+
+    #[test]
+    fn what_no_delta_can_say_has_none() {
+        let one = view(1, &Default::default());
+        let other = HostView { environment: "f".into(), ..one.clone() };
+        assert_eq!(ViewDelta::between(&one, &other), None);
+        assert_eq!(one.format, VIEW_FORMAT);
+    }
+}
