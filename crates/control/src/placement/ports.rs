@@ -41,46 +41,88 @@ impl Hold {
     }
 }
 
+/// A port of a host that somebody holds.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    transport: Transport,
+    port: u16,
+    hold: Hold,
+}
+
+impl Held {
+    fn key(&self) -> (Transport, u16) {
+        (self.transport, self.port)
+    }
+}
+
 /// All host ports.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ports {
-    held: BTreeMap<(Transport, u16, u32), Vec<Hold>>,
+    /// By the host's place in its table; by transport and port there. A host has some tens.
+    by_host: Vec<Vec<Held>>,
+    /// Hosts where somebody holds a port that is none of the chosen ones, each with how many do.
+    fixed: BTreeMap<(Transport, u16), BTreeMap<u32, u32>>,
 }
 
 impl Ports {
+    fn on(&self, host: u32) -> &[Held] {
+        self.by_host.get(host as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// Who holds a port of a host.
+    fn holders(&self, host: u32, transport: Transport, port: u16) -> impl Iterator<Item = &Hold> {
+        let (on, key) = (self.on(host), (transport, port));
+        let from = on.partition_point(|held| held.key() < key);
+        on[from..].iter().take_while(move |held| held.key() == key).map(|held| &held.hold)
+    }
+
     pub(super) fn hold(&mut self, host: u32, transport: Transport, port: u16, hold: Hold) {
-        self.held
-            .entry((transport, port, host))
-            .or_insert_with(|| Vec::with_capacity(1))
-            .push(hold);
+        if self.by_host.len() <= host as usize {
+            self.by_host.resize_with(host as usize + 1, Vec::new);
+        }
+        let on = &mut self.by_host[host as usize];
+        let held = Held { transport, port, hold };
+        let at = on.partition_point(|other| other.key() <= held.key());
+        on.insert(at, held);
+        if !CHOSEN.contains(&port) {
+            *self.fixed.entry((transport, port)).or_default().entry(host).or_default() += 1;
+        }
     }
 
     pub(super) fn release(&mut self, host: u32, transport: Transport, port: u16, hold: Hold) {
-        let key = (transport, port, host);
-        let Some(holds) = self.held.get_mut(&key) else { return };
-        if let Some(at) = holds.iter().position(|one| *one == hold) {
-            holds.remove(at);
+        let Some(on) = self.by_host.get_mut(host as usize) else { return };
+        let key = (transport, port);
+        let is = |held: &Held| held.key() == key && held.hold == hold;
+        let Some(at) = on.iter().position(is) else { return };
+        on.remove(at);
+        let Some(hosts) = self.fixed.get_mut(&key) else { return };
+        if let Some(count) = hosts.get_mut(&host) {
+            *count -= 1;
+            if *count == 0 {
+                hosts.remove(&host);
+            }
         }
-        if holds.is_empty() {
-            self.held.remove(&key);
+        if hosts.is_empty() {
+            self.fixed.remove(&key);
         }
     }
 
     /// Hosts where somebody may be in the way of a wish.
     pub(super) fn suspects(&self, wish: &Wish) -> Bits {
-        let (from, to) = ((wish.transport, wish.port, 0), (wish.transport, wish.port, u32::MAX));
-        let in_the_way = |holds: &Vec<Hold>| {
-            let anywhere = Wish { ip: None, ..*wish };
-            holds.iter().any(|hold| hold.clashes(&anywhere))
-        };
-        let held = self.held.range(from..=to).filter(|(_, holds)| in_the_way(holds));
-        held.map(|((_, _, host), _)| *host).collect()
+        let anywhere = Wish { ip: None, ..*wish };
+        let in_the_way = |host: &u32| self.in_the_way(*host, &anywhere).is_some();
+        if CHOSEN.contains(&wish.port) {
+            let all = u32::try_from(self.by_host.len()).unwrap_or(u32::MAX);
+            return (0..all).filter(in_the_way).collect();
+        }
+        let held = self.fixed.get(&(wish.transport, wish.port));
+        held.into_iter().flat_map(BTreeMap::keys).copied().filter(in_the_way).collect()
     }
 
     /// Who is in the way of a wish on a host.
     pub(super) fn in_the_way(&self, host: u32, wish: &Wish) -> Option<u32> {
-        let holds = self.held.get(&(wish.transport, wish.port, host))?;
-        holds.iter().find(|hold| hold.clashes(wish)).map(|hold| hold.service)
+        let mut holders = self.holders(host, wish.transport, wish.port);
+        holders.find(|hold| hold.clashes(wish)).map(|hold| hold.service)
     }
 
     /// A port that nobody holds on the host on any address, searched from a start that follows from
@@ -97,7 +139,7 @@ impl Ports {
         let start = first + u16::try_from(seed % size).unwrap_or(0);
         (start..=last).chain(first..start).find(|port| {
             !chosen.contains(&(transport, *port))
-                && !self.held.contains_key(&(transport, *port, host))
+                && self.holders(host, transport, *port).next().is_none()
         })
     }
 }
