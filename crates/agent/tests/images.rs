@@ -68,24 +68,24 @@ impl Place {
                 now_open.send_replace(Some(arrival.open.clone()));
                 loop {
                     tokio::select! {
-                            up = arrival.up.recv() => match up {
-                                Some(Up::Beat { number }) if *answering.borrow() => {
-                                    let lease = news.borrow().as_ref().map(|p| p.spec.generation);
-                                    arrival.open.send(Down::Heard { number, lease }).await.ok();
-                                }
-                                Some(Up::Status(status)) => {
-                                    now_status.send_replace(Some(*status));
-                                }
-                                Some(_) => {}
-                                None => break,
-                            },
-                            changed = news.changed() => {
-                                changed.unwrap();
-                                if let Some(news) = news.borrow_and_update().clone() {
-                        arrival.outbox.put(news, None);
-                    }
+                        up = arrival.up.recv() => match up {
+                            Some(Up::Beat { number }) if *answering.borrow() => {
+                                let lease = news.borrow().as_ref().map(|p| p.spec.generation);
+                                arrival.open.send(Down::Heard { number, lease }).await.ok();
+                            }
+                            Some(Up::Status(status)) => {
+                                now_status.send_replace(Some(*status));
+                            }
+                            Some(_) => {}
+                            None => break,
+                        },
+                        changed = news.changed() => {
+                            changed.unwrap();
+                            if let Some(news) = news.borrow_and_update().clone() {
+                                arrival.outbox.put(news, None);
                             }
                         }
+                    }
                 }
             }
         });

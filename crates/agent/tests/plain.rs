@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may")]
 
 use agent::{Agent, Journal, NETWORK, Options};
-use api::link::{MemoryLink, Publication, Switchboard, Up};
+use api::link::{Mark, MemoryLink, Publication, Switchboard, Up};
 use engine::fake::{Fault, FaultKind, Link, Op};
 use engine::{Engine as _, Fake};
 use model::host::Environment;
@@ -53,7 +53,9 @@ impl Place {
         server.spawn(async move {
             while let Some(mut arrival) = arrivals.recv().await {
                 let mut news = news.subscribe();
-                arrival.publish.send_replace(news.borrow_and_update().clone());
+                if let Some(news) = news.borrow_and_update().clone() {
+                    arrival.outbox.put(news, None);
+                }
                 loop {
                     tokio::select! {
                         up = arrival.up.recv() => match up {
@@ -66,7 +68,9 @@ impl Place {
                         },
                         changed = news.changed() => {
                             changed.unwrap();
-                            arrival.publish.send_replace(news.borrow_and_update().clone());
+                            if let Some(news) = news.borrow_and_update().clone() {
+                                arrival.outbox.put(news, None);
+                            }
                         }
                     }
                 }
@@ -130,9 +134,14 @@ impl Place {
             instances: Arc::default(),
             upstreams: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            partial: false,
         };
-        let publication =
-            Publication { epoch: "1".into(), spec: Arc::new(spec), view: Arc::new(view) };
+        let publication = Publication {
+            epoch: "1".into(),
+            mark: Mark::default(),
+            spec: Arc::new(spec),
+            view: Arc::new(view),
+        };
         self.publish.send_replace(Some(Arc::new(publication)));
     }
 
