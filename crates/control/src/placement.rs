@@ -279,7 +279,7 @@ impl Fleet {
             return;
         }
         let host = last.map(|(_, host)| host);
-        let host = host.filter(|index| self.hosts.get(*index).id == instance.host);
+        let host = host.filter(|index| *self.hosts.id(*index) == instance.host);
         let host = host.unwrap_or_else(|| self.hosts.intern(&instance.host));
         let revision = instance.target.revision;
         let shape = match self.services.get(service).shape(revision) {
@@ -396,6 +396,19 @@ impl Fleet {
             }
         }
         self.shapes.count(*shape, add);
+    }
+
+    /// Reads a little of all that placing on a host reads. Done for several hosts one after another
+    /// the waits for memory overlap, which take most of the time in a large cluster.
+    #[inline]
+    fn touch(&self, host: u32) -> u32 {
+        let entry = self.hosts.get(host);
+        entry.own.last().map_or(0, |own| own.service)
+            ^ entry.present.last().map_or(0, |present| present.shape)
+            ^ self.hosts.id(host).as_str().bytes().next().map_or(0, u32::from)
+            ^ self.hosts.left(host).instances
+            ^ self.ports.touch(host)
+            ^ self.addresses.touch(host)
     }
 
     /// Something changed; the heap goes on when it was the instance that came out of it.

@@ -179,7 +179,10 @@ fn no_request_fails_while_instances_die_and_freeze() {
                 load.well(&format!("{service} again after {how:?}"));
             }
             let id = container(machine, &format!("{service}#2"));
-            machine.docker(&["pause", &id]);
+            // A cgroup that forks at that moment cannot be frozen, as runc says then.
+            wait_until("the container to be frozen", || {
+                machine.run("docker", &["pause", &id]).code == 0
+            });
             let reason = wait_for("the pause to be told", || {
                 let rows = rows(machine, service);
                 let row = rows.iter().find(|row| row["container_id"] == *id)?;

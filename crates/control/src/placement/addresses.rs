@@ -21,26 +21,57 @@ const STRIDE: u64 = 7_919;
 struct Block {
     /// A bit each.
     held: u64,
-    /// Which bit on which host, in the order of the addresses.
-    hosts: Vec<(u8, u32)>,
+    /// The host of all of them that are not in `others`.
+    host: u32,
+    /// Which bit is on which other host.
+    others: Vec<(u8, u32)>,
 }
 
 impl Block {
+    fn host_of(&self, bit: u8) -> u32 {
+        let other = self.others.iter().find(|(other, _)| *other == bit);
+        other.map_or(self.host, |(_, host)| *host)
+    }
+
     /// Whose block it is: the lowest address decides, as for `publish::routes`.
     fn owner(&self) -> Option<u32> {
-        self.hosts.first().map(|(_, host)| *host)
+        (self.held != 0).then(|| self.host_of(bit_of(self.held.trailing_zeros())))
     }
 
     fn hold(&mut self, bit: u8, host: u32) {
+        if self.held == 0 {
+            self.host = host;
+        }
         self.held |= 1 << bit;
-        let at = self.hosts.partition_point(|(other, _)| *other < bit);
-        self.hosts.insert(at, (bit, host));
+        if host != self.host {
+            self.others.push((bit, host));
+        }
     }
 
     fn release(&mut self, bit: u8) -> Option<u32> {
+        if self.held & (1 << bit) == 0 {
+            return None;
+        }
+        let host = self.host_of(bit);
         self.held &= !(1 << bit);
-        let at = self.hosts.binary_search_by_key(&bit, |(other, _)| *other).ok()?;
-        Some(self.hosts.remove(at).1)
+        self.others.retain(|(other, _)| *other != bit);
+        Some(host)
+    }
+}
+
+/// What a host has.
+#[derive(Clone, Debug, Default)]
+struct Share {
+    /// Its blocks in their order, each with its place.
+    blocks: Vec<(u32, u32)>,
+    /// The address that it got last; 0 for none.
+    last: u32,
+}
+
+impl Share {
+    /// Place of one of its blocks.
+    fn place(&self, block: u32) -> Option<u32> {
+        self.blocks.iter().rev().find(|(own, _)| *own == block).map(|(_, place)| *place)
     }
 }
 
@@ -66,12 +97,14 @@ fn first_of(block: u32, bits: u64) -> Option<u32> {
 /// What is held.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Addresses {
-    /// By their upper 26 bits; none is empty.
-    blocks: BTreeMap<u32, Block>,
-    /// Blocks by their owner, in their order, by the host's place in its table.
-    by_host: Vec<Vec<u32>>,
-    /// The address that a host got last, by its place; 0 for none.
-    last: Vec<u32>,
+    /// Places of the blocks by their upper 26 bits; none is empty.
+    places: BTreeMap<u32, u32>,
+    /// Blocks by their place.
+    blocks: Vec<Block>,
+    /// Places of no block.
+    vacant: Vec<u32>,
+    /// By the host's place in its table.
+    shares: Vec<Share>,
     /// The addresses that a host gave back last.
     resting: BTreeMap<u32, VecDeque<u32>>,
     /// All of them.
@@ -95,19 +128,40 @@ impl Addresses {
             return;
         }
         let number = u32::from(address);
-        let block = self.blocks.entry(number >> 6).or_default();
-        let bit = 1 << (number & 63);
-        if block.held & bit != 0 {
+        if self.shares.len() <= host as usize {
+            self.shares.resize_with(host as usize + 1, Share::default);
+        }
+        // Most are in a block that the host has already.
+        let known = self.shares[host as usize].place(number >> 6);
+        let place = known.unwrap_or_else(|| self.place(number >> 6));
+        let block = &mut self.blocks[place as usize];
+        if block.held & (1 << (number & 63)) != 0 {
             *self.again.entry(number).or_default() += 1;
             return;
         }
         let before = block.owner();
         block.hold(bit_of(number), host);
-        if self.last.len() <= host as usize {
-            self.last.resize(host as usize + 1, 0);
-        }
-        self.last[host as usize] = number;
-        self.note_owner(number >> 6, before);
+        let now = block.owner();
+        self.shares[host as usize].last = number;
+        self.note_owner((number >> 6, place), before, now);
+    }
+
+    /// For `Fleet::touch`.
+    #[inline]
+    pub(super) fn touch(&self, host: u32) -> u32 {
+        let block = self.shares.get(host as usize).and_then(|share| share.blocks.last());
+        block.and_then(|(_, place)| self.blocks.get(*place as usize)).map_or(0, |block| block.host)
+    }
+
+    /// Place of a block; one is made for a block that is not known.
+    fn place(&mut self, block: u32) -> u32 {
+        let Self { places, blocks, vacant, .. } = self;
+        *places.entry(block).or_insert_with(|| {
+            vacant.pop().unwrap_or_else(|| {
+                blocks.push(Block::default());
+                u32::try_from(blocks.len() - 1).unwrap_or(u32::MAX)
+            })
+        })
     }
 
     pub(super) fn release(&mut self, address: Ipv4Addr) {
@@ -122,7 +176,8 @@ impl Addresses {
             }
             return;
         }
-        let Some(block) = self.blocks.get_mut(&(number >> 6)) else { return };
+        let Some(place) = self.places.get(&(number >> 6)).copied() else { return };
+        let block = &mut self.blocks[place as usize];
         let before = block.owner();
         if let Some(host) = block.release(bit_of(number)) {
             let resting = self.resting.entry(host).or_default();
@@ -135,30 +190,26 @@ impl Addresses {
                 self.at_rest.remove(&over);
             }
         }
-        self.note_owner(number >> 6, before);
+        let now = block.owner();
+        if now.is_none() {
+            self.places.remove(&(number >> 6));
+            self.vacant.push(place);
+        }
+        self.note_owner((number >> 6, place), before, now);
     }
 
     /// Notes whose a block is after a change.
-    fn note_owner(&mut self, block: u32, before: Option<u32>) {
-        let now = self.blocks.get(&block).and_then(Block::owner);
-        if now.is_none() {
-            self.blocks.remove(&block);
-        }
+    fn note_owner(&mut self, block: (u32, u32), before: Option<u32>, now: Option<u32>) {
         if now == before {
             return;
         }
-        if let Some(own) = before.and_then(|host| self.by_host.get_mut(host as usize)) {
-            own.retain(|other| *other != block);
+        if let Some(share) = before.and_then(|host| self.shares.get_mut(host as usize)) {
+            share.blocks.retain(|other| *other != block);
         }
-        if let Some(host) = now {
-            let host = host as usize;
-            if self.by_host.len() <= host {
-                self.by_host.resize_with(host + 1, Vec::new);
-            }
-            let own = &mut self.by_host[host];
-            if let Err(at) = own.binary_search(&block) {
-                own.insert(at, block);
-            }
+        if let Some(share) = now.and_then(|host| self.shares.get_mut(host as usize))
+            && let Err(at) = share.blocks.binary_search(&block)
+        {
+            share.blocks.insert(at, block);
         }
     }
 
@@ -172,8 +223,13 @@ impl Addresses {
         }
     }
 
+    /// The addresses that are held of the block at a place.
+    fn held(&self, place: Option<u32>) -> u64 {
+        place.and_then(|place| self.blocks.get(place as usize)).map_or(0, |block| block.held)
+    }
+
     fn is_held(&self, number: u32) -> bool {
-        self.blocks.get(&(number >> 6)).is_some_and(|block| block.held & (1 << (number & 63)) != 0)
+        self.held(self.places.get(&(number >> 6)).copied()) & (1 << (number & 63)) != 0
     }
 
     /// The first of these that is ours to give, free and not kept for another service.
@@ -201,9 +257,13 @@ impl Addresses {
         taken: &[Ipv4Addr],
     ) -> Option<Ipv4Addr> {
         let range = ours(subnet)?;
-        let own = self.by_host.get(host as usize).map_or(&[][..], Vec::as_slice);
-        let mine = || own.iter().map(|block| self.open(*block, range, taken));
-        let after = self.last.get(host as usize).copied().unwrap_or_default();
+        let share = self.shares.get(host as usize);
+        let own = share.map_or(&[][..], |share| &share.blocks);
+        let mine = || {
+            own.iter()
+                .map(|(block, place)| self.open(*block, self.held(Some(*place)), range, taken))
+        };
+        let after = share.map_or(0, |share| share.last);
         let next = || {
             let later = |open: Open| {
                 let from = after.saturating_add(1).max(open.block << 6);
@@ -220,12 +280,13 @@ impl Addresses {
             next()
         } else {
             let turn = if is_in(Mutation::AddressTwice) { 0 } else { turn };
-            let new = self.new_block(range, turn).map(|block| self.open(block, range, taken));
+            let new = self.new_block(range, turn).map(|block| self.open(block, 0, range, taken));
             new.and_then(|open| first_of(open.block, open.rested)).or_else(next)
         };
         let any = || {
             let blocks = (range.0 >> 6)..=(range.1 >> 6);
-            let mut open = blocks.map(|block| self.open(block, range, taken));
+            let held = |block| self.held(self.places.get(&block).copied());
+            let mut open = blocks.map(|block| self.open(block, held(block), range, taken));
             open.find_map(|open| first_of(open.block, open.usable))
         };
         found.or_else(any).map(Ipv4Addr::from)
@@ -237,13 +298,13 @@ impl Addresses {
         let size = u64::from(last - first) + 1;
         let start = turn.wrapping_mul(STRIDE) % size;
         let start = first.saturating_add(u32::try_from(start).unwrap_or(0));
-        (start..=last).chain(first..start).find(|block| !self.blocks.contains_key(block))
+        (start..=last).chain(first..start).find(|block| !self.places.contains_key(block))
     }
 
-    /// Addresses of a block that nobody holds or keeps, none of `taken`.
-    fn open(&self, block: u32, (first, last): (u32, u32), taken: &[Ipv4Addr]) -> Open {
+    /// Addresses of a block that are not held and that nobody keeps, none of `taken`.
+    fn open(&self, block: u32, held: u64, (first, last): (u32, u32), taken: &[Ipv4Addr]) -> Open {
         let all @ (low, high) = (block << 6, (block << 6) | 63);
-        let mut usable = !self.blocks.get(&block).map_or(0, |block| block.held);
+        let mut usable = !held;
         if low < first {
             usable &= u64::MAX.checked_shl(first - low).unwrap_or(0);
         }

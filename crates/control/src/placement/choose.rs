@@ -127,7 +127,7 @@ impl Fleet {
         hosts.sort_by_key(|host| {
             self.score(&demand, &spread, &counts, *host, self.own(service, *host, &slot))
         });
-        hosts.into_iter().map(|host| self.hosts.get(host).id.clone()).collect()
+        hosts.into_iter().map(|host| self.hosts.id(host).clone()).collect()
     }
 
     /// The tree of these labels.
@@ -246,7 +246,7 @@ impl Fleet {
         let constraints = &ask.template.placement.constraints;
         let texts = demand.soft.iter().zip(0_u32..).filter(|(_, nth)| dropped & (1 << nth) != 0);
         Ok(Place {
-            host: self.hosts.get(host).id.clone(),
+            host: self.hosts.id(host).clone(),
             address,
             sidekick_addresses,
             ports,
@@ -267,7 +267,7 @@ impl Fleet {
             true => self.fixed_ports(demand, host).ok().flatten(),
             false => None,
         };
-        let before = ask.before.filter(|before| before.host == self.hosts.get(host).id);
+        let before = ask.before.filter(|before| before.host == *self.hosts.id(host));
         let mut chosen: Vec<(Transport, u16)> = vec![];
         let mut out = Vec::with_capacity(demand.ports.len());
         for (wanted, exclusive) in &demand.ports {
@@ -347,6 +347,6 @@ impl Fleet {
         let known: Bits = self.hosts.order.iter().copied().collect();
         let hosts = self.meeting_host_constraints(ask, known);
         let all = self.hosts.order.iter().filter(|host| hosts.has(**host));
-        all.map(|host| (self.hosts.get(*host).id.clone(), self.hosts.takes.has(*host))).collect()
+        all.map(|host| (self.hosts.id(*host).clone(), self.hosts.takes.has(*host))).collect()
     }
 }

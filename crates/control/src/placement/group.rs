@@ -2,7 +2,7 @@
 //! gives the host that a full scan would, for the price of the few hosts that a placement changes.
 
 use super::bits::Bits;
-use super::order::Rest;
+use super::order::{Position, Rest};
 use super::request::Demand;
 use super::score::Score;
 use super::spread::Spread;
@@ -22,7 +22,7 @@ const AHEAD: usize = 8;
 struct Line {
     /// That fit and have nothing of the service yet, the best first.
     fresh: VecDeque<(Rest, u32)>,
-    /// The others that fit; an entry is true as long as its key is the host's.
+    /// The others; an entry is true as long as its key is the host's and one more fits there.
     touched: BinaryHeap<Reverse<(Key, u32)>>,
     /// The best of both; the outer `None` is not known.
     top: Option<Option<(Key, u32)>>,
@@ -40,8 +40,8 @@ pub(super) struct Group {
     lines: Vec<Line>,
     /// Hosts that have something of the service.
     touched: Bits,
-    /// Hosts of the order that were looked at.
-    seen: usize,
+    /// How far the hosts of the order were looked at.
+    seen: Position,
     /// The leaf with the best host under each node of the tree; the outer `None` is not known.
     firsts: Vec<Option<Option<u32>>>,
     /// How many of the service are under each node of the tree.
@@ -75,7 +75,7 @@ impl Group {
             version: fleet.version,
             lines: vec![Line::default(); spread.leaves.len()],
             touched: Bits::default(),
-            seen: 0,
+            seen: Position::default(),
             firsts: vec![None; counts.len()],
             counts,
             last: None,
@@ -137,28 +137,31 @@ impl Group {
         for node in &self.spread.leaves[leaf].path {
             self.firsts[*node as usize] = None;
         }
-        if self.fits(fleet, host) {
-            let entry = Reverse((self.key(fleet, host), host));
-            self.lines[leaf].touched.push(entry);
-        }
+        // Whether one more fits there is looked at when its turn comes.
+        let entry = Reverse((self.key(fleet, host), host));
+        self.lines[leaf].touched.push(entry);
     }
 
     /// Goes on in the order of the hosts until there is one of this leaf.
     fn look(&mut self, fleet: &Fleet, leaf: usize) {
-        let order = fleet.hosts.orders.sorted(self.demand.measure());
-        let enough = self.seen + AHEAD;
-        for rest in order.get(self.seen..).unwrap_or_default() {
-            if self.seen >= enough && !self.lines[leaf].fresh.is_empty() {
-                return;
-            }
-            self.seen += 1;
+        let mut ahead = self.seen;
+        let next = fleet.hosts.orders.walk(self.demand.measure(), &mut ahead).take(AHEAD);
+        let next = next.map(|rest| fleet.hosts.order[rest.rank as usize]);
+        let open = next.filter(|host| self.demand.hosts.has(*host));
+        std::hint::black_box(open.map(|host| fleet.touch(host)).fold(0, u32::wrapping_add));
+        let mut seen = self.seen;
+        for (nth, rest) in fleet.hosts.orders.walk(self.demand.measure(), &mut seen).enumerate() {
             let host = fleet.hosts.order[rest.rank as usize];
             let open = self.demand.hosts.has(host) && !self.touched.has(host);
             if open && self.fits(fleet, host) {
                 let of = self.spread.leaf_of[host as usize] as usize;
-                self.lines[of].fresh.push_back((*rest, host));
+                self.lines[of].fresh.push_back((rest, host));
+            }
+            if nth + 1 >= AHEAD && !self.lines[leaf].fresh.is_empty() {
+                break;
             }
         }
+        self.seen = seen;
     }
 
     /// The best host of a leaf; entries that are no longer true go.

@@ -60,7 +60,6 @@ pub(super) struct Present {
 /// One host.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub(super) id: HostId,
     /// `None`: it has left the cluster and instances are still noted on it.
     pub(super) record: Option<Arc<Host>>,
     /// In lower case.
@@ -92,6 +91,8 @@ pub(super) struct HostChange {
 pub(super) struct Hosts {
     by_id: BTreeMap<HostId, u32>,
     pub(super) all: Vec<Entry>,
+    /// Beside the entries: it is looked at for each instance, and they are large.
+    ids: Vec<HostId>,
     left: Vec<Left>,
     pub(super) orders: Orders,
     vacant: Vec<u32>,
@@ -131,9 +132,8 @@ fn found<T>(all: &[T], key: u32, of: impl Fn(&T) -> u32) -> Result<usize, usize>
 }
 
 impl Entry {
-    fn of(id: HostId) -> Self {
+    fn new() -> Self {
         Self {
-            id,
             record: None,
             labels: BTreeMap::new(),
             attached: 0,
@@ -185,6 +185,10 @@ impl Hosts {
         self.by_id.get(id).copied()
     }
 
+    pub(super) fn id(&self, index: u32) -> &HostId {
+        &self.ids[index as usize]
+    }
+
     pub(super) fn get(&self, index: u32) -> &Entry {
         &self.all[index as usize]
     }
@@ -228,15 +232,17 @@ impl Hosts {
         if let Some(index) = self.by_id.get(id) {
             return *index;
         }
-        let entry = Entry::of(id.clone());
+        let entry = Entry::new();
         let index = match self.vacant.pop() {
             Some(index) => {
                 self.all[index as usize] = entry;
+                self.ids[index as usize] = id.clone();
                 self.left[index as usize] = Left::default();
                 index
             }
             None => {
                 self.all.push(entry);
+                self.ids.push(id.clone());
                 self.left.push(Left::default());
                 u32::try_from(self.all.len() - 1).unwrap_or(u32::MAX)
             }
@@ -250,7 +256,7 @@ impl Hosts {
         let entry = &self.all[index as usize];
         let empty = entry.record.is_none() && entry.own.is_empty() && entry.attached == 0;
         if empty {
-            self.by_id.remove(&entry.id);
+            self.by_id.remove(&self.ids[index as usize]);
             self.vacant.push(index);
         }
         empty
@@ -293,7 +299,7 @@ impl Hosts {
         let mut change = HostChange::default();
         let known = self.all[place].record.replace(Arc::clone(host));
         if known.is_none() {
-            let by_id = |other: &u32| self.all[*other as usize].id.cmp(&host.id);
+            let by_id = |other: &u32| self.ids[*other as usize].cmp(&host.id);
             let at = self.order.binary_search_by(by_id).unwrap_or_else(|at| at);
             self.order.insert(at, index);
             self.order_from(at);

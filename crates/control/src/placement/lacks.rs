@@ -65,7 +65,7 @@ impl Fleet {
     fn before_check(&self, demand: &Demand, host: u32) -> Option<Lack> {
         let wanted = demand.requested.as_ref();
         match wanted {
-            Some(wanted) if *wanted != self.hosts.get(host).id => {
+            Some(wanted) if *wanted != *self.hosts.id(host) => {
                 Some(Lack::NotRequested { wanted: wanted.to_string() })
             }
             _ => self.hosts.closed(host),

@@ -38,11 +38,26 @@ impl Rest {
     }
 }
 
-/// One order, with the hosts that have changed since it was made.
+/// Of so many hosts one may have moved before the order is written anew.
+const MOVED_SHARE: usize = 8;
+
+/// One order, as it was and what has moved since.
 #[derive(Clone, Debug, Default)]
 struct Order {
     sorted: Vec<Rest>,
+    /// In their order: hosts that are elsewhere now than in `sorted`.
+    moved: Vec<Rest>,
+    /// These hosts.
+    elsewhere: Bits,
+    /// Hosts that have changed since all this was made.
     stale: Bits,
+}
+
+/// How far one has gone through an order.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Position {
+    sorted: usize,
+    moved: usize,
 }
 
 impl Order {
@@ -51,23 +66,36 @@ impl Order {
         if self.stale.is_empty() {
             return;
         }
-        let mut moved: Vec<Rest> =
-            self.stale.iter().map(|rank| Rest::of(measure, left(rank))).collect();
+        let Self { sorted, moved, elsewhere, stale } = self;
+        moved.retain(|rest| !stale.has(rest.rank));
+        moved.extend(stale.iter().map(|rank| Rest::of(measure, left(rank))));
         moved.sort_unstable();
-        let mut moved = moved.into_iter().peekable();
-        let mut sorted = Vec::with_capacity(self.sorted.len());
-        for rest in &self.sorted {
-            if self.stale.has(rest.rank) {
-                continue;
-            }
-            while let Some(before) = moved.next_if(|other| other < rest) {
-                sorted.push(before);
-            }
-            sorted.push(*rest);
+        elsewhere.unite(stale);
+        stale.clear();
+        if moved.len() * MOVED_SHARE > sorted.len() {
+            sorted.retain(|rest| !elsewhere.has(rest.rank));
+            sorted.append(moved);
+            // Two runs that are sorted each: a merge.
+            sorted.sort();
+            elsewhere.clear();
         }
-        sorted.extend(moved);
-        self.sorted = sorted;
-        self.stale.clear();
+    }
+
+    /// The next host from a position on, which goes on behind it.
+    #[inline]
+    fn next(&self, position: &mut Position) -> Option<Rest> {
+        while let Some(rest) = self.sorted.get(position.sorted)
+            && self.elsewhere.has(rest.rank)
+        {
+            position.sorted += 1;
+        }
+        let (stayed, moved) = (self.sorted.get(position.sorted), self.moved.get(position.moved));
+        if moved.is_some_and(|moved| stayed.is_none_or(|stayed| moved < stayed)) {
+            position.moved += 1;
+            return moved.copied();
+        }
+        position.sorted += 1;
+        stayed.copied()
     }
 }
 
@@ -86,7 +114,7 @@ impl Orders {
         }
         let mut sorted: Vec<Rest> = (0..hosts).map(|rank| Rest::of(measure, left(rank))).collect();
         sorted.sort_unstable();
-        self.by_measure.insert(measure, Order { sorted, stale: Bits::default() });
+        self.by_measure.insert(measure, Order { sorted, ..Order::default() });
     }
 
     /// What is left on the host of this rank changed.
@@ -101,8 +129,13 @@ impl Orders {
         self.by_measure.clear();
     }
 
-    /// The hosts as they were when the order was made.
-    pub(super) fn sorted(&self, measure: Measure) -> &[Rest] {
-        self.by_measure.get(&measure).map_or(&[], |order| &order.sorted)
+    /// The hosts as they were when the order was made, from a position on.
+    pub(super) fn walk(
+        &self,
+        measure: Measure,
+        position: &mut Position,
+    ) -> impl Iterator<Item = Rest> {
+        let order = self.by_measure.get(&measure);
+        std::iter::from_fn(move || order.and_then(|order| order.next(position)))
     }
 }

@@ -69,6 +69,13 @@ impl Ports {
         self.by_host.get(host as usize).map_or(&[], Vec::as_slice)
     }
 
+    /// For `Fleet::touch`.
+    #[inline]
+    pub(super) fn touch(&self, host: u32) -> u32 {
+        let on = self.on(host);
+        on.get(on.len() / 2).map_or(0, |held| u32::from(held.port))
+    }
+
     /// Who holds a port of a host.
     fn holders(&self, host: u32, transport: Transport, port: u16) -> impl Iterator<Item = &Hold> {
         let (on, key) = (self.on(host), (transport, port));

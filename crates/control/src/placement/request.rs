@@ -252,7 +252,8 @@ impl Fleet {
         let is = |index: &&u32| {
             let entry = self.hosts.get(**index);
             let hostname = entry.record.as_ref().map_or("", |host| host.facts.hostname.as_str());
-            entry.id.as_str().to_lowercase() == name || hostname.to_lowercase() == name
+            self.hosts.id(**index).as_str().to_lowercase() == name
+                || hostname.to_lowercase() == name
         };
         self.hosts.order.iter().filter(is).copied().collect()
     }
