@@ -23,8 +23,7 @@ async fn what_the_agent_publishes_is_named_probed_balanced_and_reported() {
     let mut world = World::new(7);
     world.add(1, &one, Some(HealthCheck { interval_ms: 20, ..HealthCheck::tcp(one.port()) }));
     world.add(2, &two, None);
-    Arc::make_mut(&mut world.view.instances).get_mut(&world::id(2)).unwrap().ready_ports =
-        vec![two.port()];
+    world.instance(2).ready_ports = vec![two.port()];
     let port = world.listen();
     client.publish(Arc::new(world.view.clone()));
     client.local(Arc::new([(world::id(1), running(5)), (world::id(2), running(6))].into()));
@@ -94,8 +93,7 @@ async fn an_instance_that_drains_takes_nothing_new_and_its_last_request_is_repor
     let slow = tokio::spawn(async move { get(port).await });
     held.taken().await;
     world.add(2, &two, None);
-    Arc::make_mut(&mut world.view.instances).get_mut(&world::id(1)).unwrap().admit =
-        Admit::Draining;
+    world.instance(1).admit = Admit::Draining;
     world.view.index = Index(2);
     client.publish(Arc::new(world.view.clone()));
     let report = until(&mut client, |report| report.view == Index(2)).await;
@@ -124,7 +122,7 @@ async fn requests_are_told_of_those_instances_whose_scale_follows_them() {
     for _ in 0..4 {
         of_one += u64::from(get(port).await == "one");
     }
-    Arc::make_mut(&mut world.view.instances).get_mut(&world::id(1)).unwrap().counted = true;
+    world.instance(1).counted = true;
     world.view.index = Index(2);
     client.publish(Arc::new(world.view.clone()));
     let told = until(&mut client, |report| report.requests.is_some()).await.requests.unwrap();
@@ -136,7 +134,7 @@ async fn requests_are_told_of_those_instances_whose_scale_follows_them() {
         |report: &Report| report.requests.as_ref().is_some_and(|r| r.of[&world::id(1)] == of_one);
     let later = until(&mut client, more).await.requests.unwrap();
     assert!(later.at_ms > told.at_ms, "{later:?} after {told:?}");
-    Arc::make_mut(&mut world.view.instances).get_mut(&world::id(1)).unwrap().counted = false;
+    world.instance(1).counted = false;
     world.view.index = Index(3);
     client.publish(Arc::new(world.view.clone()));
     until(&mut client, |report| report.requests.is_none()).await;

@@ -36,7 +36,7 @@ pub struct ViewDelta {
     pub callers: Changes<Ipv4Addr, Caller>,
     /// Of `HostView::instances`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub instances: Changes<InstanceId, ViewInstance>,
+    pub instances: Changes<InstanceId, Arc<ViewInstance>>,
     /// Of `HostView::upstreams`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: Changes<String, Upstream>,
@@ -351,7 +351,8 @@ mod tests {
             .collect();
         dns.cnames = cnames.iter().map(|(k, v)| (format!("c{k}"), format!("c{v}"))).collect();
         dns.elsewhere = cnames.values().map(|v| format!("e{v}")).collect();
-        view.instances = Arc::new(instances.iter().map(|(k, v)| (id(k), instance(*v))).collect());
+        view.instances =
+            Arc::new(instances.iter().map(|(k, v)| (id(k), Arc::new(instance(*v)))).collect());
         view.upstreams = upstreams.iter().map(|(k, v)| (format!("u{k}"), upstream(*v))).collect();
         view
     }

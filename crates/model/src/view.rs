@@ -29,7 +29,7 @@ pub struct HostView {
     /// Who asks, by source address.
     pub callers: Arc<BTreeMap<Ipv4Addr, Caller>>,
     /// Everything that an endpoint or a name refers to.
-    pub instances: Arc<BTreeMap<InstanceId, ViewInstance>>,
+    pub instances: Arc<BTreeMap<InstanceId, Arc<ViewInstance>>>,
     /// Sets of endpoints by id.
     pub upstreams: BTreeMap<String, Upstream>,
     /// Ports of the host by id, e.g. `0.0.0.0:8080/tcp`.

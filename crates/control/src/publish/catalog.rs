@@ -17,6 +17,7 @@ use model::time::Timestamp;
 use model::view::{Admit, Caller, DnsView, NameTarget, ViewInstance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// Zones that we answer with authority.
 const ZONES: [&str; 2] = ["rancher.internal", "remuda.internal"];
@@ -28,7 +29,7 @@ const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
 /// What views say of the containers of one instance.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Unit {
-    pub(super) instances: BTreeMap<InstanceId, ViewInstance>,
+    pub(super) instances: BTreeMap<InstanceId, Arc<ViewInstance>>,
     /// For the view of its host.
     pub(super) callers: BTreeMap<Ipv4Addr, Caller>,
 }
@@ -105,7 +106,8 @@ pub(super) fn unit(
     let template = &revision.template;
     if let (Kind::Balancer(_), Some(address)) = (&template.kind, instance.address) {
         if let Some(listed) = told(cluster, instance, &instance.id, address) {
-            unit.instances.insert(instance.id.clone(), ViewInstance { running: true, ..listed });
+            let listed = ViewInstance { running: true, ..listed };
+            unit.instances.insert(instance.id.clone(), Arc::new(listed));
         }
         return unit;
     }
@@ -125,7 +127,7 @@ pub(super) fn unit(
             listed.run = seen.unwrap_or_default();
         }
         listed.ready_ports = ready_ports(&relations.routed, service, &part);
-        unit.instances.insert(part.id, listed);
+        unit.instances.insert(part.id, Arc::new(listed));
     }
     unit
 }

@@ -54,7 +54,7 @@ impl World<'_> {
     fn entries<'a>(
         &self,
         of: impl Iterator<Item = &'a ServiceId> + Clone,
-    ) -> (BTreeMap<InstanceId, ViewInstance>, Names) {
+    ) -> (BTreeMap<InstanceId, Arc<ViewInstance>>, Names) {
         let names = catalog::names(self.cluster, self.relations, of.clone());
         let units = of.clone().flat_map(|id| self.cluster.instances_of(id));
         let units = units.map(|one| catalog::unit(self.cluster, self.relations, self.ring, one));
@@ -211,7 +211,7 @@ impl Touched {
 /// What changed of what views say of one service.
 #[derive(Default)]
 struct Entries {
-    instances: Changes<InstanceId, ViewInstance>,
+    instances: Changes<InstanceId, Arc<ViewInstance>>,
     names: Changes<String, NameTarget>,
     cnames: Changes<String, String>,
 }

@@ -13,6 +13,7 @@ use model::time::Timestamp;
 use model::view::{Admit, ViewInstance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Where things outside are, for who wants a host.
 const OUTSIDE: &str = "outside";
@@ -26,7 +27,7 @@ fn template<'a>(cluster: &'a Cluster, service: &Service) -> Option<&'a Template>
 pub(super) fn outside(
     cluster: &Cluster,
     service: &ServiceId,
-) -> BTreeMap<InstanceId, ViewInstance> {
+) -> BTreeMap<InstanceId, Arc<ViewInstance>> {
     let mut listed = BTreeMap::new();
     let Some(service) = cluster.service(service) else { return listed };
     let kind = template(cluster, service).map(|t| &t.kind);
@@ -45,7 +46,7 @@ pub(super) fn outside(
                 health: Health::Unchecked,
                 counted: false,
             };
-            listed.insert(InstanceId::new(service.id.clone(), n, 0), one);
+            listed.insert(InstanceId::new(service.id.clone(), n, 0), Arc::new(one));
         }
     }
     plain::add_selected(cluster, service, &mut listed);

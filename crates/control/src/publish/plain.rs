@@ -12,6 +12,7 @@ use model::time::Timestamp;
 use model::view::{Admit, ViewInstance};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 /// Who has a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +106,7 @@ pub fn names(cluster: &Cluster) -> BTreeMap<String, Named> {
 pub(super) fn add_selected(
     cluster: &Cluster,
     service: &Service,
-    listed: &mut BTreeMap<InstanceId, ViewInstance>,
+    listed: &mut BTreeMap<InstanceId, Arc<ViewInstance>>,
 ) {
     let selector = service.settings.selector_container.as_ref();
     let Some(selector) = selector.filter(|_| service.goal == Goal::Run) else { return };
@@ -125,7 +126,7 @@ pub(super) fn add_selected(
             health: plain.health,
             counted: false,
         };
-        listed.insert(selected_id(&service.id, id, listed), one);
+        listed.insert(selected_id(&service.id, id, listed), Arc::new(one));
     }
 }
 
@@ -133,7 +134,7 @@ pub(super) fn add_selected(
 fn selected_id(
     service: &ServiceId,
     id: &PlainId,
-    listed: &BTreeMap<InstanceId, ViewInstance>,
+    listed: &BTreeMap<InstanceId, Arc<ViewInstance>>,
 ) -> InstanceId {
     let seed = seed(&[id.host.as_str().as_bytes(), id.container.as_str().as_bytes()]);
     let mut n = u32::try_from(seed >> 33).unwrap_or(0);

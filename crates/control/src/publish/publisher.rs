@@ -50,7 +50,7 @@ pub enum News {
 }
 
 /// What hosts that know the same share.
-pub(super) type Shared = (Arc<DnsView>, Arc<BTreeMap<InstanceId, ViewInstance>>);
+pub(super) type Shared = (Arc<DnsView>, Arc<BTreeMap<InstanceId, Arc<ViewInstance>>>);
 
 /// The publications of many hosts, with the cluster that they were made from.
 #[derive(Debug)]
@@ -357,8 +357,8 @@ pub(super) fn probing(
     let mut probing: BTreeMap<HostId, BTreeSet<InstanceId>> = BTreeMap::new();
     for instance in cluster.instances() {
         for (id, one) in catalog::unit(cluster, relations, ring, instance).instances {
-            for host in one.probers {
-                probing.entry(host).or_default().insert(id.clone());
+            for host in &one.probers {
+                probing.entry(host.clone()).or_default().insert(id.clone());
             }
         }
     }

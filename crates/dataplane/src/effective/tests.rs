@@ -96,7 +96,7 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
         if let Some(told) = told {
             local.insert(id(n), told);
         }
-        Arc::make_mut(&mut view.instances).insert(id(n), instance);
+        Arc::make_mut(&mut view.instances).insert(id(n), Arc::new(instance));
     }
     let all: Vec<InstanceId> = view.instances.keys().cloned().collect();
     let endpoints = all.iter().map(|i| Endpoint { instance: i.clone(), port: 80, weight: 1 });
@@ -221,7 +221,8 @@ fn names_of_containers_and_addresses_are_never_filtered() {
 #[test]
 fn an_address_shared_by_two_instances_is_named_once() {
     let (mut view, local, probes) = world(&["", ""]);
-    Arc::make_mut(&mut view.instances).get_mut(&id(2)).unwrap().address = address(1);
+    let second = Arc::make_mut(&mut view.instances).get_mut(&id(2)).unwrap();
+    Arc::make_mut(second).address = address(1);
     assert_eq!(effective(&view, &local, &probes).names["api.shop"], [address(1)]);
 }
 

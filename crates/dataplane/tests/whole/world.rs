@@ -200,6 +200,12 @@ impl World {
         }
     }
 
+    /// What the view says of an instance.
+    pub(crate) fn instance(&mut self, n: u32) -> &mut ViewInstance {
+        let instances = Arc::make_mut(&mut self.view.instances);
+        Arc::make_mut(instances.get_mut(&id(n)).unwrap())
+    }
+
     pub(crate) fn add(&mut self, n: u32, backend: &Backend, check: Option<HealthCheck>) {
         let instance = ViewInstance {
             address: backend.ip(),
@@ -213,7 +219,7 @@ impl World {
             health: Health::Unchecked,
             counted: false,
         };
-        Arc::make_mut(&mut self.view.instances).insert(id(n), instance);
+        Arc::make_mut(&mut self.view.instances).insert(id(n), Arc::new(instance));
         if let Some(NameTarget::Service(all)) =
             Arc::make_mut(&mut self.view.dns).names.get_mut("api.shop")
         {
