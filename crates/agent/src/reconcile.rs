@@ -443,8 +443,9 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let network_problem = self.network_problem.clone();
         let lease = self.parts.lease.now();
         let mut seen = Seen { instances: BTreeMap::new(), problem, network_problem, lease };
-        self.drains.retain(|id, _| {
-            publication.spec.instances.get(id).is_some_and(|spec| spec.goal != Goal::Run)
+        self.drains.retain(|id, drain| {
+            let spec = publication.spec.instances.get(id);
+            spec.is_some_and(|spec| drain.is_by(spec.goal, spec.ordered_at))
         });
         for (id, spec) in &publication.spec.instances {
             let known = self.containers.as_ref().and_then(|all| all.get(id));
@@ -454,11 +455,10 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             let running = containers.iter().find(|c| c.running);
             let mut drained = false;
             if spec.goal != Goal::Run && running.is_some() {
-                let drain = self.drains.entry(id.clone()).or_insert(Drain {
-                    since: now,
-                    view: publication.view.index,
-                    acknowledged: None,
-                });
+                let drain = self
+                    .drains
+                    .entry(id.clone())
+                    .or_insert_with(|| Drain::begin(spec.ordered_at, publication.view.index, now));
                 drain.note(state.report.view, now);
                 let active = state.report.active.get(id).copied().unwrap_or(0);
                 match drain.judge(active, spec.drain_ms, now) {

@@ -13,7 +13,7 @@ use api::stream::{Duplex, StreamRequest};
 use engine::Engine;
 use model::host_status::HostStatus;
 use model::id::HostId;
-use model::limits::HOST_DISCONNECTED_MS;
+use model::limits::{HEARTBEAT_MS_MAX, HEARTBEAT_MS_MIN, HOST_DISCONNECTED_MS};
 use model::plain::{ContainerId, PlainContainer};
 use model::time::Generation;
 use network::Fabric;
@@ -22,13 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A trouble that stays the same is told again after this.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
-const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The whole status goes up this often though nothing changed: a level, not an edge.
 const STATUS_PERIOD: Duration = Duration::from_secs(10);
 /// Plain containers that have not changed are told again with each of so many whole statuses.
@@ -225,7 +224,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
         let (mut teller, mut told) = (Teller::new(), false);
         let mut wants = Wants::default();
         let mut beats = Beats::default();
-        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        let mut heartbeat = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS_MIN));
         let mut again = tokio::time::interval(STATUS_PERIOD);
         // A new server knows nothing of what the last one was told.
         self.status.mark_changed();
@@ -283,8 +282,9 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
                         let (link, streams) = (self.link.clone(), self.streams.clone());
                         tasks.spawn(open(link, streams, stream, request, asked));
                     }
-                    Some(Down::Heard { number, lease }) => {
+                    Some(Down::Heard { number, lease, every_ms }) => {
                         let sent = beats.answered(number);
+                        follow(&mut heartbeat, every_ms);
                         if !self.heard(sent, lease.filter(|_| told)).await {
                             heartbeat.reset_after(LEASE_AGAIN);
                         }
@@ -397,6 +397,14 @@ impl<L: AgentLink, E: Engine, F: Fabric> Uplink<L, E, F> {
             // Who dies before the next answer of the server must know of the last one.
             self.lease.keep().await;
         }
+    }
+}
+
+/// From now on as often as the server wishes, within what both know.
+fn follow(heartbeat: &mut Interval, every_ms: u64) {
+    let every = Duration::from_millis(every_ms.clamp(HEARTBEAT_MS_MIN, HEARTBEAT_MS_MAX));
+    if every != heartbeat.period() {
+        *heartbeat = tokio::time::interval_at(Instant::now() + every, every);
     }
 }
 

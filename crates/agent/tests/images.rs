@@ -71,7 +71,7 @@ impl Place {
                         up = arrival.up.recv() => match up {
                             Some(Up::Beat { number }) if *answering.borrow() => {
                                 let lease = news.borrow().as_ref().map(|p| p.spec.generation);
-                                arrival.open.send(Down::Heard { number, lease }).await.ok();
+                                arrival.open.send(Down::Heard { number, lease, every_ms: 0 }).await.ok();
                             }
                             Some(Up::Status(status)) => {
                                 now_status.send_replace(Some(*status));
@@ -237,6 +237,7 @@ fn instance(id: &InstanceId, image: &str, goal: Goal) -> InstanceSpec {
         [("io.remuda.environment", "e1".to_owned()), ("io.remuda.instance", id.to_string())];
     InstanceSpec {
         goal,
+        ordered_at: None,
         target: Target::default(),
         container_name: format!("web-{}", id.n),
         container: Arc::new(ContainerSpec {

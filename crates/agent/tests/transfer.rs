@@ -337,7 +337,7 @@ async fn session(
         tokio::select! {
             up = arrival.up.recv() => match up {
                 Some(Up::Beat { number }) => {
-                    arrival.open.send(Down::Heard { number, lease: None }).await.ok();
+                    arrival.open.send(Down::Heard { number, lease: None, every_ms: 0 }).await.ok();
                 }
                 Some(Up::Status(status)) => {
                     wire.status.lock().unwrap()[&me].send_replace(Some(*status));
@@ -369,6 +369,7 @@ fn instance(image: &str, pull: PullPolicy) -> InstanceSpec {
         [("io.remuda.environment", "e1".to_owned()), ("io.remuda.instance", INSTANCE.to_owned())];
     InstanceSpec {
         goal: Goal::Run,
+        ordered_at: None,
         target: Target::default(),
         container_name: "web-1".into(),
         container: Arc::new(ContainerSpec {

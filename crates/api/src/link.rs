@@ -58,6 +58,11 @@ impl Hello {
 /// Version of what is said over the link: 2 brought deltas.
 pub const LINK_PROTOCOL: u32 = 2;
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 /// Of agents that do not say it.
 fn first_protocol() -> u32 {
     1
@@ -98,6 +103,10 @@ pub enum Down {
         /// somebody may decide that it is away.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         lease: Option<Generation>,
+        /// Time from one heartbeat to the next that the server wishes, in milliseconds; 0 when it
+        /// does not say.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        every_ms: u64,
     },
 }
 

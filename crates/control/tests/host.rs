@@ -37,6 +37,7 @@ fn ago(ms: i64) -> Timestamp {
 fn wanted(words: &str) -> InstanceSpec {
     let mut spec = InstanceSpec {
         goal: Goal::Run,
+        ordered_at: None,
         target: Target { revision: 1, restart: 0 },
         container_name: "shop-web-1-abcdef".into(),
         container: Arc::new(ContainerSpec { image: "web:1".into(), ..ContainerSpec::default() }),

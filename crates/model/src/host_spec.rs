@@ -8,7 +8,7 @@ use crate::instance::{Goal, Target};
 use crate::plain::ContainerId;
 use crate::service::RestartPolicy;
 use crate::stack::VolumeSpec;
-use crate::time::Generation;
+use crate::time::{Generation, Timestamp};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +66,10 @@ pub struct Peer {
 pub struct InstanceSpec {
     /// What is to become of it.
     pub goal: Goal,
+    /// When it was ordered to stop or to go. Another time is another order: in between it was to run,
+    /// which this host may not have heard and others have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ordered_at: Option<Timestamp>,
     /// Which version, for the label.
     pub target: Target,
     /// Docker's name: its uniqueness is the local compare-and-swap.

@@ -389,6 +389,18 @@ pub const CONSTRAINTS_MAX: usize = 100;
 pub const LINKS_MAX: usize = 500;
 /// Heartbeats of a session that wait for their answer; older ones are forgotten.
 pub const HEARTBEATS_OPEN_MAX: usize = 64;
+/// Time between the heartbeats of one agent while there are few, in milliseconds.
+pub const HEARTBEAT_MS_MIN: u64 = 1_000;
+/// The same of the largest fleet: two of them fit into `HOST_DISCONNECTED_MS`.
+pub const HEARTBEAT_MS_MAX: u64 = 2_000;
+/// Heartbeats a second of all agents together; with more agents each has fewer.
+pub const HEARTBEATS_PER_S_MAX: u64 = 1_000;
+/// TLS handshakes a second that one server begins: it answers meanwhile.
+pub const HANDSHAKES_PER_S_MAX: u32 = 500;
+/// Of these, so many may come at once after a rest.
+pub const HANDSHAKES_AT_ONCE: u32 = 100;
+/// Who would wait longer for its turn is let go and comes again, in milliseconds.
+pub const HANDSHAKE_WAIT_MS_MAX: u64 = 5_000;
 /// A host that has not been heard for so long is called disconnected, in milliseconds.
 pub const HOST_DISCONNECTED_MS: u64 = 4_000;
 /// A host that has not been heard for so long is called lost, in milliseconds.

@@ -15,7 +15,8 @@ use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
 use model::instance::{Goal, InstanceStatus, Phase};
 use model::limits::{
-    ASKED_NAMES_MAX, HOST_DISCONNECTED_MS, IMAGE_RELAYS_MAX, IMAGE_WANTS_MAX, TXN_OPS_MAX,
+    ASKED_NAMES_MAX, HEARTBEAT_MS_MAX, HEARTBEAT_MS_MIN, HEARTBEATS_PER_S_MAX,
+    HOST_DISCONNECTED_MS, IMAGE_RELAYS_MAX, IMAGE_WANTS_MAX, TXN_OPS_MAX,
 };
 use model::mutation::{Mutation, is_in};
 use model::record::{Record, RecordKey};
@@ -288,13 +289,7 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
                 Up::Status(status) => {
                     tracing::warn!(%host, other = %status.host, "status of another host refused");
                 }
-                Up::Beat { number } => {
-                    // One that finds no room is answered with the next.
-                    let lease = shared.hosts.lease(&handle, &shared.cluster(), &host);
-                    if let Err(error) = handle.open.try_send(Down::Heard { number, lease }) {
-                        tracing::debug!(%host, %error, "heartbeat not answered");
-                    }
-                }
+                Up::Beat { number } => answer_beat(&shared, &handle, &host, number),
                 Up::Want { number, want } => {
                     while wants.try_join_next().is_some() {}
                     if wants.len() < IMAGE_WANTS_MAX {
@@ -336,6 +331,21 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
     if !shared.hosts.connected().contains(&host) {
         presence::note_silence(&shared, &host, heard).await;
     }
+}
+
+/// Says that a heartbeat was heard; one that finds no room is answered with the next.
+fn answer_beat<S: Store>(shared: &Shared<S>, session: &Session, host: &HostId, number: u64) {
+    let lease = shared.hosts.lease(session, &shared.cluster(), host);
+    let every_ms = heartbeat_ms(shared.hosts.sessions().len());
+    if let Err(error) = session.open.try_send(Down::Heard { number, lease, every_ms }) {
+        tracing::debug!(%host, %error, "heartbeat not answered");
+    }
+}
+
+/// Time from one heartbeat of an agent to its next, in milliseconds: with more sessions it is longer.
+fn heartbeat_ms(sessions: usize) -> u64 {
+    let all = u64::try_from(sessions).unwrap_or(u64::MAX).saturating_mul(1_000);
+    (all / HEARTBEATS_PER_S_MAX).clamp(HEARTBEAT_MS_MIN, HEARTBEAT_MS_MAX)
 }
 
 /// Ends when the connection has to end.
@@ -448,6 +458,13 @@ mod tests {
         assert_eq!(again.changed_at, Timestamp(900), "it was started once more");
         let other = stamped(Some(&first), of(Phase::Backoff, hour, hour), Timestamp(950));
         assert_eq!(other.changed_at, Timestamp(950));
+    }
+
+    #[test]
+    fn heartbeats_are_rarer_in_a_large_fleet_and_never_so_rare_that_one_counts_for_silence() {
+        let every = [0, 1, 1_000, 1_500, 2_000, 100_000].map(heartbeat_ms);
+        assert_eq!(every, [1_000, 1_000, 1_000, 1_500, 2_000, 2_000]);
+        const { assert!(HEARTBEAT_MS_MAX * 2 <= HOST_DISCONNECTED_MS) }
     }
 
     #[test]

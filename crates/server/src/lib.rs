@@ -6,6 +6,7 @@
 //!  agents ──status──▶ hosts ──────▲                                  └─▶ publish ──Publication──▶ agents
 //! ```
 
+mod admission;
 mod authority;
 mod boot;
 mod events;

@@ -1,6 +1,7 @@
 //! The one port: agents over TLS under their own ALPN, the API over TLS, and the API in the clear
 //! only where the listener is on loopback.
 
+use crate::admission::Admission;
 use crate::http;
 use crate::joiner::Joiner;
 use crate::members;
@@ -23,6 +24,7 @@ use store::Store;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::LazyConfigAcceptor;
 
 /// Connections served at the same time; more wait in the kernel's queue.
@@ -43,6 +45,7 @@ pub(crate) struct Listener<S> {
     router: Router,
     switchboard: Switchboard,
     joiner: Joiner<S>,
+    admission: Admission,
     api: Arc<rustls::ServerConfig>,
     agents: Arc<rustls::ServerConfig>,
 }
@@ -58,6 +61,7 @@ impl<S: Store> Listener<S> {
             router: http::router(shared.clone()),
             switchboard,
             joiner: Joiner(shared.clone()),
+            admission: Admission::new(),
             api: tls::api_config(&authority.server)?,
             agents: tls::agent_server_config(&authority.server, &authority.ca.chain_pem)?,
         })
@@ -120,6 +124,11 @@ impl<S: Store> Listener<S> {
             .client_hello()
             .alpn()
             .is_some_and(|mut names| names.any(|name| name == tls::ALPN_AGENT));
+        if is_agent {
+            let turn = self.admission.turn(Instant::now());
+            let wait = turn.ok_or("too many agents wait for their handshake: it comes again")?;
+            tokio::time::sleep(wait).await;
+        }
         let config = if is_agent { &self.agents } else { &self.api };
         let handshake = start.into_stream(Arc::clone(config));
         let shaken = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await?;

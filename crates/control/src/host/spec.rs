@@ -7,7 +7,7 @@ use model::cluster::Cluster;
 use model::container_spec::{BUILT_IMAGE_LABEL, ContainerSpec, Mount, VolumesFrom};
 use model::host_spec::{BalancerPlacement, Ended, HostAttachment, HostSpec, InstanceSpec};
 use model::id::{HostId, InstanceId, ServiceId};
-use model::instance::{Instance, Phase};
+use model::instance::{Goal, Instance, Phase};
 use model::plain::ContainerId;
 use model::record::{Revision, Service};
 use model::scaling::{Metric, Mode, Scaling};
@@ -178,6 +178,7 @@ impl Made<'_> {
         let (image_id, image_digest) = self.image(part);
         InstanceSpec {
             goal: instance.goal,
+            ordered_at: (instance.goal != Goal::Run).then_some(instance.goal_at),
             target: instance.target,
             container_name: self.container_name(&part.id),
             container: Arc::new(self.template(part)),

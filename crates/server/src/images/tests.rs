@@ -10,6 +10,7 @@ use std::sync::Arc;
 fn spec(image: &str, id: Option<&str>, digest: Option<&str>) -> InstanceSpec {
     InstanceSpec {
         goal: Goal::Run,
+        ordered_at: None,
         target: Target::default(),
         container_name: "web-1".into(),
         container: Arc::new(ContainerSpec { image: image.into(), ..ContainerSpec::default() }),
