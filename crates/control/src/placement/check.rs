@@ -26,20 +26,22 @@ pub(super) enum Code {
 impl Fleet {
     /// What keeps one of `demand.hosts` from taking it.
     pub(super) fn check(&self, demand: &Demand, host: u32) -> Result<(), Code> {
-        let near = self.check_near(demand, host);
-        let failed = || demand.tests.iter().find(|test| !test.passes(self, host));
-        match near {
-            Err(Code::RequiredLabel) => near,
-            _ => failed().map_or(near, |test| Err(Code::Constraint(test.nth))),
+        self.check_label(demand, host)?;
+        match demand.tests.iter().find(|test| !test.passes(self, host)) {
+            Some(test) => Err(Code::Constraint(test.nth)),
+            None => self.check_room(demand, host),
         }
     }
 
     /// The same but for constraints on containers.
     pub(super) fn check_near(&self, demand: &Demand, host: u32) -> Result<(), Code> {
-        if self.hosts.choosy.has(host) && !self.is_accepted(host, &demand.labels) {
-            return Err(Code::RequiredLabel);
-        }
+        self.check_label(demand, host)?;
         self.check_room(demand, host)
+    }
+
+    fn check_label(&self, demand: &Demand, host: u32) -> Result<(), Code> {
+        let closed = self.hosts.choosy.has(host) && !self.is_accepted(host, &demand.labels);
+        if closed { Err(Code::RequiredLabel) } else { Ok(()) }
     }
 
     /// Are cpu, memory and ports there?

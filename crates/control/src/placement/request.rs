@@ -11,6 +11,7 @@ use model::limits::CONSTRAINTS_MAX;
 use model::mutation::{Mutation, is_in};
 use model::placement::{Constraint, Strategy, Subject};
 use model::service::PortMapping;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 /// Label by which Rancher names a service; a value without a stack is in the own one.
@@ -54,19 +55,24 @@ impl Test {
 
     /// The same test for all hosts at once, as things are now.
     pub(super) fn now(&self, fleet: &Fleet) -> Self {
-        let at = match &self.at {
-            Where::Shapes(shapes) => Where::Hosts(fleet.hosts_with(shapes, self.negated)),
-            hosts @ Where::Hosts(_) => hosts.clone(),
-        };
-        Self { at, ..*self }
+        Self { at: Where::Hosts(self.found(fleet).into_owned()), ..*self }
+    }
+
+    /// The hosts that have what it speaks of.
+    fn found(&self, fleet: &Fleet) -> Cow<'_, Bits> {
+        match &self.at {
+            Where::Hosts(hosts) => Cow::Borrowed(hosts),
+            Where::Shapes(shapes) => Cow::Owned(fleet.hosts_with(shapes, self.negated)),
+        }
     }
 
     /// Leaves those of the hosts that pass.
     pub(super) fn narrow(&self, fleet: &Fleet, hosts: &mut Bits) {
-        match (&self.now(fleet).at, self.negated) {
-            (Where::Hosts(found), true) => hosts.subtract(found),
-            (Where::Hosts(found), false) => hosts.intersect(found),
-            (Where::Shapes(_), _) => {}
+        let found = self.found(fleet);
+        if self.negated {
+            hosts.subtract(&found);
+        } else {
+            hosts.intersect(&found);
         }
     }
 }
