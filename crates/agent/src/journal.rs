@@ -8,6 +8,9 @@ use crate::images::Entries;
 use api::link::{Publication, PublicationDelta};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -161,18 +164,29 @@ async fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
 
 async fn write<T: Serialize>(path: &Path, kept: &T) -> bool {
     let result = async {
-        let bytes = serde_json::to_vec(kept)?;
-        let new = path.with_extension("new");
-        let mut options = tokio::fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&new).await?;
-        tokio::io::AsyncWriteExt::write_all(&mut file, &bytes).await?;
-        file.sync_data().await?;
-        tokio::fs::rename(&new, path).await
+        let (bytes, path) = (serde_json::to_vec(kept)?, path.to_owned());
+        let replace = move || replace(&path, &bytes);
+        tokio::task::spawn_blocking(replace).await.map_err(std::io::Error::other)?
     };
-    let result = result.await;
+    let result: std::io::Result<()> = result.await;
     if let Err(error) = &result {
         tracing::warn!(path = %path.display(), %error, "journal cannot be written");
     }
     result.is_ok()
+}
+
+/// Puts a file in the place of another one, whole or not at all, so that it outlives a loss of power.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    let mut options = File::options();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_data()?;
+    std::fs::rename(&new, path)?;
+    sync_folder(path)
+}
+
+/// Makes the names in the folder of a file outlive a loss of power.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }

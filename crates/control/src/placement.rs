@@ -196,7 +196,7 @@ impl Fleet {
             match key {
                 RecordKey::Environment => {
                     self.environment = cluster.environment().cloned();
-                    self.version += 1;
+                    self.other();
                 }
                 RecordKey::Host(id) => self.note_host(cluster, id),
                 RecordKey::Service(id) | RecordKey::ServiceStatus(id) => {
@@ -230,7 +230,7 @@ impl Fleet {
             },
         };
         if change.any {
-            self.version += 1;
+            self.other();
             self.spreads.clear();
         }
         self.freed.hosts |= change.hosts;
@@ -258,7 +258,7 @@ impl Fleet {
         let made = status.map(|s| s.incarnations);
         self.services.count(index, made.or(known.then_some(0)));
         if self.services.vacate(index) {
-            self.version += 1;
+            self.other();
         }
     }
 
@@ -308,7 +308,7 @@ impl Fleet {
         let Some(held) = members.remove(&(id.n, id.incarnation)) else { return };
         self.forget(service, &held);
         self.services.vacate(service);
-        self.version += 1;
+        self.other();
     }
 
     fn forget(&mut self, service: u32, held: &Held) {
@@ -409,6 +409,13 @@ impl Fleet {
             ^ self.hosts.left(host).instances
             ^ self.ports.touch(host)
             ^ self.addresses.touch(host)
+    }
+
+    /// Something else changed than by a placement. The group goes at once: the places of services and
+    /// hosts that it knows may be others' from now on.
+    fn other(&mut self) {
+        self.version += 1;
+        self.group = None;
     }
 
     /// Something changed; the heap goes on when it was the instance that came out of it.

@@ -399,8 +399,9 @@ pub const HEARTBEATS_PER_S_MAX: u64 = 1_000;
 pub const HANDSHAKES_PER_S_MAX: u32 = 500;
 /// Of these, so many may come at once after a rest.
 pub const HANDSHAKES_AT_ONCE: u32 = 100;
-/// Who would wait longer for its turn is let go and comes again, in milliseconds.
-pub const HANDSHAKE_WAIT_MS_MAX: u64 = 5_000;
+/// Who would wait longer for its turn is let go and comes again, in milliseconds: well below the five
+/// seconds after which an agent that dials gives up, so that no turn is spent on one that has left.
+pub const HANDSHAKE_WAIT_MS_MAX: u64 = 2_500;
 /// A host that has not been heard for so long is called disconnected, in milliseconds.
 pub const HOST_DISCONNECTED_MS: u64 = 4_000;
 /// A host that has not been heard for so long is called lost, in milliseconds.

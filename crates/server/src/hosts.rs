@@ -323,6 +323,8 @@ async fn session<S: Store>(shared: Shared<S>, arrival: Arrival, number: u64) {
             sessions.remove(&host);
         }
     }
+    // What waits in there keeps a whole from another host.
+    drop((handle, outbox));
     drop(presence);
     let heard = Timestamp(heard.load(Relaxed));
     let silent = shared.now().since_ms(heard);

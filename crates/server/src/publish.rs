@@ -13,6 +13,7 @@ use model::cluster::Cluster;
 use model::id::HostId;
 use model::limits::LINK_WHOLES_MAX;
 use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
@@ -32,6 +33,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
         run: shared.started.0,
         publisher: Publisher::default(),
         wanting: BTreeSet::new(),
+        given: None,
         permits: Arc::new(Semaphore::new(LINK_WHOLES_MAX)),
         shared,
     };
@@ -66,6 +68,8 @@ struct Works<S> {
     publisher: Publisher,
     /// Hosts whose sessions need the whole.
     wanting: BTreeSet<HostId>,
+    /// The host that was given one last.
+    given: Option<HostId>,
     permits: Arc<Semaphore>,
 }
 
@@ -143,9 +147,10 @@ impl<S: Store> Works<S> {
 
     /// Makes the whole for as many as may have it now.
     fn give_wholes(&mut self) {
-        while let Some(host) = self.wanting.first().cloned() {
+        while let Some(host) = next_after(&self.wanting, self.given.as_ref()).cloned() {
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
             self.wanting.remove(&host);
+            self.given = Some(host.clone());
             let Some(session) = self.shared.hosts.session(&host) else { continue };
             let whole = self.publisher.whole(&host).zip(self.publisher.marks(&host));
             let Some((Published { spec, view }, marks)) = whole else { continue };
@@ -168,5 +173,31 @@ impl<S: Store> Works<S> {
         let hosts = &self.shared.hosts;
         let is_there = |host: &HostId| cluster.host(host).is_some();
         self.publisher.retain(|host| is_there(host) || hosts.session(host).is_some());
+    }
+}
+
+/// Whose turn it is. They go round: agents that know no deltas want the whole after each change, and
+/// the first of them must not keep the last ones waiting for ever.
+fn next_after<'a>(wanting: &'a BTreeSet<HostId>, given: Option<&HostId>) -> Option<&'a HostId> {
+    let behind = given.and_then(|given| wanting.range((Excluded(given), Unbounded)).next());
+    behind.or_else(|| wanting.first())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wholes_go_round_though_the_first_ones_want_another_at_once() {
+        let hosts: Vec<HostId> = ["a", "b", "c", "d"].map(|id| id.parse().unwrap()).into();
+        let wanting: BTreeSet<HostId> = hosts.iter().cloned().collect();
+        let mut given: Option<HostId> = None;
+        for host in hosts.iter().chain(&hosts) {
+            given = next_after(&wanting, given.as_ref()).cloned();
+            assert_eq!(given.as_ref(), Some(host));
+        }
+        let some: BTreeSet<HostId> = hosts[..1].iter().cloned().collect();
+        assert_eq!(next_after(&some, given.as_ref()), hosts.first());
+        assert_eq!(next_after(&BTreeSet::new(), given.as_ref()), None);
     }
 }

@@ -2,8 +2,10 @@
 //! that is cut off by a crash was never acted on; one that does not fit is of before the whole.
 
 use api::link::{Publication, PublicationDelta};
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use tokio::io::AsyncWriteExt as _;
 
 /// A log that is smaller than this is never folded into the whole, in bytes.
 const LOG_BYTES_MIN: u64 = 64 * 1024;
@@ -23,16 +25,18 @@ pub(super) async fn replay(publication: &Path, whole: &mut Publication) {
             return;
         }
     };
+    let mut misfits = 0;
     for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         // Cut off by a crash: what it said was never acted on.
         let Ok(delta) = serde_json::from_slice::<PublicationDelta>(line) else { continue };
         if delta.is_known(whole) {
             continue;
         }
-        if delta.apply(whole).is_err() {
-            tracing::warn!(path = %path.display(), "log of the journal has a gap");
-            return;
-        }
+        // Of before the whole, when that is of another server's start; what follows is not.
+        misfits += u32::from(delta.apply(whole).is_err());
+    }
+    if misfits > 0 {
+        tracing::warn!(path = %path.display(), misfits, "log of the journal has lines that do not fit");
     }
 }
 
@@ -40,26 +44,36 @@ pub(super) async fn replay(publication: &Path, whole: &mut Publication) {
 pub(super) async fn append(publication: &Path, delta: &PublicationDelta) -> bool {
     let path = log_path(publication);
     let added = async {
-        let whole = tokio::fs::metadata(publication).await?.len();
-        let mut options = tokio::fs::OpenOptions::new();
-        let mut file = options.append(true).create(true).mode(0o600).open(&path).await?;
-        let logged = file.metadata().await?.len();
-        if logged > whole.max(LOG_BYTES_MIN) {
-            return Ok(false);
-        }
         // What is cut off before it is a line of its own.
         let mut line = vec![b'\n'];
         serde_json::to_writer(&mut line, delta)?;
         line.push(b'\n');
-        file.write_all(&line).await?;
-        file.sync_data().await?;
-        std::io::Result::Ok(true)
+        let (publication, path) = (publication.to_owned(), path.clone());
+        let add = move || add(&publication, &path, &line);
+        // All at once: a container that starts waits for it.
+        tokio::task::spawn_blocking(add).await.map_err(std::io::Error::other)?
     };
     // What a full disk refused may be half a line: the whole takes the place of it.
-    added.await.unwrap_or_else(|error| {
+    added.await.unwrap_or_else(|error: std::io::Error| {
         tracing::debug!(path = %path.display(), %error, "log of the journal not written");
         false
     })
+}
+
+/// Adds a line that outlives a loss of power; `Ok(false)` when the log has outgrown the whole.
+fn add(publication: &Path, path: &Path, line: &[u8]) -> std::io::Result<bool> {
+    let whole = std::fs::metadata(publication)?.len();
+    let mut file = File::options().append(true).create(true).mode(0o600).open(path)?;
+    let logged = file.metadata()?.len();
+    if logged > whole.max(LOG_BYTES_MIN) {
+        return Ok(false);
+    }
+    file.write_all(line)?;
+    file.sync_data()?;
+    if logged == 0 {
+        super::sync_folder(path)?;
+    }
+    Ok(true)
 }
 
 /// The whole has been written: the log says nothing more.
@@ -105,6 +119,7 @@ mod tests {
         Publication { epoch: "e".into(), mark, spec: Arc::new(spec), view: Arc::new(view) }
     }
 
+    /// A change by the server's start that what is known is of.
     async fn step(journal: &Journal, known: &mut Publication, long: usize) {
         let serial = known.mark.serial;
         let names = [(format!("n{serial}"), Some("x".repeat(long)))].into();
@@ -112,7 +127,8 @@ mod tests {
         let view = ViewDelta { from, to, cnames: names, ..ViewDelta::default() };
         let delta = Delta { spec: None, view: Some(view) };
         let epoch = "e".into();
-        let delta = PublicationDelta { epoch, run: 1, from: serial, to: serial + 1, delta };
+        let delta =
+            PublicationDelta { epoch, run: known.mark.run, from: serial, to: serial + 1, delta };
         delta.apply(known).unwrap();
         assert!(journal.append(&Arc::new(known.clone()), &delta).await);
     }
@@ -153,6 +169,23 @@ mod tests {
         std::fs::write(&log, &cut).unwrap();
         assert_eq!(*journal.read().await.unwrap(), known);
         // What is written after it is not lost behind it.
+        step(&journal, &mut known, 1).await;
+        assert_eq!(*journal.read().await.unwrap(), known);
+    }
+
+    #[tokio::test]
+    async fn lines_of_another_start_of_the_server_hide_nothing_that_came_after_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::folder(dir.path());
+        let mut known = whole();
+        journal.write(&Arc::new(known.clone())).await;
+        step(&journal, &mut known, 1).await;
+        let log = dir.path().join("publication.log");
+        let old = std::fs::read(&log).unwrap();
+        known = Publication { mark: Mark { run: 2, serial: 0 }, ..whole() };
+        journal.write(&Arc::new(known.clone())).await;
+        // The power went between the whole and the end of its log.
+        std::fs::write(&log, &old).unwrap();
         step(&journal, &mut known, 1).await;
         assert_eq!(*journal.read().await.unwrap(), known);
     }

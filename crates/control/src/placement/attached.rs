@@ -36,14 +36,14 @@ impl Fleet {
         {
             self.free(before);
         }
-        self.version += 1;
+        self.other();
     }
 
     fn detach(&mut self, id: &PlainId) {
         if let Some(before) = self.attached.remove(id) {
             self.free(before);
             self.freed.capacity = true;
-            self.version += 1;
+            self.other();
         }
     }
 

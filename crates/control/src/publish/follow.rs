@@ -324,7 +324,12 @@ impl<'a> Round<'a> {
             self.asking.extend(both.iter().cloned());
         }
         if ordered {
-            self.placed.insert(id.clone(), was != is);
+            // A balancer of another revision has to do with others too.
+            let revision = |world: &World<'_>| {
+                world.cluster.instance(id).map(|instance| instance.target.revision)
+            };
+            let other = was != is || revision(&self.before) != revision(&self.now);
+            self.placed.insert(id.clone(), other);
         }
         if ordered
             || self.touched.services.contains(service)
@@ -385,7 +390,9 @@ impl<'a> Round<'a> {
         for relations in [self.before.relations, self.now.relations] {
             let changed: Vec<ServiceId> = named.iter().cloned().collect();
             for service in &changed {
-                named.extend(relations.aliased_by.get(service).into_iter().flatten().cloned());
+                for same in relations.kin(service) {
+                    named.extend(relations.aliased_by.get(&same).into_iter().flatten().cloned());
+                }
                 let balancers = relations.led_by.get(service).into_iter().flatten();
                 for world in [&self.before, &self.now] {
                     let all = balancers.clone().flat_map(|id| world.cluster.instances_of(id));

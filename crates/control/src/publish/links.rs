@@ -60,6 +60,15 @@ pub(super) fn is_outside(id: &InstanceId) -> bool {
 
 /// Everything that stands behind a service, aliases followed, circles cut.
 pub(super) fn behind(cluster: &Cluster, service: &ServiceId) -> Vec<ServiceId> {
+    walk(cluster, service).0
+}
+
+/// Everything that decides what stands behind a service: itself, the aliases among that, and it.
+pub(super) fn met(cluster: &Cluster, service: &ServiceId) -> BTreeSet<ServiceId> {
+    walk(cluster, service).1
+}
+
+fn walk(cluster: &Cluster, service: &ServiceId) -> (Vec<ServiceId>, BTreeSet<ServiceId>) {
     let mut found = vec![];
     let mut known = BTreeSet::new();
     let mut open = vec![service.clone()];
@@ -73,7 +82,7 @@ pub(super) fn behind(cluster: &Cluster, service: &ServiceId) -> Vec<ServiceId> {
             _ => found.push(id),
         }
     }
-    found
+    (found, known)
 }
 
 /// The host name outside that a service stands for.

@@ -21,9 +21,9 @@ pub(super) struct Relations {
     pub(super) aliases: BTreeMap<ServiceId, BTreeMap<String, String>>,
     /// The services that are meant by them.
     pub(super) linked: To,
-    /// The services that are other names for a service.
+    /// The services that are other names for a service, or for what it is another name for.
     pub(super) aliased_by: To,
-    /// Balancers of any kept revision that lead to a service.
+    /// Balancers of any kept revision that lead to a service, or by way of it.
     pub(super) led_by: To,
     /// Services that count plain containers as theirs.
     pub(super) selecting: BTreeSet<ServiceId>,
@@ -51,14 +51,14 @@ impl Relations {
             }
             let target = cluster.revision(id, service.target.revision);
             if let Some(Kind::Alias(_)) = target.map(|revision| &revision.template.kind) {
-                for target in links::behind(cluster, id) {
+                for target in links::met(cluster, id) {
                     made.aliased_by.entry(target).or_default().insert(id.clone());
                 }
             }
             for revision in cluster.revisions_of(id) {
                 if let Kind::Balancer(balancer) = &revision.template.kind {
                     let rules = balancer.rules.iter();
-                    for target in rules.flat_map(|rule| links::behind(cluster, &rule.service)) {
+                    for target in rules.flat_map(|rule| links::met(cluster, &rule.service)) {
                         made.led_by.entry(target).or_default().insert(id.clone());
                     }
                 }

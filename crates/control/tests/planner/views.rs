@@ -69,6 +69,41 @@ fn names_ports_and_routes_of_a_stack() {
 }
 
 #[test]
+fn an_alias_that_gets_other_targets_leads_there_at_once_by_balancers_and_other_aliases_too() {
+    let mut world = World::new();
+    let services = |live: &'static str| {
+        [
+            "lb lb=8080>live:80 lb=8081>blue:80 lb=8082>green:80",
+            "blue image=good:1 scale=2",
+            "green image=good:1",
+            live,
+            "far alias=live",
+        ]
+    };
+    let of = |world: &mut World| -> (Vec<String>, String) {
+        world.publish();
+        let view = view(world);
+        let ids = |name: &str| match &view.dns.names[name] {
+            NameTarget::Service(all) => all.iter().map(|id| id.service.service.to_string()),
+            other => panic!("{other:?}"),
+        };
+        let ListenerMode::Http { routes } = &view.listeners["*:8080/tcp"].mode else {
+            panic!("an http balancer")
+        };
+        (ids("far.shop").chain(ids("live.shop")).collect(), endpoints(&view, &routes[0].upstream))
+    };
+    world.up(&services("live alias=blue"));
+    world.run(30_000);
+    let blue = ["blue"; 4].map(str::to_owned).to_vec();
+    assert_eq!(of(&mut world), (blue, "1:80 2:80".to_owned()));
+    // Nothing of blue, green, the balancer or the other alias changes.
+    world.up(&services("live alias=green"));
+    world.run(30_000);
+    let green = ["green"; 2].map(str::to_owned).to_vec();
+    assert_eq!(of(&mut world), (green, "1:80".to_owned()));
+}
+
+#[test]
 fn who_is_replaced_stays_listed_as_draining_until_it_is_gone() {
     let mut world = shop();
     let host_port = "host:*:9000/tcp";

@@ -9,11 +9,12 @@ use model::rollout_policy::{FailureAction, Finish, UpdateOrder};
 use model::scaling::{Concurrency, JobSpec, Mode, Scaling};
 use model::schedule::Schedule;
 use model::service::{
-    Condition, Kind, LossPolicy, PortMapping, RestartPolicy, ServiceSpec, Template, Transport,
+    AliasSpec, Condition, Kind, LossPolicy, PortMapping, RestartPolicy, ServiceSpec, Template,
+    Transport,
 };
 
 /// `web image=good:1 scale=3 check order=stop batch=2 pause=5000 port=80 after=db:healthy mem=512
-/// restart=no lb=80>web:8080`.
+/// restart=no lb=80>web:8080 alias=blue,green`.
 pub(crate) fn parse(line: &str) -> (String, ServiceSpec) {
     let mut words = line.split_whitespace();
     let name = words.next().unwrap().to_owned();
@@ -88,7 +89,14 @@ pub(crate) fn parse(line: &str) -> (String, ServiceSpec) {
                     weight: 1,
                     backend_name: String::new(),
                 };
-                template.kind = Kind::Balancer(BalancerSpec { rules: vec![rule] });
+                match &mut template.kind {
+                    Kind::Balancer(balancer) => balancer.rules.push(rule),
+                    kind => *kind = Kind::Balancer(BalancerSpec { rules: vec![rule] }),
+                }
+            }
+            "alias" => {
+                let targets = value.split(',').map(service).collect();
+                template.kind = Kind::Alias(AliasSpec { targets });
             }
             other => setting(&mut spec, other, value),
         }
