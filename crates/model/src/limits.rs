@@ -539,7 +539,7 @@ pub const LINK_HISTORY_WEIGHT_MAX: usize = 256;
 /// What waits to go down to one agent, in entries of views; an entry of a spec counts eight times.
 /// Who lacks more gets the whole.
 pub const LINK_OUTBOX_WEIGHT_MAX: usize = 4_096;
-/// Whole publications that are made and on their way at a time.
+/// Whole publications that are made and wait for their streams to take them at a time.
 pub const LINK_WHOLES_MAX: usize = 8;
 /// Publications a second to all agents together, about: with more agents more is said at a time.
 pub const LINK_FRAMES_PER_S_MAX: u64 = 10_000;
