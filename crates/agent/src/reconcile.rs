@@ -29,6 +29,7 @@ use model::id::{HostId, InstanceId};
 use model::instance::{Goal, InstanceStatus};
 use model::limits::STRAYS_TOLD_MAX;
 use model::mutation::{Mutation, is_in};
+use model::policy::HostPolicy;
 use model::time::{Clock, Timestamp};
 use model::view::HostView;
 use network::{Fabric, FabricWish};
@@ -122,6 +123,8 @@ pub(crate) struct Reconciler<E, F> {
     network_running: bool,
     wires: Option<wires::Wires>,
     network_made: Option<Arc<FabricWish>>,
+    /// The network policy that the host holds.
+    policy_held: Arc<HostPolicy>,
     actions: JoinSet<Done>,
     looks: JoinSet<Look>,
     progress: mpsc::Sender<(InstanceId, PullProgress)>,
@@ -153,6 +156,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             network_running: false,
             wires: None,
             network_made: None,
+            policy_held: Arc::default(),
             actions: JoinSet::new(),
             looks: JoinSet::new(),
             progress,
@@ -440,7 +444,10 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             "" => String::new(),
             engine => format!("docker: {engine}"),
         };
-        let network_problem = self.network_problem.clone();
+        let mut network_problem = self.network_problem.clone();
+        if network_problem.is_empty() && !wires::is_guarded(&publication.spec, &self.policy_held) {
+            network_problem = "the network policy is being put in place".into();
+        }
         let lease = self.parts.lease.now();
         let mut seen = Seen { instances: BTreeMap::new(), problem, network_problem, lease };
         self.drains.retain(|id, drain| {

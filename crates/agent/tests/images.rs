@@ -143,6 +143,7 @@ impl Place {
             volumes: BTreeMap::new(),
             images_kept: kept.split_whitespace().map(str::to_owned).collect(),
             attachments: BTreeMap::new(),
+            policy: Arc::default(),
             peers: Arc::default(),
         };
         let view = HostView {

@@ -122,6 +122,7 @@ impl Place {
             volumes: BTreeMap::new(),
             images_kept: Default::default(),
             attachments: self.attached.clone(),
+            policy: Arc::default(),
             peers: Arc::default(),
         };
         let view = HostView {

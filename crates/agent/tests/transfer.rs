@@ -262,6 +262,7 @@ impl Place {
             volumes: BTreeMap::new(),
             images_kept: BTreeSet::new(),
             attachments: BTreeMap::new(),
+            policy: Arc::default(),
             peers: Arc::default(),
         };
         let view = HostView {

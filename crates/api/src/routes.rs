@@ -43,8 +43,10 @@ pub const EXEC: &str = "/api/v1/exec";
 pub const STATS: &str = "/api/v1/stats";
 /// Events: a page, or a stream with `follow=true`.
 pub const EVENTS: &str = "/api/v1/events";
-/// The environment: GET, PUT of what is done when a host joins.
+/// The environment: GET, PUT of what is done when a host joins, of the network and its policy.
 pub const ENVIRONMENT: &str = "/api/v1/environment";
+/// What the network policy says of one connection.
+pub const POLICY_VERDICT: &str = "/api/v1/network/policy/verdict";
 /// All hosts.
 pub const HOSTS: &str = "/api/v1/hosts";
 /// Make a join token: POST; list them: GET.

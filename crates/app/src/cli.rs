@@ -16,6 +16,7 @@ mod ignore;
 mod list;
 mod logs;
 mod net;
+mod net_policy;
 mod place;
 mod progress;
 mod run;

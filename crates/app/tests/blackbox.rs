@@ -60,6 +60,8 @@ mod rollout;
 mod sidekicks;
 #[path = "blackbox/plan.rs"]
 mod plan;
+#[path = "blackbox/policy.rs"]
+mod policy;
 #[path = "blackbox/tools.rs"]
 mod tools;
 #[path = "blackbox/traffic.rs"]

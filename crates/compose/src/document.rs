@@ -19,6 +19,7 @@ pub(crate) struct Document {
     pub(crate) networks: Map,
     pub(crate) secrets: Map,
     pub(crate) configs: Map,
+    pub(crate) policy: Option<Node>,
 }
 
 impl Document {
@@ -32,6 +33,7 @@ impl Document {
             networks: Map::default(),
             secrets: Map::default(),
             configs: Map::default(),
+            policy: None,
         }
     }
 }
@@ -103,6 +105,8 @@ pub(crate) fn read(
     out.networks = section("networks");
     out.secrets = section("secrets");
     out.configs = section("configs");
+    let policy = top.get("network_policy").or_else(|| top.get("x-remuda-network_policy"));
+    out.policy = policy.filter(|node| !node.is_null()).cloned();
     out.services = read_services(&services, sources, paths, report);
     out.volumes =
         each(&out.volumes, |map| pairs_of(map, &["driver_opts", "labels"], sources, paths, report));

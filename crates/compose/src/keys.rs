@@ -171,6 +171,7 @@ const TOP: &[KeyInfo] = &[
     done(Scope::Top, "secrets", ObjectMap(Scope::File)),
     done(Scope::Top, "configs", ObjectMap(Scope::File)),
     done(Scope::Top, "include", Any),
+    done(Scope::Top, "network_policy", Any),
     later(Scope::Top, ".catalog", Any, "its questions are not asked"),
     later(Scope::Top, "catalog", Any, "its questions are not asked"),
     later(Scope::Top, "models", Any, "nothing is made for it"),

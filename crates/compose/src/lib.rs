@@ -21,6 +21,7 @@ mod keys;
 mod load;
 mod loader;
 mod merge;
+mod policy;
 mod nearest;
 mod read;
 mod render;
@@ -37,6 +38,7 @@ pub use discover::discover;
 pub use files::{Files, ReadError};
 pub use keys::{KeyInfo, Scope, Status, keys};
 pub use load::{LoadOptions, Loaded, load, load_from, render};
+pub use policy::environment_policy;
 pub use read::BuildSpec;
 
 #[cfg(test)]

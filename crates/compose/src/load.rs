@@ -11,6 +11,7 @@ use crate::group::Groups;
 use crate::keys::Scope;
 use crate::loader::Loader;
 use crate::merge;
+use crate::policy::{Own, Reader};
 use crate::read::{BuildSpec, Read, Stack};
 use crate::render::{self, Whole};
 use crate::schema;
@@ -233,6 +234,7 @@ fn merged(documents: &[Arc<Document>], loader: &mut Loader<'_>) -> Whole {
         out.networks = merger.named(&out.networks, &document.networks, report);
         out.secrets = merger.named(&out.secrets, &document.secrets, report);
         out.configs = merger.named(&out.configs, &document.configs, report);
+        out.policy = document.policy.clone().or(out.policy);
     }
     for map in
         [&mut out.services, &mut out.volumes, &mut out.networks, &mut out.secrets, &mut out.configs]
@@ -318,6 +320,10 @@ fn read_services(
     loader: &mut Loader<'_>,
 ) -> (StackSpec, BTreeMap<ContainerName, BuildSpec>) {
     let groups = Groups::of(&whole.services, inactive, &mut loader.report);
+    let policy = whole.policy.as_ref().map(|node| {
+        let stack = Some(Own { name, services: &whole.services });
+        Reader { report: &mut loader.report, subject: "the stack", stack }.service(node)
+    });
     let stack = Stack {
         name,
         groups: &groups,
@@ -328,6 +334,7 @@ fn read_services(
         networks: &whole.networks,
         secrets: &whole.secrets,
         configs: &whole.configs,
+        policy: policy.as_ref(),
         sources: &loader.sources,
         files: loader.files,
         variables: &loader.variables,

@@ -26,10 +26,12 @@ use crate::diagnostic::{Finding, Report};
 use crate::fields::Fields;
 use crate::files::Files;
 use crate::group::Groups;
+use crate::policy::{Own, Reader};
 use crate::source::{Place, Sources};
 use crate::variables::Variables;
 use crate::yaml::Map;
 use model::id::{ServiceName, StackName};
+use model::policy::ServicePolicy;
 use model::scaling::{Metric, Mode, Scaling};
 use model::service::{Kind, Link, RestartPolicy, ServiceSpec, Template};
 use model::stack::VolumeSpec;
@@ -51,6 +53,8 @@ pub(crate) struct Stack<'a> {
     pub(crate) networks: &'a Map,
     pub(crate) secrets: &'a Map,
     pub(crate) configs: &'a Map,
+    /// What the file says for all services.
+    pub(crate) policy: Option<&'a ServicePolicy>,
     /// Who is a sidekick of whom.
     pub(crate) groups: &'a Groups,
     pub(crate) sources: &'a Sources,
@@ -184,9 +188,30 @@ impl Read<'_> {
             on_loss: self.on_loss(),
             retain_ip: self.fields.boolean("retain_ip").unwrap_or(false),
             requested_ips: self.requested_ips(),
+            policy: self.policy(),
             create_stopped: self.fields.boolean("start_on_create") == Some(false),
             ..ServiceSpec::of(template)
         }
+    }
+
+    /// Its own rules, then those of the stack; its own default goes before the stack's.
+    fn policy(&mut self) -> Option<ServicePolicy> {
+        let node = self.fields.node("network_policy");
+        let own = node.map(|node| {
+            let stack = Some(Own { name: self.stack.name, services: self.stack.services });
+            Reader { report: &mut *self.report, subject: &self.subject, stack }.service(node)
+        });
+        let (own, shared) = match (own, self.stack.policy) {
+            (None, None) => return None,
+            (own, shared) => (own.unwrap_or_default(), shared.cloned().unwrap_or_default()),
+        };
+        let default = own.default.or(shared.default);
+        let policy = ServicePolicy { default, rules: [own.rules, shared.rules].concat() };
+        if let Err(why) = policy.check() {
+            let place = node.map_or(self.place, |node| node.place);
+            self.error(place, &why);
+        }
+        Some(policy)
     }
 
     /// Does it lack what it should have from `extends`?

@@ -12,6 +12,7 @@ pub(crate) struct Whole {
     pub(crate) networks: Map,
     pub(crate) secrets: Map,
     pub(crate) configs: Map,
+    pub(crate) policy: Option<Node>,
 }
 
 /// The text of the whole stack; it loads again to the same stack, unless a secret's content stood
@@ -31,6 +32,9 @@ pub(crate) fn text(whole: Whole) -> String {
         if !map.is_empty() {
             top.set(Key::new(place, name), Node::map(place, map));
         }
+    }
+    if let Some(policy) = whole.policy {
+        top.set(Key::new(place, "network_policy"), policy);
     }
     crate::yaml::write(&top)
 }

@@ -9,6 +9,7 @@ mod layers;
 mod links;
 mod modes;
 mod placement;
+mod policy;
 mod properties;
 mod rancher_keys;
 mod rancher_labels;

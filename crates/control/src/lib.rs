@@ -1,7 +1,7 @@
 //! All of the thinking, as pure functions: what should be where (`cluster`), what one host should
 //! hold and how it gets there (`host`), what the world may see (`publish`), an independent check
 //! (`audit`), the change log told to people (`events`), states in Rancher's words (`rancher`), what a
-//! check of the network comes to (`net_check`). No I/O, no clock, no randomness.
+//! check of the network comes to (`net_check`), who may connect to whom (`policy`). No I/O, no clock, no randomness.
 
 pub mod cluster;
 pub mod operate;
@@ -13,6 +13,7 @@ pub mod events;
 pub mod rancher;
 pub mod autoscale;
 pub mod net_check;
+pub mod policy;
 
 mod readiness;
 mod ledger;

@@ -2,6 +2,7 @@
 
 mod catalog;
 mod follow;
+mod guards;
 mod interest;
 mod links;
 mod local;
@@ -59,6 +60,16 @@ pub(crate) fn routed_ports(cluster: &Cluster) -> RoutedPorts {
         }
     }
     routed
+}
+
+/// The services that each service has a link to, and what stands behind those that are other names.
+pub(crate) fn linked(cluster: &Cluster) -> BTreeMap<ServiceId, BTreeSet<ServiceId>> {
+    let each = cluster.services().map(|service| {
+        let (_, targets) = links::aliases(cluster, service);
+        let met = targets.iter().flat_map(|target| links::met(cluster, target));
+        (service.id.clone(), met.collect())
+    });
+    each.filter(|(_, targets): &(_, BTreeSet<ServiceId>)| !targets.is_empty()).collect()
 }
 
 /// Ports that must listen before the first request of a start is sent there: without any check of

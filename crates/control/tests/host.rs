@@ -161,12 +161,14 @@ fn host(instances: impl IntoIterator<Item = (InstanceId, InstanceSpec)>) -> Host
             subnet: "10.42.0.0/16".parse().unwrap(),
             rebalance: model::host::Rebalance::default(),
             overlay: model::host::OverlayMode::default(),
+            policy: model::policy::NetworkPolicy::default(),
         },
         instances: instances.into_iter().collect(),
         balancers: BTreeMap::new(),
         volumes: BTreeMap::new(),
         images_kept: BTreeSet::new(),
         attachments: BTreeMap::new(),
+        policy: Arc::default(),
         peers: Arc::default(),
     }
 }

@@ -8,6 +8,8 @@ mod audits;
 mod changes;
 #[path = "planner/placing.rs"]
 mod placing;
+#[path = "planner/policy.rs"]
+mod policy;
 #[path = "planner/properties.rs"]
 mod properties;
 #[path = "planner/reactions.rs"]

@@ -127,6 +127,7 @@ impl Unit {
             subnet: "10.42.0.0/16".parse().unwrap(),
             rebalance: model::host::Rebalance::default(),
             overlay: model::host::OverlayMode::default(),
+            policy: model::policy::NetworkPolicy::default(),
         };
         let host = Host {
             id: "alpha".parse().unwrap(),

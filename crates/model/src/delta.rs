@@ -4,6 +4,7 @@
 use crate::host_spec::{BalancerPlacement, HostAttachment, HostSpec, InstanceSpec, Peer};
 use crate::id::{HostId, InstanceId};
 use crate::plain::ContainerId;
+use crate::policy::{Guard, HostPolicy, Unlisted};
 use crate::stack::VolumeSpec;
 use crate::time::{Generation, Index};
 use crate::view::{Caller, HostView, Listener, NameTarget, Upstream, ViewInstance};
@@ -70,6 +71,27 @@ pub struct SpecDelta {
     /// Of `HostSpec::peers`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub peers: Changes<HostId, Peer>,
+    /// Of `HostSpec::policy`.
+    #[serde(default, skip_serializing_if = "PolicyDelta::is_empty")]
+    pub policy: PolicyDelta,
+}
+
+/// From one `HostPolicy` to a newer one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyDelta {
+    /// `HostPolicy::unlisted`, when it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unlisted: Option<Unlisted>,
+    /// Of `HostPolicy::guarded`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub guarded: Changes<Ipv4Addr, String>,
+    /// Of `HostPolicy::guards`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub guards: Changes<String, Guard>,
+    /// Of `HostPolicy::sources`: is the address among them now?
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, BTreeMap<Ipv4Addr, bool>>,
 }
 
 /// What changed for one host.
@@ -107,7 +129,7 @@ pub fn changes<K: Clone + Ord, V: Clone + PartialEq>(
     gone.chain(other.map(|(key, value)| (key.clone(), Some(value.clone())))).collect()
 }
 
-fn members(old: &BTreeSet<String>, new: &BTreeSet<String>) -> BTreeMap<String, bool> {
+fn members<T: Clone + Ord>(old: &BTreeSet<T>, new: &BTreeSet<T>) -> BTreeMap<T, bool> {
     let gone = old.difference(new).map(|name| (name.clone(), false));
     gone.chain(new.difference(old).map(|name| (name.clone(), true))).collect()
 }
@@ -197,6 +219,67 @@ impl ViewDelta {
     }
 }
 
+impl PolicyDelta {
+    /// What leads from one to another.
+    #[must_use]
+    pub fn between(old: &HostPolicy, new: &HostPolicy) -> Self {
+        let none = BTreeSet::new();
+        let mut sources = BTreeMap::new();
+        for name in old.sources.keys().chain(new.sources.keys()) {
+            let of = |policy: &HostPolicy| policy.sources.get(name).unwrap_or(&none).clone();
+            let changed = members(&of(old), &of(new));
+            if !changed.is_empty() {
+                sources.insert(name.clone(), changed);
+            }
+        }
+        Self {
+            unlisted: (old.unlisted != new.unlisted).then_some(new.unlisted),
+            guarded: changes(&old.guarded, &new.guarded),
+            guards: changes(&old.guards, &new.guards),
+            sources,
+        }
+    }
+
+    /// Says it nothing?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries() == 0
+    }
+
+    fn entries(&self) -> usize {
+        let sources: usize = self.sources.values().map(BTreeMap::len).sum();
+        usize::from(self.unlisted.is_some()) + self.guarded.len() + self.guards.len() + sources
+    }
+
+    fn apply(&self, policy: &mut HostPolicy) {
+        policy.unlisted = self.unlisted.unwrap_or(policy.unlisted);
+        put(&mut policy.guarded, &self.guarded);
+        put(&mut policy.guards, &self.guards);
+        for (name, members) in &self.sources {
+            let known = policy.sources.entry(name.clone()).or_default();
+            for (address, there) in members {
+                match there {
+                    true => _ = known.insert(*address),
+                    false => _ = known.remove(address),
+                }
+            }
+            // One that is empty is told of like one that is not there.
+            if known.is_empty() {
+                policy.sources.remove(name);
+            }
+        }
+    }
+
+    fn merge(&mut self, newer: &Self) {
+        self.unlisted = newer.unlisted.or(self.unlisted);
+        self.guarded.extend(newer.guarded.clone());
+        self.guards.extend(newer.guards.clone());
+        for (name, members) in &newer.sources {
+            self.sources.entry(name.clone()).or_default().extend(members);
+        }
+    }
+}
+
 impl SpecDelta {
     /// What leads from one spec to another; `None` when no delta can say it.
     #[must_use]
@@ -211,6 +294,7 @@ impl SpecDelta {
             images_kept: (old.images_kept != new.images_kept).then(|| new.images_kept.clone()),
             attachments: changes(&old.attachments, &new.attachments),
             peers: changes(&old.peers, &new.peers),
+            policy: PolicyDelta::between(&old.policy, &new.policy),
         })
     }
 
@@ -228,6 +312,9 @@ impl SpecDelta {
         }
         put(&mut spec.attachments, &self.attachments);
         put_shared(&mut spec.peers, &self.peers);
+        if !self.policy.is_empty() {
+            self.policy.apply(Arc::make_mut(&mut spec.policy));
+        }
         spec.generation = self.to;
         Ok(())
     }
@@ -243,6 +330,7 @@ impl SpecDelta {
         }
         self.attachments.extend(newer.attachments.clone());
         self.peers.extend(newer.peers.clone());
+        self.policy.merge(&newer.policy);
         Ok(())
     }
 
@@ -251,7 +339,7 @@ impl SpecDelta {
     pub fn entries(&self) -> usize {
         let images = self.images_kept.as_ref().map_or(0, BTreeSet::len);
         let held = self.instances.len() + self.balancers.len() + self.volumes.len();
-        held + images + self.attachments.len() + self.peers.len()
+        held + images + self.attachments.len() + self.peers.len() + self.policy.entries()
     }
 }
 
@@ -315,6 +403,7 @@ impl Delta {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::PolicyAction;
     use crate::view::{Admit, VIEW_FORMAT};
     use proptest::prelude::*;
 
@@ -377,9 +466,29 @@ mod tests {
             volumes: volumes.iter().map(|(k, v)| (k.to_string(), volume(*v))).collect(),
             images_kept: images.values().map(ToString::to_string).collect(),
             attachments: BTreeMap::new(),
+            policy: Arc::new(policy(peers, volumes)),
             peers: Arc::new(
                 peers.iter().map(|(k, v)| (format!("h{k}").parse().unwrap(), peer(*v))).collect(),
             ),
+        }
+    }
+
+    fn policy(sources: &Words, guards: &Words) -> HostPolicy {
+        let address = |n: u8| Ipv4Addr::new(10, 42, 2, n);
+        let unlisted = [Unlisted::Off, Unlisted::Allow, Unlisted::Deny];
+        let mut all = BTreeMap::<String, BTreeSet<Ipv4Addr>>::new();
+        for (k, v) in sources {
+            all.entry(format!("s{v}")).or_default().insert(address(*k));
+        }
+        let guard = |n: u8| Guard {
+            rules: vec![],
+            default: if n.is_multiple_of(2) { PolicyAction::Allow } else { PolicyAction::Deny },
+        };
+        HostPolicy {
+            unlisted: unlisted[guards.len() % 3],
+            guarded: guards.iter().map(|(k, v)| (address(*k), format!("g{v}"))).collect(),
+            guards: guards.iter().map(|(k, v)| (format!("g{k}"), guard(*v))).collect(),
+            sources: all,
         }
     }
 

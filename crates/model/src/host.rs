@@ -1,6 +1,7 @@
 //! Hosts: a machine with an agent.
 
 use crate::id::HostId;
+use crate::policy::NetworkPolicy;
 use crate::time::Timestamp;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ pub struct Environment {
     /// How packets get from host to host.
     #[serde(default)]
     pub overlay: OverlayMode,
+    /// Who may connect to whom.
+    #[serde(default, skip_serializing_if = "NetworkPolicy::is_open")]
+    pub policy: NetworkPolicy,
 }
 
 /// How packets of containers get to another host.
@@ -59,6 +63,7 @@ impl Environment {
             subnet,
             rebalance: Rebalance::default(),
             overlay: OverlayMode::default(),
+            policy: NetworkPolicy::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::host::Environment;
 use crate::id::{HostId, InstanceId};
 use crate::instance::{Goal, Target};
 use crate::plain::ContainerId;
+use crate::policy::HostPolicy;
 use crate::service::RestartPolicy;
 use crate::stack::VolumeSpec;
 use crate::time::{Generation, Timestamp};
@@ -36,9 +37,16 @@ pub struct HostSpec {
     /// Plain containers that are to be in the managed network.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attachments: BTreeMap<ContainerId, HostAttachment>,
+    /// Who may connect to what is here.
+    #[serde(default, skip_serializing_if = "policy_is_off")]
+    pub policy: Arc<HostPolicy>,
     /// The hosts of the environment, this one too, with the addresses that are reached through them.
     #[serde(default)]
     pub peers: Arc<BTreeMap<HostId, Peer>>,
+}
+
+fn policy_is_off(policy: &Arc<HostPolicy>) -> bool {
+    policy.is_off()
 }
 
 /// How a plain container is in the managed network.

@@ -19,6 +19,7 @@ pub mod selector;
 pub mod service;
 pub mod stack;
 
+pub mod policy;
 pub mod host;
 pub mod instance;
 pub mod plain;

@@ -548,5 +548,9 @@ pub const LINK_PACE_MS_MAX: u64 = 200;
 /// Longest wait of a DNS question for what the server says of a name, in milliseconds: those who
 /// ask try again after some seconds.
 pub const DNS_LATER_MS_MAX: u64 = 2_000;
+/// Rules of a network policy: of the environment, and of one service with those of its stack.
+pub const POLICY_RULES_MAX: usize = 200;
+/// Ports and ranges of ports of one rule.
+pub const POLICY_PORTS_MAX: usize = 100;
 /// How long a host is told of a service for whose name it was asked once, in milliseconds.
 pub const DNS_ASKED_KEPT_MS: u64 = 3_600_000;

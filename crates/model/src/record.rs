@@ -4,6 +4,7 @@ use crate::host::{Environment, Host};
 use crate::id::{HostId, InstanceId, InvalidName, ServiceId, StackName};
 use crate::instance::{Goal, Instance, InstanceStatus, Target};
 use crate::plain::{Attachment, PlainContainer, PlainId};
+use crate::policy::ServicePolicy;
 use crate::reason::Blocked;
 use crate::rollout_policy::UpdatePolicy;
 use crate::scaling::{Mode, Scaling};
@@ -88,6 +89,9 @@ pub struct ServiceSettings {
     pub retain_ip: bool,
     /// See `ServiceSpec::requested_ips`.
     pub requested_ips: Vec<Ipv4Addr>,
+    /// See `ServiceSpec::policy`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<ServicePolicy>,
     /// See `ServiceSpec::metadata`.
     pub metadata: BTreeMap<String, serde_json::Value>,
 }
@@ -107,6 +111,7 @@ impl ServiceSettings {
             on_loss: spec.on_loss,
             retain_ip: spec.retain_ip,
             requested_ips: spec.requested_ips.clone(),
+            policy: spec.policy.clone(),
             metadata: spec.metadata.clone(),
         }
     }
@@ -130,6 +135,7 @@ impl Service {
             on_loss: settings.on_loss,
             retain_ip: settings.retain_ip,
             requested_ips: settings.requested_ips,
+            policy: settings.policy,
             create_stopped: false,
             metadata: settings.metadata,
         }

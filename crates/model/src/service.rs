@@ -6,6 +6,7 @@ use crate::health::HealthCheck;
 use crate::id::{ServiceId, ServiceName};
 use crate::limits;
 use crate::placement::Placement;
+use crate::policy::ServicePolicy;
 use crate::rollout_policy::UpdatePolicy;
 use crate::scaling::{Mode, Scaling};
 use crate::selector::Selector;
@@ -55,6 +56,9 @@ pub struct ServiceSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub requested_ips: Vec<std::net::Ipv4Addr>,
+    /// Who may connect to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<ServicePolicy>,
     /// Made, but not started: the first start is asked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub create_stopped: bool,
@@ -81,6 +85,7 @@ impl ServiceSpec {
             on_loss: None,
             retain_ip: false,
             requested_ips: vec![],
+            policy: None,
             create_stopped: false,
             metadata: BTreeMap::new(),
         }

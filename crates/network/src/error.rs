@@ -78,6 +78,15 @@ pub enum Error {
         /// What it said, cut.
         stderr: String,
     },
+    /// The kernel does not show packets between containers of one bridge to any rules.
+    #[error(
+        "the network policy cannot be kept on this host: packets between its containers pass no \
+         rules: {said}; run `modprobe br_netfilter`, and name it in /etc/modules-load.d"
+    )]
+    BridgeFilter {
+        /// What `modprobe` said, cut.
+        said: String,
+    },
     /// The overlay's device cannot be made.
     #[error(
         "interface {device} is not ours, so the network between hosts cannot be made: \

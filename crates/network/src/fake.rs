@@ -43,8 +43,16 @@ pub struct FakeWorld {
     vxlan: BTreeMap<String, Vxlan>,
     entries: BTreeSet<Entry>,
     settings: BTreeMap<(Setting, String), i32>,
-    environments: BTreeMap<String, (String, Option<OverlayTrace>)>,
+    environments: BTreeMap<String, Had>,
     switched_on: Option<SwitchedOn>,
+}
+
+/// What an environment has on the played host.
+#[derive(Debug)]
+struct Had {
+    bridge: String,
+    overlay: Option<OverlayTrace>,
+    guarded: bool,
 }
 
 /// An address on the played host.
@@ -159,7 +167,7 @@ impl FakeWorld {
     }
 
     fn bridges(&self) -> BTreeSet<String> {
-        self.environments.values().map(|(bridge, _)| bridge.clone()).collect()
+        self.environments.values().map(|had| had.bridge.clone()).collect()
     }
 
     fn carry_out(&mut self, steps: &[Step]) {
@@ -210,8 +218,8 @@ impl FakeWorld {
     }
 }
 
-fn before_of((bridge, overlay): &(String, Option<OverlayTrace>)) -> Before<'_> {
-    Before { bridge, overlay: overlay.as_ref() }
+fn before_of(had: &Had) -> Before<'_> {
+    Before { bridge: &had.bridge, overlay: had.overlay.as_ref(), guarded: had.guarded }
 }
 
 impl Fabric for Fake {
@@ -220,8 +228,8 @@ impl Fabric for Fake {
         let mut world = self.lock();
         world.ensured += 1;
         world.next_failure()?;
-        let trace = wish.overlay.as_ref().map(|overlay| overlay.trace(wish.subnet));
-        let next = (wish.bridge.clone(), trace);
+        let overlay = wish.overlay.as_ref().map(|overlay| overlay.trace(wish.subnet));
+        let next = Had { bridge: wish.bridge.clone(), overlay, guarded: !wish.policy.is_off() };
         let before = world.environments.insert(wish.environment.clone(), next);
         let seen = world.seen(&world.bridges());
         let plan = plan::ensure(&seen, wish, before.as_ref().map(before_of));

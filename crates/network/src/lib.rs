@@ -11,6 +11,7 @@ mod wish;
 mod overlay;
 mod plan;
 mod rules;
+mod policy;
 
 mod fabric;
 mod linux;

@@ -2,6 +2,7 @@
 //! the steps; a step that fails does not keep the others from being done.
 
 mod announce;
+mod bridge_filter;
 mod entries;
 mod iptables;
 mod journal;
@@ -153,8 +154,10 @@ impl Linux {
             dns: wish.dns,
             metadata: wish.metadata,
             overlay: wish.overlay.as_ref().map(|overlay| overlay.trace(wish.subnet)),
+            subnet: (!wish.policy.is_off()).then_some(wish.subnet),
+            policy: Arc::clone(&wish.policy),
         };
-        let bridges = overlay_bridges(journal.environments.values().chain([&trace]));
+        let bridges = tuned_bridges(journal.environments.values().chain([&trace]));
         let underlay = wish.overlay.as_ref().map(|overlay| overlay.underlay);
         let mut look = self.look(bridges, underlay).await?;
         let before = journal.environments.get(&wish.environment).cloned();
@@ -174,6 +177,9 @@ impl Linux {
             *journal = next;
         }
         let mut errors = self.carry_out(&mut look, &plan.steps, &text, journal).await;
+        if !wish.policy.is_off() && !plan.bridge_missing {
+            errors.extend(bridge_filter::ensure(&wish.bridge).await.err());
+        }
         forget_moved(&look, &wish.bridge, &plan.steps).await;
         if let Some(device) = plan.taken.clone() {
             errors.push(Error::DeviceTaken { device });
@@ -192,7 +198,7 @@ impl Linux {
             return Ok(());
         }
         // A journal that was lost may have known of one.
-        let bridges = overlay_bridges(journal.environments.values());
+        let bridges = tuned_bridges(journal.environments.values());
         let bridges = bridges.or_else(|| leaving.is_none().then(BTreeSet::new));
         let mut look = self.look(bridges, None).await?;
         let (steps, text) = match (rest.environments.values().next().cloned(), &leaving) {
@@ -302,15 +308,18 @@ fn rule_text(services: &Trace, journal: &Journal) -> String {
         Some((trace.bridge.as_str(), overlay))
     });
     let overlays = overlays.collect();
+    let policies = journal.environments.values();
+    let policies = policies
+        .filter_map(|trace| Some((trace.bridge.as_str(), (trace.subnet?, &*trace.policy))))
+        .collect();
     let Trace { link_local, dns, metadata, .. } = *services;
-    RuleSet { link_local, dns, metadata, bridges, overlays }.text()
+    RuleSet { link_local, dns, metadata, bridges, overlays, policies }.text()
 }
 
-/// The bridges of these, if any of them has an overlay.
-fn overlay_bridges<'a>(
-    traces: impl Iterator<Item = &'a Trace> + Clone,
-) -> Option<BTreeSet<String>> {
-    let any = traces.clone().any(|trace| trace.overlay.is_some());
+/// The bridges of these, if any of them has more than its rules: an overlay, or a policy.
+fn tuned_bridges<'a>(traces: impl Iterator<Item = &'a Trace> + Clone) -> Option<BTreeSet<String>> {
+    let mut all = traces.clone();
+    let any = all.any(|trace| trace.overlay.is_some() || !trace.policy.is_off());
     any.then(|| traces.map(|trace| trace.bridge.clone()).collect())
 }
 

@@ -278,23 +278,30 @@ pub(crate) enum Setting {
     ProxyDelay,
     /// How strictly the way back is checked.
     ReversePath,
+    /// Packets between containers of one bridge pass the rules for IPv4.
+    CallsIptables,
+    /// The same for IPv6.
+    CallsIp6tables,
 }
 
 impl Setting {
     /// Its file.
     pub(crate) fn path(self, device: &str) -> String {
-        let (folder, name) = match self {
-            Self::ProxyArp => ("conf", "proxy_arp"),
-            Self::ProxyDelay => ("neigh", "proxy_delay"),
-            Self::ReversePath => ("conf", "rp_filter"),
-        };
-        format!("/proc/sys/net/ipv4/{folder}/{device}/{name}")
+        let of_ip = |name| format!("/proc/sys/net/ipv4/{name}");
+        match self {
+            Self::ProxyArp => of_ip(format!("conf/{device}/proxy_arp")),
+            Self::ProxyDelay => of_ip(format!("neigh/{device}/proxy_delay")),
+            Self::ReversePath => of_ip(format!("conf/{device}/rp_filter")),
+            Self::CallsIptables => format!("/sys/class/net/{device}/bridge/nf_call_iptables"),
+            Self::CallsIp6tables => format!("/sys/class/net/{device}/bridge/nf_call_ip6tables"),
+        }
     }
 
     /// What a new bridge has.
     pub(crate) fn plain(self) -> i32 {
         match self {
             Self::ProxyArp | Self::ReversePath => 0,
+            Self::CallsIptables | Self::CallsIp6tables => 0,
             Self::ProxyDelay => 80,
         }
     }
@@ -303,6 +310,9 @@ impl Setting {
 /// Settings of a bridge that has an overlay.
 pub(crate) const BRIDGE_SETTINGS: [(Setting, i32); 2] =
     [(Setting::ProxyArp, 1), (Setting::ProxyDelay, 0)];
+/// Settings of a bridge that has a network policy.
+pub(crate) const POLICY_SETTINGS: [(Setting, i32); 2] =
+    [(Setting::CallsIptables, 1), (Setting::CallsIp6tables, 1)];
 /// Settings of a VXLAN device: an address may be on its way to another host.
 pub(crate) const DEVICE_SETTINGS: [(Setting, i32); 1] = [(Setting::ReversePath, 2)];
 

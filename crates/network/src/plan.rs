@@ -2,6 +2,7 @@
 //! Pure: it looks at what was seen and says which steps, it does none of them.
 
 mod overlay;
+mod policy;
 
 use crate::overlay::{Entry, OverlayTrace, Setting, Underlay, VXLAN_DEVICE, Vxlan};
 use crate::wish::{FabricStatus, FabricWish, Repair};
@@ -61,6 +62,8 @@ pub(crate) struct Seen {
 pub(crate) struct Before<'a> {
     pub(crate) bridge: &'a str,
     pub(crate) overlay: Option<&'a OverlayTrace>,
+    /// Had it a network policy?
+    pub(crate) guarded: bool,
 }
 
 /// One effect on the host.
@@ -173,6 +176,7 @@ pub(crate) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<Before<'_>>)
                 plan.steps.push(Step::Up { device: wish.bridge.clone() });
             }
             on_bridge(seen, wish, &mut plan);
+            policy::ensure(seen, wish, before, &mut plan);
         }
     }
     overlay::ensure(seen, wish, before, &mut plan);
@@ -250,21 +254,24 @@ pub(crate) enum Leaving<'a> {
 /// What is ours to take away.
 pub(crate) fn remove(seen: &Seen, leaving: Leaving<'_>) -> Vec<Step> {
     match leaving {
-        Leaving::One(Before { bridge, overlay }) => {
+        Leaving::One(Before { bridge, overlay, guarded }) => {
             let mut steps: Vec<Step> = ours_on(seen, bridge, |_| true).collect();
             steps.extend(overlay.into_iter().flat_map(|t| overlay::remove(seen, bridge, t)));
+            steps.extend(guarded.then(|| policy::unset(seen, bridge)).into_iter().flatten());
             if seen.rules != Rules::AsWished {
                 steps.push(Step::ReplaceRules);
             }
             steps
         }
         Leaving::Last { before, switched_on } => {
+            let guarded = before.filter(|before| before.guarded).map(|before| before.bridge);
             let known = before.and_then(|before| Some((before.bridge, before.overlay?)));
             let mut steps: Vec<Step> = known
                 .map(|(bridge, trace)| overlay::remove(seen, bridge, trace))
                 .unwrap_or_default();
             let rest = overlay::remove_all(seen);
             steps.extend(rest.into_iter().filter(|step| !steps.contains(step)).collect::<Vec<_>>());
+            steps.extend(guarded.into_iter().flat_map(|bridge| policy::unset(seen, bridge)));
             // The address goes before the rules that keep others from it.
             let on_dropped = |a: &&Address| seen.vxlan.contains_key(&a.device);
             let ours = seen.addresses.iter().filter(|a| a.ours && !on_dropped(a));

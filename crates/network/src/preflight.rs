@@ -138,6 +138,7 @@ fn rules(options: &PreflightOptions) -> String {
         dns: at(DNS_PORT),
         metadata: at(METADATA_PORT),
         overlays: BTreeMap::new(),
+        policies: BTreeMap::new(),
         bridges: BTreeSet::from([options.bridge.as_str()]),
     }
     .text()

@@ -2,6 +2,9 @@
 //! table for the new one at once, so that no packet meets a gap.
 
 use crate::overlay::OverlayTrace;
+use crate::policy;
+use ipnet::Ipv4Net;
+use model::policy::HostPolicy;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -21,6 +24,8 @@ pub(crate) struct RuleSet<'a> {
     pub(crate) bridges: BTreeSet<&'a str>,
     /// Overlays by their bridge.
     pub(crate) overlays: BTreeMap<&'a str, &'a OverlayTrace>,
+    /// Network policies by their bridge, with its range.
+    pub(crate) policies: BTreeMap<&'a str, (Ipv4Net, &'a HostPolicy)>,
 }
 
 impl RuleSet<'_> {
@@ -33,9 +38,13 @@ impl RuleSet<'_> {
     /// - The shield stands before connection tracking (-300 is `raw`): what comes in by a
     ///   physical interface leaves no trace.
     pub(crate) fn text(&self) -> String {
-        let Self { link_local, dns, metadata, bridges, overlays } = self;
+        let Self { link_local, dns, metadata, bridges, overlays, policies } = self;
         let overlays: String =
             overlays.iter().map(|(bridge, trace)| overlay_text(bridge, trace)).collect();
+        let policies: String = policies
+            .iter()
+            .map(|(bridge, (subnet, policy))| policy::text(bridge, *subnet, policy))
+            .collect();
         let mut callers = String::new();
         for name in ["lo"].into_iter().chain(bridges.iter().copied()).chain(["docker0", "br-*"]) {
             callers.push_str(&format!("    iifname \"{name}\" return\n"));
@@ -62,7 +71,7 @@ impl RuleSet<'_> {
     type nat hook output priority -105; policy accept;
     jump services
   }}
-{overlays}}}
+{overlays}{policies}}}
 "
         )
     }
@@ -104,9 +113,7 @@ fn overlay_text(bridge: &str, trace: &OverlayTrace) -> String {
 "
         );
     }
-    // A name may have characters that a chain's may not.
-    let chain: String =
-        bridge.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let chain = policy::chain_name(bridge);
     let mut bridged = String::new();
     if !apart.is_empty() {
         let list: Vec<String> = apart.iter().map(ToString::to_string).collect();
@@ -138,6 +145,7 @@ mod tests {
             metadata: at(7680),
             bridges: BTreeSet::from(["remuda0", "remuda1"]),
             overlays: BTreeMap::new(),
+            policies: BTreeMap::new(),
         }
         .text();
         assert!(text.starts_with("add table inet remuda\ndelete table inet remuda\ntable inet"));

@@ -4,9 +4,11 @@ use crate::Error;
 use crate::overlay::Overlay;
 use ipnet::Ipv4Net;
 use model::limits::BRIDGE_ADDRESSES_MAX;
+use model::policy::HostPolicy;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 /// Longest name of a device of ours: the kernel's 15 bytes less the mark on our addresses (`plan::MARK`).
 const DEVICE_NAME_BYTES_MAX: usize = 11;
@@ -30,6 +32,8 @@ pub struct FabricWish {
     pub bridge_addresses: BTreeSet<Ipv4Addr>,
     /// The ways to other hosts; none on a host that is alone.
     pub overlay: Option<Overlay>,
+    /// Who may connect to what is here.
+    pub policy: Arc<HostPolicy>,
 }
 
 impl FabricWish {
@@ -46,6 +50,7 @@ impl FabricWish {
             metadata: at(crate::METADATA_PORT),
             bridge_addresses: BTreeSet::new(),
             overlay: None,
+            policy: Arc::default(),
         }
     }
 

@@ -51,6 +51,7 @@ pub(crate) fn router<S: Store>(shared: Shared<S>) -> Router {
         .route(routes::INSTANCES, get(instances::list::<S>))
         .route(routes::EVENTS, get(events::list::<S>))
         .route(routes::ENVIRONMENT, get(environment::show::<S>).put(environment::put::<S>))
+        .route(routes::POLICY_VERDICT, get(environment::verdict::<S>))
         .route(routes::HOSTS, get(hosts::list::<S>))
         .route(routes::HOST_TOKENS, post(tokens::create::<S>).get(tokens::list::<S>))
         .route(routes::HOST_TOKEN, delete(tokens::revoke::<S>))

@@ -4,6 +4,7 @@
 use model::container_spec::{ContainerSpec, NetworkMode};
 use model::id::ServiceName;
 use model::limits;
+use model::policy::ServicePolicy;
 use model::scaling::{Mode, Scaling};
 use model::service::{Kind, LossPolicy, ServiceSpec, Template};
 use std::collections::BTreeSet;
@@ -14,7 +15,9 @@ use std::collections::BTreeSet;
 /// What is wrong, with the service's name.
 pub(crate) fn service(name: &ServiceName, service: &ServiceSpec) -> Result<(), String> {
     let template = &service.template;
-    bounds(service)
+    let policy = service.policy.as_ref().map_or(Ok(()), ServicePolicy::check);
+    policy
+        .and_then(|()| bounds(service))
         .and_then(|()| kind(service))
         .and_then(|()| siblings(name, template))
         .map_err(|why| format!("service {name}: {why}"))

@@ -113,6 +113,7 @@ mod tests {
             volumes: BTreeMap::new(),
             images_kept: Default::default(),
             attachments: BTreeMap::new(),
+            policy: Arc::default(),
             peers: Arc::default(),
         };
         let mark = Mark { run: 1, serial: 0 };

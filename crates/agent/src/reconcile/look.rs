@@ -158,7 +158,11 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 self.network_running = false;
                 self.network_due = Instant::now() + NETWORK_PERIOD;
                 match result {
-                    Ok(()) => self.network_problem.clear(),
+                    Ok(()) => {
+                        self.network_problem.clear();
+                        let made = self.network_made.as_ref().map(|wish| Arc::clone(&wish.policy));
+                        self.policy_held = made.unwrap_or_default();
+                    }
                     Err(why) => {
                         if self.network_problem != why {
                             tracing::warn!(error = why, "network is not as wished");

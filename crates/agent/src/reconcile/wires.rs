@@ -7,6 +7,7 @@ use model::host::Environment;
 use model::host_spec::{HostSpec, Peer};
 use model::id::HostId;
 use model::instance::Goal;
+use model::policy::HostPolicy;
 use network::{FabricWish, Overlay, OverlayPeer, VXLAN_BYTES};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -44,6 +45,7 @@ pub(super) struct Wires {
     bridge_addresses: BTreeSet<Ipv4Addr>,
     apart: BTreeSet<Ipv4Addr>,
     peers: Arc<BTreeMap<HostId, Peer>>,
+    policy: Arc<HostPolicy>,
     pub(super) wish: Arc<FabricWish>,
 }
 
@@ -57,12 +59,13 @@ impl Wires {
                 && known.bridge_addresses == bridge_addresses
                 && known.apart == apart
                 && known.peers == spec.peers
+                && known.policy == spec.policy
         });
         let wish = same.map_or_else(|| Arc::new(fabric(spec)), |known| known.wish);
         let (host, environment) = (spec.host.clone(), spec.environment.clone());
         // The peers of this publication: those of the next are most often the same ones.
-        let peers = Arc::clone(&spec.peers);
-        Self { host, environment, bridge_addresses, apart, peers, wish }
+        let (peers, policy) = (Arc::clone(&spec.peers), Arc::clone(&spec.policy));
+        Self { host, environment, bridge_addresses, apart, peers, policy, wish }
     }
 }
 
@@ -82,6 +85,7 @@ pub(crate) fn fabric(spec: &HostSpec) -> FabricWish {
     let mut wish = FabricWish::new(&environment.id, BRIDGE, environment.subnet);
     wish.bridge_addresses = bridge_addresses(spec);
     wish.overlay = overlay(spec);
+    wish.policy = Arc::clone(&spec.policy);
     wish
 }
 
@@ -102,6 +106,13 @@ fn overlay(spec: &HostSpec) -> Option<Overlay> {
         })
         .collect();
     (!overlay.peers.is_empty()).then_some(overlay)
+}
+
+/// Does the host hold a guard for all that the spec has one for? What comes up before its guard
+/// would be open to all for a moment.
+pub(crate) fn is_guarded(spec: &HostSpec, held: &HostPolicy) -> bool {
+    let wanted = &spec.policy;
+    wanted.is_off() || (wanted.unlisted, &wanted.guarded) == (held.unlisted, &held.guarded)
 }
 
 /// Why this host has no place in a cluster of plain routes: it does not share its segment with most
@@ -128,6 +139,7 @@ pub(crate) fn segment_problem(wish: &FabricWish, off: &BTreeSet<Ipv4Addr>) -> Op
 mod tests {
     use super::*;
     use model::host_spec::HostAttachment;
+    use model::policy::Unlisted;
     use model::time::Generation;
 
     fn peer(address: &str, routes: &[&str]) -> Peer {
@@ -147,6 +159,7 @@ mod tests {
             volumes: BTreeMap::new(),
             images_kept: Default::default(),
             attachments: BTreeMap::new(),
+            policy: Arc::default(),
             peers: Arc::new(peers.collect()),
         }
     }
@@ -176,7 +189,8 @@ mod tests {
         assert_eq!(*third.wish, fabric(&spec(&moved)));
         assert_ne!(third.wish, wish);
         type Change = fn(&mut HostSpec);
-        let changes: [Change; 3] = [
+        let changes: [Change; 4] = [
+            |spec| Arc::make_mut(&mut spec.policy).unlisted = Unlisted::Deny,
             |spec| spec.environment.id = "e2".into(),
             |spec| spec.host = "h2".parse().unwrap(),
             |spec| {

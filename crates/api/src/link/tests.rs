@@ -22,6 +22,7 @@ pub(super) fn whole(serial: u64) -> Publication {
         volumes: BTreeMap::new(),
         images_kept: Default::default(),
         attachments: BTreeMap::new(),
+        policy: std::sync::Arc::default(),
         peers: Arc::default(),
     };
     let mut view = HostView::empty("e", &host("a"));

@@ -131,7 +131,7 @@ pub struct JoinToken {
 }
 
 /// What is to be otherwise in the environment; what is left out stays.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct EnvironmentRequest {
     /// What is done when instances could be spread better, e.g. since a host has joined: off,
@@ -141,4 +141,19 @@ pub struct EnvironmentRequest {
     /// How packets get from host to host: vxlan or routes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlay: Option<model::host::OverlayMode>,
+    /// Who may connect to whom, whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<model::policy::NetworkPolicy>,
+}
+
+/// Query of `POLICY_VERDICT`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(default)]
+pub struct PolicyQuery {
+    /// Who opens the connection: `stack/service`, or the name of a plain container.
+    pub from: String,
+    /// To whom, in the same words.
+    pub to: String,
+    /// `5432`, `53/udp`; tcp when nothing is said, and empty for no port at all.
+    pub port: String,
 }

@@ -1,7 +1,7 @@
 //! `net`: the network between hosts.
 
 use super::client::client;
-use super::{Format, Global};
+use super::{Format, Global, net_policy};
 use crate::exit::{ERROR, Failure, Outcome};
 use crate::output::{self, Cell, Colour};
 use api::client::Client;
@@ -35,6 +35,12 @@ pub(crate) enum NetCommand {
     Overlay {
         /// Left out, it is shown
         mode: Option<Mode>,
+    },
+    /// Who may connect to whom: shown, set, and explained for one connection
+    #[command(after_help = net_policy::HELP)]
+    Policy {
+        #[command(subcommand)]
+        command: Option<net_policy::PolicyCommand>,
     },
 }
 
@@ -88,6 +94,7 @@ pub(super) async fn run(global: &Global, command: NetCommand) -> Outcome {
     let args = match command {
         NetCommand::Check(args) => args,
         NetCommand::Overlay { mode } => return overlay(global, &client, mode).await,
+        NetCommand::Policy { command } => return net_policy::run(global, &client, command).await,
     };
     let report = check(global, &client, &args).await?;
     match global.output {

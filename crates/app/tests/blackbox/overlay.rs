@@ -37,7 +37,7 @@ fn places_now(cluster: &Cluster) -> Vec<Place> {
     rows.iter().filter(|row| row["ready"] == true).filter_map(|row| place(cluster, row)).collect()
 }
 
-fn place(cluster: &Cluster, row: &serde_json::Value) -> Option<Place> {
+pub(crate) fn place(cluster: &Cluster, row: &serde_json::Value) -> Option<Place> {
     let (host, id) = (row["host"].as_str()?, row["container_id"].as_str()?);
     let mut asks = cluster.bed.on(host, "docker").ok()?;
     let output = asks.args(["inspect", "-f", "{{.State.Pid}}", id]).output().ok()?;

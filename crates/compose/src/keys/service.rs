@@ -81,6 +81,7 @@ pub(super) const SERVICE: &[KeyInfo] = &[
     // network
     done("network_mode", Text),
     done("networks", ObjectMap(Scope::NetworkUse)),
+    done("network_policy", Any),
     done("dns", Texts),
     done("dns_search", Texts),
     done("dns_opt", Texts),

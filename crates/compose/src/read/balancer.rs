@@ -32,7 +32,7 @@ impl Read<'_> {
 
     /// Keys of a container say nothing to what has none.
     pub(super) fn warn_container_keys(&mut self, kind: &Kind) {
-        const EVERY: [&str; 14] = [
+        const EVERY: [&str; 15] = [
             "image",
             "labels",
             "health_check",
@@ -46,6 +46,7 @@ impl Read<'_> {
             "tty",
             "pull_policy",
             "network_mode",
+            "network_policy",
             "retain_ip",
             "start_on_create",
         ];

@@ -8,7 +8,7 @@ use crate::yaml::Node;
 use model::container_spec::VolumesFrom;
 
 /// Keys that say something of a whole service.
-const OF_SERVICE: [&str; 13] = [
+const OF_SERVICE: [&str; 14] = [
     "scale",
     "scale_policy",
     "autoscale",
@@ -22,6 +22,7 @@ const OF_SERVICE: [&str; 13] = [
     "drain_timeout_ms",
     "metadata",
     "lb_config",
+    "network_policy",
 ];
 /// Keys of `deploy` that do.
 const OF_SERVICE_IN_DEPLOY: [&str; 3] = ["mode", "replicas", "update_config"];

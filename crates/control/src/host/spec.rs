@@ -2,6 +2,7 @@
 
 use crate::names;
 use crate::parts::{Part, parts};
+use crate::policy::Policies;
 use crate::publish;
 use model::cluster::Cluster;
 use model::container_spec::{BUILT_IMAGE_LABEL, ContainerSpec, Mount, VolumesFrom};
@@ -27,6 +28,7 @@ const NETWORK: &str = "remuda";
 pub fn spec(cluster: &Cluster, host: &HostId) -> HostSpec {
     let mut spec = spec_of(cluster, host, &publish::routed_ports(cluster));
     spec.peers = publish::peers(cluster);
+    spec.policy = Arc::new(Policies::of(cluster).of_host(cluster, host));
     spec
 }
 
@@ -49,7 +51,7 @@ pub fn container(cluster: &Cluster, host: &HostId, id: &InstanceId) -> Option<In
     held(cluster, &publish::routed_ports(cluster), instance).instances.remove(id)
 }
 
-/// The same but for the peers.
+/// The same but for the peers and the policy.
 pub(crate) fn spec_of(cluster: &Cluster, host: &HostId, routed: &publish::RoutedPorts) -> HostSpec {
     let placed: Vec<&Arc<Instance>> = cluster.instances_on(host).collect();
     let environment = cluster.environment().map_or_else(publish::no_environment, |e| (**e).clone());
@@ -63,6 +65,7 @@ pub(crate) fn spec_of(cluster: &Cluster, host: &HostId, routed: &publish::Routed
         volumes,
         images_kept,
         attachments: attachments(cluster, host),
+        policy: Arc::default(),
         peers: Arc::default(),
     };
     for instance in placed {

@@ -121,6 +121,7 @@ impl World {
             subnet: "10.42.0.0/16".parse().unwrap(),
             rebalance: model::host::Rebalance::Off,
             overlay: model::host::OverlayMode::default(),
+            policy: model::policy::NetworkPolicy::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         for line in hosts {

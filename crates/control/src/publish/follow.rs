@@ -218,8 +218,8 @@ struct Entries {
 
 /// One round: from one world to the next.
 pub(super) struct Round<'a> {
-    before: World<'a>,
-    now: World<'a>,
+    pub(super) before: World<'a>,
+    pub(super) now: World<'a>,
     touched: Touched,
     units_touched: bool,
     /// By the service that they are of.
@@ -237,7 +237,7 @@ pub(super) struct Round<'a> {
 
 /// What a host is to be told.
 #[derive(Default)]
-struct Pending {
+pub(super) struct Pending {
     delta: Delta,
     /// There is an order that it has to have heard, whatever it changes.
     ordered: bool,
@@ -248,7 +248,7 @@ impl Pending {
         self.delta.view.get_or_insert_default()
     }
 
-    fn spec(&mut self) -> &mut SpecDelta {
+    pub(super) fn spec(&mut self) -> &mut SpecDelta {
         self.delta.spec.get_or_insert_default()
     }
 }
@@ -284,6 +284,7 @@ impl<'a> Round<'a> {
         self.spread_entries(publisher);
         self.plain_names(publisher);
         self.peers(publisher);
+        self.policy(publisher);
         let told = self.told.into_iter().filter_map(|(host, mut pending)| {
             let spec = pending.delta.spec.take();
             let said = spec.filter(|spec| pending.ordered || spec.entries() > 0);
@@ -295,7 +296,7 @@ impl<'a> Round<'a> {
         told.collect()
     }
 
-    fn tell(&mut self, host: &HostId, publisher: &Publisher) -> Option<&mut Pending> {
+    pub(super) fn tell(&mut self, host: &HostId, publisher: &Publisher) -> Option<&mut Pending> {
         let followed = publisher.hosts.contains_key(host);
         followed.then(|| self.told.entry(host.clone()).or_default())
     }
@@ -566,6 +567,13 @@ impl<'a> Round<'a> {
                 }
             }
         }
+    }
+
+    /// Can who may connect to whom be otherwise? Services, instances and plain containers are its
+    /// ends.
+    pub(super) fn may_alter_policy(&self) -> bool {
+        let touched = &self.touched;
+        !(self.placed.is_empty() && touched.services.is_empty() && touched.plain.is_empty())
     }
 
     fn peers(&mut self, publisher: &mut Publisher) {

@@ -9,6 +9,7 @@ use super::local::Local;
 use super::peers::Peers;
 use super::relations::Relations;
 use crate::host::spec_of;
+use crate::policy::Policies;
 use crate::probing::Ring;
 use model::cluster::Cluster;
 use model::delta::Delta;
@@ -63,6 +64,7 @@ pub struct Publisher {
     /// The last one given.
     serial: u64,
     pub(super) peers: Peers,
+    pub(super) policies: Policies,
     /// Hosts are not told of everything.
     pub(super) partial: bool,
     pub(super) hosts: BTreeMap<HostId, Followed>,
@@ -142,6 +144,7 @@ impl Publisher {
             ring: Arc::default(),
             serial: 0,
             peers: Peers::default(),
+            policies: Policies::default(),
             partial: false,
             hosts: BTreeMap::new(),
             interested: BTreeMap::new(),
@@ -188,6 +191,7 @@ impl Publisher {
         self.relations = Arc::new(Relations::of(cluster));
         self.ring = Arc::new(Ring::of(cluster));
         self.peers = Peers::of(cluster);
+        self.policies = Policies::of(cluster);
         self.partial = interest::is_partial(cluster, self.whole_max, self.partial);
         self.interested.clear();
         self.asked_anew.clear();
@@ -280,6 +284,7 @@ impl Publisher {
         let world = World { cluster: &cluster, relations: &relations, ring: &ring };
         let mut spec = spec_of(&cluster, host, &relations.routed);
         spec.peers = self.peers.all();
+        spec.policy = Arc::new(self.policies.of_host(&cluster, host));
         spec.generation = followed.marks.generation;
         let mut view = HostView {
             index: followed.marks.index,

@@ -122,7 +122,7 @@ proptest! {
         events in proptest::collection::vec(wider(), 1..30),
         more in proptest::sample::select(vec![
             "check", "check order=stop", "check canary=1", "check finish", "check failure=pause",
-            "check retain", "check loss=stop:20000", "check batch=2 unavailable=1 order=stop finish",
+            "check retain", "check guard allow=web", "check loss=stop:20000", "check batch=2 unavailable=1 order=stop finish",
         ]),
     ) {
         let mut world = World::new();

@@ -5,12 +5,13 @@ use model::balancer::{BalancerProtocol, BalancerSpec, PortRule};
 use model::container_spec::ContainerSpec;
 use model::health::{HealthCheck, HealthStrategy};
 use model::placement::{Constraint, Subject};
+use model::policy::{PolicyAction, PolicyPeer, PolicyRule};
 use model::rollout_policy::{FailureAction, Finish, UpdateOrder};
 use model::scaling::{Concurrency, JobSpec, Mode, Scaling};
 use model::schedule::Schedule;
 use model::service::{
-    AliasSpec, Condition, Kind, LossPolicy, PortMapping, RestartPolicy, ServiceSpec, Template,
-    Transport,
+    AliasSpec, Condition, Kind, Link, LossPolicy, PortMapping, RestartPolicy, ServiceSpec,
+    Template, Transport,
 };
 
 /// `web image=good:1 scale=3 check order=stop batch=2 pause=5000 port=80 after=db:healthy mem=512
@@ -94,6 +95,10 @@ pub(crate) fn parse(line: &str) -> (String, ServiceSpec) {
                     kind => *kind = Kind::Balancer(BalancerSpec { rules: vec![rule] }),
                 }
             }
+            "tag" => {
+                let (key, value) = value.split_once(':').unwrap();
+                container.labels.insert(key.to_owned(), value.to_owned());
+            }
             "alias" => {
                 let targets = value.split(',').map(service).collect();
                 template.kind = Kind::Alias(AliasSpec { targets });
@@ -138,6 +143,19 @@ fn setting(spec: &mut ServiceSpec, key: &str, value: &str) {
         "retain" => spec.retain_ip = true,
         "ips" => spec.requested_ips = value.split(',').map(|ip| ip.parse().unwrap()).collect(),
         "stopped" => spec.create_stopped = true,
+        "links" => {
+            let link = |name: &str| Link { service: service(name), alias: name.to_owned() };
+            spec.links = value.split(',').map(link).collect();
+        }
+        // A default, and who is let in all the same.
+        "guard" => {
+            spec.policy.get_or_insert_default().default = Some(PolicyAction::Deny);
+        }
+        "allow" => {
+            let peer = PolicyPeer { service: Some(service(value)), ..PolicyPeer::default() };
+            let rule = PolicyRule { from: Some(peer), ..PolicyRule::default() };
+            spec.policy.get_or_insert_default().rules.push(rule);
+        }
         "fit" => {
             let numbers: Vec<u32> = value.split(',').map(|n| n.parse().unwrap()).collect();
             let [min, max, increment] = numbers[..] else { panic!("min,max,increment") };

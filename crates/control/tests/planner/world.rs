@@ -11,6 +11,7 @@ use model::health::Health;
 use model::host::{Environment, Host, HostFacts, HostLink, Rebalance, Scheduling};
 use model::id::{HostId, ServiceId, StackName};
 use model::instance::{Goal, Instance, InstanceStatus, Phase};
+use model::policy::NetworkPolicy;
 use model::record::{Record, Rollout, Run, RunOutcome, ServiceStatus};
 use model::stack::StackSpec;
 use model::time::{Index, Timestamp};
@@ -62,6 +63,7 @@ impl World {
             subnet: "10.42.0.0/16".parse().unwrap(),
             rebalance: Rebalance::default(),
             overlay: model::host::OverlayMode::default(),
+            policy: NetworkPolicy::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         world.host("alpha", HostLink::Active);
@@ -77,6 +79,15 @@ impl World {
     pub(crate) fn rebalance(&mut self, policy: Rebalance) {
         let environment = (**self.cluster.environment().unwrap()).clone();
         self.put(Record::Environment(Arc::new(Environment { rebalance: policy, ..environment })));
+        self.plan();
+    }
+
+    /// Says who may connect to whom.
+    pub(crate) fn policy(&mut self, json: &str) {
+        let policy: NetworkPolicy = serde_json::from_str(json).unwrap();
+        policy.check().unwrap();
+        let environment = (**self.cluster.environment().unwrap()).clone();
+        self.put(Record::Environment(Arc::new(Environment { policy, ..environment })));
         self.plan();
     }
 

@@ -5,11 +5,14 @@
 use crate::Error;
 use crate::overlay::OverlayTrace;
 use crate::plan::{Before, SwitchedOn};
+use ipnet::Ipv4Net;
+use model::policy::HostPolicy;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 
 const FILE: &str = "network.json";
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
@@ -49,12 +52,23 @@ pub(crate) struct Trace {
     /// Its overlay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) overlay: Option<OverlayTrace>,
+    /// Range of its network; it is known of those that have a policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) subnet: Option<Ipv4Net>,
+    /// Who may connect to what is here.
+    #[serde(default, skip_serializing_if = "is_off")]
+    pub(crate) policy: Arc<HostPolicy>,
+}
+
+fn is_off(policy: &Arc<HostPolicy>) -> bool {
+    policy.is_off()
 }
 
 impl Trace {
     /// For the plan.
     pub(crate) fn before(&self) -> Before<'_> {
-        Before { bridge: &self.bridge, overlay: self.overlay.as_ref() }
+        let guarded = !self.policy.is_off();
+        Before { bridge: &self.bridge, overlay: self.overlay.as_ref(), guarded }
     }
 }
 
@@ -120,6 +134,8 @@ mod tests {
             dns: "169.254.169.250:7653".parse().unwrap(),
             metadata: "169.254.169.250:7680".parse().unwrap(),
             overlay: None,
+            subnet: None,
+            policy: Arc::default(),
         };
         let kept = Journal {
             boot: "a".into(),

@@ -1,7 +1,7 @@
-//! Numbers that the kernel keeps for each device, through /proc/sys.
+//! Numbers that the kernel keeps for each device, through /proc/sys and /sys.
 
 use crate::Error;
-use crate::overlay::{BRIDGE_SETTINGS, DEVICE_SETTINGS, Setting};
+use crate::overlay::{BRIDGE_SETTINGS, DEVICE_SETTINGS, POLICY_SETTINGS, Setting};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -11,7 +11,8 @@ pub(super) async fn read(
 ) -> Result<BTreeMap<(Setting, String), i32>, Error> {
     let mut all = BTreeMap::new();
     for device in devices {
-        for (setting, _) in BRIDGE_SETTINGS.into_iter().chain(DEVICE_SETTINGS) {
+        let all_settings = BRIDGE_SETTINGS.into_iter().chain(POLICY_SETTINGS);
+        for (setting, _) in all_settings.chain(DEVICE_SETTINGS) {
             let path = setting.path(device);
             match tokio::fs::read_to_string(&path).await {
                 Ok(text) => {

@@ -127,15 +127,19 @@ fn leave_bridge(seen: &Seen, bridge: &str) -> Vec<Step> {
         Entry::Accept { bridge: theirs, .. } => theirs == bridge,
         entry => entry.is_on(bridge),
     });
-    of_it.map(|entry| Step::Take(entry.clone())).chain(unset(seen, bridge)).collect()
+    of_it
+        .map(|entry| Step::Take(entry.clone()))
+        .chain(unset(seen, bridge, &BRIDGE_SETTINGS))
+        .collect()
 }
 
-/// Puts a bridge's settings back.
-fn unset(seen: &Seen, bridge: &str) -> impl Iterator<Item = Step> {
-    BRIDGE_SETTINGS.into_iter().filter_map(move |(setting, _)| {
-        let now = seen.settings.get(&(setting, bridge.to_owned()))?;
-        (*now != setting.plain()).then(|| set_step(setting, bridge, setting.plain()))
-    })
+/// Puts settings of a bridge back.
+pub(super) fn unset(seen: &Seen, bridge: &str, settings: &[(Setting, i32)]) -> Vec<Step> {
+    let steps = settings.iter().filter_map(|(setting, _)| {
+        let now = seen.settings.get(&(*setting, bridge.to_owned()))?;
+        (*now != setting.plain()).then(|| set_step(*setting, bridge, setting.plain()))
+    });
+    steps.collect()
 }
 
 /// What is ours of an environment's overlay.
@@ -148,7 +152,7 @@ pub(super) fn remove(seen: &Seen, bridge: &str, trace: &OverlayTrace) -> Vec<Ste
     if let Some(device) = &trace.device {
         steps.extend(drop_device(seen, device));
     }
-    steps.extend(unset(seen, bridge));
+    steps.extend(unset(seen, bridge, &BRIDGE_SETTINGS));
     steps
 }
 
@@ -169,7 +173,7 @@ fn drop_device(seen: &Seen, device: &str) -> Option<Step> {
     there.then(|| Step::DropDevice { device: device.to_owned() })
 }
 
-fn set(seen: &Seen, device: &str, settings: &[(Setting, i32)], plan: &mut Plan) {
+pub(super) fn set(seen: &Seen, device: &str, settings: &[(Setting, i32)], plan: &mut Plan) {
     for (setting, value) in settings {
         if seen.settings.get(&(*setting, device.to_owned())) != Some(value) {
             plan.steps.push(set_step(*setting, device, *value));

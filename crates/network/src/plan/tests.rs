@@ -11,7 +11,7 @@ fn wish(balancers: &[&str]) -> FabricWish {
 
 /// The environment had this bridge until now.
 fn before(bridge: &str) -> Option<Before<'_>> {
-    Some(Before { bridge, overlay: None })
+    Some(Before { bridge, overlay: None, guarded: false })
 }
 
 fn address(device: &str, ip: &str, prefix: u8, ours: bool) -> Address {
@@ -151,7 +151,7 @@ fn what_is_removed_is_ours_and_all_of_it() {
     );
     seen.rules = Rules::Different;
     assert_eq!(
-        remove(&seen, Leaving::One(Before { bridge: "remuda0", overlay: None })),
+        remove(&seen, Leaving::One(Before { bridge: "remuda0", overlay: None, guarded: false })),
         [take("remuda0", "10.42.3.7", 32), Step::ReplaceRules]
     );
     seen.forwarding = false;

@@ -71,6 +71,7 @@ mod tests {
             subnet: "10.42.0.0/16".parse().unwrap(),
             rebalance: model::host::Rebalance::default(),
             overlay: model::host::OverlayMode::default(),
+            policy: model::policy::NetworkPolicy::default(),
         };
         let (text, parts) = api::token::format(api::token::API_PREFIX, [1; 6], [2; 32], "");
         let (other, _) = api::token::format(api::token::API_PREFIX, [1; 6], [3; 32], "");

@@ -1,16 +1,20 @@
-//! The environment: what it is, what is done when a host joins, how packets get from host to host.
+//! The environment: what it is, what is done when a host joins, how packets get from host to host,
+//! who may connect to whom.
 
 use super::extract;
 use crate::state::Shared;
 use api::error::ErrorInfo;
 use api::routes;
-use api::wire::{Accepted, EnvironmentRequest};
+use api::wire::{Accepted, EnvironmentRequest, PolicyQuery};
 use axum::Json;
 use axum::extract::State;
 use control::operate::network;
+use control::policy;
 use model::change::{Change, Edit, Proposal};
 use model::host::Environment;
+use model::policy::{InvalidPorts, PolicyPorts, PolicyVerdict};
 use model::record::{Record, RecordKey};
+use model::service::Transport;
 use std::sync::Arc;
 use store::Store;
 
@@ -34,6 +38,9 @@ pub(super) async fn put<S: Store>(
     State(shared): State<Shared<S>>,
     extract::Json(request): extract::Json<EnvironmentRequest>,
 ) -> Result<Json<Accepted>, ErrorInfo> {
+    if let Some(policy) = &request.policy {
+        policy.check().map_err(ErrorInfo::invalid)?;
+    }
     let answer = shared
         .propose(|cluster, _| {
             let known = cluster.environment().ok_or_else(none)?;
@@ -42,7 +49,8 @@ pub(super) async fn put<S: Store>(
             if overlay != known.overlay {
                 network::can_be(cluster, overlay).map_err(super::services::refused)?;
             }
-            let next = Environment { rebalance, overlay, ..(**known).clone() };
+            let policy = request.policy.as_ref().unwrap_or(&known.policy).clone();
+            let next = Environment { rebalance, overlay, policy, ..(**known).clone() };
             if next == **known {
                 return Ok(Proposal::default());
             }
@@ -54,4 +62,25 @@ pub(super) async fn put<S: Store>(
         })
         .await?;
     Ok(Json(answer))
+}
+
+/// What the network policy says of one connection, and which rule says it.
+#[utoipa::path(get, path = routes::POLICY_VERDICT, params(PolicyQuery),
+    responses((status = 200, body = PolicyVerdict)))]
+pub(super) async fn verdict<S: Store>(
+    State(shared): State<Shared<S>>,
+    extract::Query(query): extract::Query<PolicyQuery>,
+) -> Result<Json<PolicyVerdict>, ErrorInfo> {
+    let invalid = |error: InvalidPorts| ErrorInfo::invalid(error.to_string());
+    let port = match query.port.as_str() {
+        "" => None,
+        text => Some(text.parse::<PolicyPorts>().map_err(invalid)?),
+    };
+    if port.is_some_and(|port| port.first != port.last) {
+        return Err(ErrorInfo::invalid("one connection has one port, not a range of them"));
+    }
+    let port = port.map(|port| (port.first, port.transport.unwrap_or(Transport::Tcp)));
+    let verdict = policy::explain(&shared.cluster(), &query.from, &query.to, port);
+    let hint = "services are stack/service, see `remuda ps`; containers by their name in Docker";
+    verdict.map(Json).map_err(|why| ErrorInfo::not_found(why).hint(hint))
 }

@@ -51,6 +51,7 @@ const TOKEN: &str = "token";
         super::hosts::label,
         super::environment::show,
         super::environment::put,
+        super::environment::verdict,
         super::net_check::check,
         super::relay::logs,
         super::relay::exec,

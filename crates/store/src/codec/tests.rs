@@ -60,6 +60,7 @@ fn every_kind_of_record_survives() {
         subnet: "10.42.0.0/16".parse().unwrap(),
         rebalance: model::host::Rebalance::default(),
         overlay: model::host::OverlayMode::default(),
+        policy: model::policy::NetworkPolicy::default(),
     };
     let records = [
         stack("shop"),

@@ -61,6 +61,7 @@ fn environment() -> Environment {
         subnet: "10.42.0.0/16".parse().unwrap(),
         rebalance: Rebalance::Off,
         overlay: model::host::OverlayMode::default(),
+        policy: model::policy::NetworkPolicy::default(),
     }
 }
 
