@@ -43,6 +43,7 @@ pub(crate) const TEST: &[Need] = &[
     need("ssh", "openssh-client"),
     need("sshd", "openssh-server"),
     need("sudo", "sudo"),
+    need("/usr/lib/cni/bridge", "containernetworking-plugins"),
     need("dpkg-deb", "dpkg"),
     need("strip", "binutils"),
     need("unshare", "util-linux"),

@@ -82,13 +82,15 @@ pub(crate) struct Tools<E> {
     pub(crate) engine: E,
     pub(crate) fetcher: Fetcher<E>,
     pub(crate) resolv_dir: PathBuf,
+    /// Networks come from CNI, after the start.
+    pub(crate) by_cni: bool,
     pub(crate) progress: mpsc::Sender<(InstanceId, PullProgress)>,
 }
 
 /// Carries out one action.
 pub(crate) async fn act<E: Engine>(tools: Tools<E>, action: Action, spec: Arc<HostSpec>) -> Done {
     let instance = subject(&action).0.clone();
-    let Tools { engine, resolv_dir, .. } = &tools;
+    let Tools { engine, resolv_dir, by_cni, .. } = &tools;
     let result = match action {
         Action::Pull { image, image_id, image_digest, policy, .. } => {
             let wanted = Wanted { instance: &instance, name: &image, progress: &tools.progress };
@@ -99,7 +101,7 @@ pub(crate) async fn act<E: Engine>(tools: Tools<E>, action: Action, spec: Arc<Ho
                 Err(failed) => Err(failed),
             }
         }
-        Action::Create { .. } => create(engine, &instance, &spec, resolv_dir).await,
+        Action::Create { .. } => create(engine, &instance, &spec, resolv_dir, *by_cni).await,
         Action::Start { container, .. } => started(engine, &container).await,
         Action::Stop { container, grace_ms, .. } => stop(engine, &container, grace_ms).await,
         Action::Remove { container, .. } => {
@@ -114,6 +116,7 @@ async fn create<E: Engine>(
     instance: &InstanceId,
     spec: &HostSpec,
     resolv_dir: &Path,
+    by_cni: bool,
 ) -> Result<Effect, Failed> {
     let missing = || Failed { why: "it is not in the spec any more".into(), permanent: false };
     let wanted = spec.instances.get(instance).ok_or_else(missing)?;
@@ -143,11 +146,16 @@ async fn create<E: Engine>(
     for (id, read_only) in &wanted.volumes_from {
         volumes_from.push((name_of(id)?, *read_only));
     }
+    if by_cni && template.mac_address.is_some() {
+        // That is for the plugins.
+        Arc::make_mut(&mut template).mac_address = None;
+    }
     let request = CreateRequest {
         name: wanted.container_name.clone(),
         spec: template,
         labels: wanted.system_labels.clone(),
         attach: match wanted.container.network {
+            NetworkMode::Managed if by_cni => Attach::None,
             NetworkMode::Managed => {
                 Attach::Network { name: NETWORK.into(), address: wanted.address }
             }

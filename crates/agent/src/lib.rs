@@ -17,6 +17,7 @@ mod lease;
 mod net_check;
 mod observe;
 mod plain;
+mod plug;
 mod reconcile;
 mod session;
 mod streams;
@@ -26,6 +27,8 @@ mod watcher;
 
 pub use crate::dataplane::{DataplaneCommand, DataplanePort, DataplaneState, Local};
 pub use crate::journal::Journal;
+pub use crate::plug::unplug_all;
+pub use crate::reconcile::Plugs;
 
 use api::link::AgentLink;
 use engine::Engine;
@@ -64,6 +67,8 @@ pub struct Options<L, E, F> {
     /// The environment that it is a member of, when it joined one: publications of another one
     /// are refused.
     pub environment: Option<String>,
+    /// What its containers get their network from; the default is Docker.
+    pub plugs: Plugs,
     /// How the dataplane is started; `None` when somebody else serves `Agent::dataplane_port`.
     pub dataplane: Option<DataplaneCommand>,
 }
@@ -111,6 +116,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
         let (status, status_rx) = watch::channel(None);
         let (asked, asked_rx) = watch::channel(BTreeSet::new());
         let (own_pids, own_pids_rx) = watch::channel(vec![]);
+        let (anchor, anchor_rx) = watch::channel(None);
         let (hints, hints_rx) = mpsc::channel(watcher::HINTS_MAX);
         let mut tasks = JoinSet::new();
         if let Some(command) = options.dataplane {
@@ -126,6 +132,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             containers: seen,
             publication: publication.subscribe(),
             own_pids: own_pids_rx,
+            anchor: anchor_rx,
             images: images.clone(),
         };
         let reconciler = reconcile::Reconciler::new(reconcile::Parts {
@@ -143,6 +150,8 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             dataplane: state.subscribe(),
             containers,
             own_pids,
+            plugs: options.plugs,
+            anchor,
             asked,
             status,
             hints: hints_rx,

@@ -68,12 +68,18 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
         let mut ready = NetReady::default();
         let newest = || {
             let publication = self.publication.borrow().clone();
-            publication.map(|publication| wires::fabric(&publication.spec))
+            let anchor = self.anchor.borrow().clone()?;
+            publication.map(|publication| wires::fabric(&publication.spec, &anchor))
         };
         let mut wish = newest();
         for _ in 0..WISHES_MAX {
             let Some(now) = &wish else {
-                ready.problem = "the server has not told this host yet what to hold".into();
+                ready.problem = match *self.anchor.borrow() {
+                    None if self.publication.borrow().is_some() => {
+                        "its containers have to leave it first: look at `remuda host ls`".into()
+                    }
+                    _ => "the server has not told this host yet what to hold".into(),
+                };
                 break;
             };
             ready.problem.clear();

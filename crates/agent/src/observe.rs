@@ -12,7 +12,7 @@ use model::id::InstanceId;
 use model::instance::{Goal, InstanceStatus, Phase};
 use model::time::{Index, Timestamp};
 use model::view::{HostView, ListenerMode};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A container of the engine in the words of the planner.
@@ -40,14 +40,19 @@ fn joined(mode: &str) -> String {
     mode.strip_prefix("container:").unwrap_or_default().to_owned()
 }
 
-/// What the dataplane is told of the containers.
+/// What the dataplane is told of the containers. One that is not plugged in answers nobody.
 pub(crate) fn local<'a>(
     containers: impl Iterator<Item = (&'a InstanceId, &'a Vec<Arc<EngineContainer>>)>,
+    unplugged: &BTreeSet<&str>,
 ) -> Local {
     containers
         .map(|(id, all)| {
             // One that is paused answers nobody until it goes on.
-            let running = all.iter().find(|c| c.running() && !c.paused());
+            let of = |c: &EngineContainer| joined(&c.network_mode);
+            let is_plugged = |c: &EngineContainer| {
+                !unplugged.contains(c.id.as_str()) && !unplugged.contains(of(c).as_str())
+            };
+            let running = all.iter().find(|c| c.running() && !c.paused() && is_plugged(c));
             let run = running.map(|c| Run {
                 started_at: c.started_at.unwrap_or_default(),
                 container_id: c.id.clone(),

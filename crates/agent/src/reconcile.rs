@@ -5,7 +5,10 @@ mod clean;
 mod look;
 mod measure;
 mod plain;
+mod plugs;
 pub(crate) mod wires;
+
+pub use plugs::Plugs;
 
 use crate::act::{self, Done, Effect, Failed, Tools};
 use crate::dataplane::{DataplaneState, Local};
@@ -14,6 +17,7 @@ use crate::images::ImageBook;
 use crate::lease::LeaseClock;
 use crate::observe;
 use crate::plain::Task;
+use crate::plug::{self, Done as Plugged};
 use crate::transfer::Fetcher;
 use crate::watcher::Hint;
 use api::link::Publication;
@@ -73,6 +77,9 @@ pub(crate) struct Parts<E, F> {
     pub(crate) dataplane: watch::Receiver<DataplaneState>,
     pub(crate) containers: watch::Sender<BTreeMap<InstanceId, Arc<SeenContainer>>>,
     pub(crate) own_pids: watch::Sender<Vec<u32>>,
+    pub(crate) plugs: Plugs,
+    /// What the fabric works with; `None` while it must stay as it is.
+    pub(crate) anchor: watch::Sender<Option<wires::Anchor>>,
     pub(crate) status: watch::Sender<Option<Arc<HostStatus>>>,
     pub(crate) hints: mpsc::Receiver<Hint>,
 }
@@ -87,6 +94,8 @@ enum Look {
     Network(Result<(), String>),
     /// What came of the work on a plain container.
     Attached(Task, Result<(), String>),
+    /// What came of the work of CNI on a container.
+    Plugged(Box<Plugged>),
     /// Facts of the host.
     Facts(Box<HostFacts>),
     /// What measured containers have used so far.
@@ -108,6 +117,7 @@ pub(crate) struct Reconciler<E, F> {
     statuses: BTreeMap<InstanceId, InstanceStatus>,
     facts: HostFacts,
     plains: plain::Plains,
+    plugs: Plugs,
     meter: Meter,
     cleaner: Cleaner,
     engine_problem: String,
@@ -132,8 +142,9 @@ pub(crate) struct Reconciler<E, F> {
 }
 
 impl<E: Engine, F: Fabric> Reconciler<E, F> {
-    pub(crate) fn new(parts: Parts<E, F>) -> Self {
+    pub(crate) fn new(mut parts: Parts<E, F>) -> Self {
         let (progress, progress_rx) = mpsc::channel(PROGRESS_MAX);
+        let plugs = std::mem::take(&mut parts.plugs);
         Self {
             parts,
             containers: None,
@@ -142,7 +153,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             drains: BTreeMap::new(),
             statuses: BTreeMap::new(),
             facts: HostFacts::default(),
-            plains: plain::Plains::default(),
+            plains: plain::Plains::new(plugs.by_cni()),
+            plugs,
             meter: Meter::default(),
             cleaner: Cleaner::default(),
             engine_problem: "docker has not been asked yet".into(),
@@ -292,6 +304,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         }
         self.publish_local();
         let attach_at = self.begin_attaching(&publication.spec, now);
+        let plug_at = self.begin_plugging(&publication.spec, now);
         self.memos.values_mut().for_each(|memo| memo.note_clock(now));
         let mut wake: Option<Timestamp> = None;
         let seen = self.seen(&publication, &state, now, &mut wake);
@@ -319,7 +332,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             .collect();
         self.memos.retain(|id, _| publication.spec.instances.contains_key(id));
         self.report(Some(&publication), &state);
-        let wake = [wake, plan.wake_at, attach_at].into_iter().flatten().min();
+        let wake = [wake, plan.wake_at, attach_at, plug_at].into_iter().flatten().min();
         let until = wake.map_or(PERIOD, |at| Duration::from_millis(at.since_ms(now).max(1)));
         // A list that failed is tried again soon, whatever else is due.
         until.min(if self.resync_wanted { RESYNC_RETRY } else { PERIOD })
@@ -330,6 +343,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             engine: self.parts.engine.clone(),
             fetcher: self.parts.fetcher.clone(),
             resolv_dir: self.parts.dir.join("resolv"),
+            by_cni: self.plugs.by_cni(),
             progress: self.progress.clone(),
         }
     }
@@ -402,7 +416,14 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 Look::All(ours, plain.map_err(|e| api::error::chain(&e)))
             });
         }
-        let wires = wires::Wires::of(&publication.spec, self.wires.take());
+        let (stale, anchor) = (self.plugs.stale(), self.plugs.anchor());
+        let free = stale.is_none().then(|| anchor.clone());
+        self.parts.anchor.send_if_modified(|known| {
+            let news = *known != free;
+            known.clone_from(&free);
+            news
+        });
+        let wires = wires::Wires::of(&publication.spec, anchor, self.wires.take());
         let wish = Arc::clone(&wires.wish);
         self.wires = Some(wires);
         let due = self.network_made.as_ref() != Some(&wish) || Instant::now() >= self.network_due;
@@ -416,11 +437,17 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         self.network_made = Some(Arc::clone(&wish));
         let (spec, folder) = (Arc::clone(&publication.spec), self.parts.dir.clone());
         let (engine, fabric) = (self.parts.engine.clone(), self.parts.fabric.clone());
+        let by_cni = self.plugs.by_cni();
         self.looks.spawn(async move {
             let result = async {
-                let facts = fabric.facts().await.map_err(|e| api::error::chain(&e))?;
-                let docker = wires::docker(&spec, &folder, facts.mtu);
-                engine.ensure_network(&docker).await.map_err(|e| api::error::chain(&e))?;
+                stale.map_or(Ok(()), Err)?;
+                if by_cni {
+                    wires::leave_docker(&engine, &spec.environment.id).await?;
+                } else {
+                    let facts = fabric.facts().await.map_err(|e| api::error::chain(&e))?;
+                    let docker = wires::docker(&spec, &folder, facts.mtu);
+                    engine.ensure_network(&docker).await.map_err(|e| api::error::chain(&e))?;
+                }
                 let status = fabric.ensure(&wish).await.map_err(|e| api::error::chain(&e))?;
                 for repair in status.repaired {
                     tracing::info!(%repair, "network set up");
@@ -478,6 +505,10 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 self.memos.entry(id.clone()).or_default().stopped = true;
             }
             let probe = observe::probe(state, id, running.and_then(|c| c.started_at));
+            let runs = known.iter().find(|c| c.running());
+            let unplugged = runs.and_then(|c| self.plugs.unplugged(c, spec, &publication.spec));
+            let by_cni = self.plugs.by_cni();
+            let misfit = known.iter().any(|c| plug::is_misfit(c, spec, by_cni));
             seen.instances.insert(
                 id.clone(),
                 SeenInstance {
@@ -486,6 +517,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                     memo: self.memos.get(id).cloned().unwrap_or_default(),
                     drained,
                     trouble: trouble.unwrap_or_default(),
+                    unplugged,
+                    misfit,
                     containers,
                 },
             );
@@ -515,6 +548,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         let mut facts = self.facts.clone();
         facts.engine_problem = self.engine_trouble().to_owned();
         facts.dataplane_problem.clone_from(&state.problem);
+        facts.network_driver = self.plugs.words();
         facts.strays = self.strays(publication);
         facts.plain_left_out = self.plains.left_out;
         facts.disk.clone_from(&self.cleaner.disk);

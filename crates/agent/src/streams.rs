@@ -1,6 +1,7 @@
 //! Streams that the server opens to this host: logs, exec, stats, ports, build, pull, images, checks.
 
 use crate::images::ImageBook;
+use crate::reconcile::wires::Anchor;
 use crate::transfer::Giver;
 use api::error::chain;
 use api::link::Publication;
@@ -37,6 +38,8 @@ pub(crate) struct Streams<E, F> {
     pub(crate) publication: watch::Receiver<Option<Arc<Publication>>>,
     /// Process ids of ours: their ports are not in anybody's way.
     pub(crate) own_pids: watch::Receiver<Vec<u32>>,
+    /// What the fabric works with; `None` while it must stay as it is.
+    pub(crate) anchor: watch::Receiver<Option<Anchor>>,
     /// Images that were pulled or built.
     pub(crate) images: ImageBook,
     /// Images for other hosts.

@@ -120,6 +120,7 @@ impl Place {
             clock: self.clock.clone(),
             journal: Some(self.journal.clone()),
             environment: None,
+            plugs: agent::Plugs::default(),
             dataplane: None,
         });
         self.agent.spawn(agent.run());
@@ -144,6 +145,7 @@ impl Place {
             images_kept: kept.split_whitespace().map(str::to_owned).collect(),
             attachments: BTreeMap::new(),
             policy: Arc::default(),
+            labels: Arc::default(),
             peers: Arc::default(),
         };
         let view = HostView {

@@ -106,6 +106,7 @@ impl Place {
             clock: self.clock.clone(),
             journal: Some(self.journal.clone()),
             environment: None,
+            plugs: agent::Plugs::default(),
             dataplane: None,
         });
         self.agent.spawn(agent.run());
@@ -123,6 +124,7 @@ impl Place {
             images_kept: Default::default(),
             attachments: self.attached.clone(),
             policy: Arc::default(),
+            labels: Arc::default(),
             peers: Arc::default(),
         };
         let view = HostView {

@@ -213,6 +213,7 @@ impl Place {
             clock,
             journal: Some(Journal::memory()),
             environment: None,
+            plugs: agent::Plugs::default(),
             dataplane: None,
         });
         self.tasks.spawn(agent.run());
@@ -263,6 +264,7 @@ impl Place {
             images_kept: BTreeSet::new(),
             attachments: BTreeMap::new(),
             policy: Arc::default(),
+            labels: Arc::default(),
             peers: Arc::default(),
         };
         let view = HostView {

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod dataplane;
 pub(crate) mod dev;
 mod down;
+pub(crate) mod driver;
 pub(crate) mod lock;
 pub(crate) mod restore;
 pub(crate) mod server;

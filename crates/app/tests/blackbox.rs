@@ -16,6 +16,8 @@ mod backup;
 mod chaos;
 #[path = "blackbox/cluster.rs"]
 mod cluster;
+#[path = "blackbox/cni.rs"]
+mod cni;
 #[path = "blackbox/hosts.rs"]
 mod hosts;
 #[path = "blackbox/joining.rs"]

@@ -16,5 +16,5 @@ pub use memo::Memo;
 pub use plan::{
     Action, Busy, BusyKind, HostPlan, Joined, Lease, Probe, Seen, SeenContainer, SeenInstance, plan,
 };
-pub(crate) use spec::{Held, attachments, belongings, held, search, spec_of};
+pub(crate) use spec::{Held, attachments, belongings, held, labels, search, spec_of};
 pub use spec::{container, spec};

@@ -137,6 +137,8 @@ fn seen(words: &str) -> SeenInstance {
             }
             "drained" => out.drained = true,
             "trouble" => out.trouble = "port 80 is taken".into(),
+            "unplugged" => out.unplugged = Some("no more addresses".into()),
+            "misfit" => out.misfit = true,
             "pulling" | "starting" | "stopping" => {
                 let kind = match key {
                     "pulling" => BusyKind::Pulling,
@@ -169,6 +171,7 @@ fn host(instances: impl IntoIterator<Item = (InstanceId, InstanceSpec)>) -> Host
         images_kept: BTreeSet::new(),
         attachments: BTreeMap::new(),
         policy: Arc::default(),
+        labels: Arc::default(),
         peers: Arc::default(),
     }
 }
@@ -252,6 +255,15 @@ fn the_next_action_of_an_instance() {
         ("run no", "exit=0@10 stopped", "starting", "start c1"),
         ("run no", "exit=0@10 stopped starting", "starting", "-"),
         ("stop", "exit=0@10 stopped", "stopped", "-"),
+        // It runs, and nobody can reach it.
+        ("run", "up unplugged", "starting", "-"),
+        ("stop", "up unplugged drained", "draining", "stop c1"),
+        // It was made for another network driver, which a start would ask for.
+        ("run", "up misfit", "running", "-"),
+        ("run", "exit=1@600 failures=1 misfit", "starting", "remove c1"),
+        ("run", "made misfit", "starting", "remove c1"),
+        ("run no", "exit=0@10 misfit", "completed", "-"),
+        ("stop", "exit=0@10 stopped misfit", "stopped", "-"),
         // A try that failed is made again after a while.
         ("run", "here failed=100", "backoff", "-"),
         ("run", "here failed=600", "backoff", "create"),

@@ -119,6 +119,8 @@ pub struct SeenContainer {
     pub variables: BTreeMap<String, String>,
     /// Docker's own file behind its /etc/resolv.conf; `None` when the user put another one there.
     pub resolv_conf: Option<PathBuf>,
+    /// Docker's own file behind its /etc/hosts.
+    pub hosts: Option<PathBuf>,
 }
 
 /// Containers that are nobody's of ours.

@@ -68,6 +68,9 @@ pub struct SpecDelta {
     /// Of `HostSpec::attachments`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub attachments: Changes<ContainerId, HostAttachment>,
+    /// All of `HostSpec::labels`, when they are others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Arc<BTreeMap<String, String>>>,
     /// Of `HostSpec::peers`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub peers: Changes<HostId, Peer>,
@@ -293,6 +296,7 @@ impl SpecDelta {
             volumes: changes(&old.volumes, &new.volumes),
             images_kept: (old.images_kept != new.images_kept).then(|| new.images_kept.clone()),
             attachments: changes(&old.attachments, &new.attachments),
+            labels: (old.labels != new.labels).then(|| Arc::clone(&new.labels)),
             peers: changes(&old.peers, &new.peers),
             policy: PolicyDelta::between(&old.policy, &new.policy),
         })
@@ -311,6 +315,9 @@ impl SpecDelta {
             spec.images_kept.clone_from(images);
         }
         put(&mut spec.attachments, &self.attachments);
+        if let Some(labels) = &self.labels {
+            spec.labels = Arc::clone(labels);
+        }
         put_shared(&mut spec.peers, &self.peers);
         if !self.policy.is_empty() {
             self.policy.apply(Arc::make_mut(&mut spec.policy));
@@ -329,6 +336,9 @@ impl SpecDelta {
             self.images_kept.clone_from(&newer.images_kept);
         }
         self.attachments.extend(newer.attachments.clone());
+        if newer.labels.is_some() {
+            self.labels.clone_from(&newer.labels);
+        }
         self.peers.extend(newer.peers.clone());
         self.policy.merge(&newer.policy);
         Ok(())
@@ -339,7 +349,9 @@ impl SpecDelta {
     pub fn entries(&self) -> usize {
         let images = self.images_kept.as_ref().map_or(0, BTreeSet::len);
         let held = self.instances.len() + self.balancers.len() + self.volumes.len();
-        held + images + self.attachments.len() + self.peers.len() + self.policy.entries()
+        let labels = self.labels.as_ref().map_or(0, |labels| 1 + labels.len());
+        let others = self.attachments.len() + self.peers.len() + self.policy.entries();
+        held + images + labels + others
     }
 }
 
@@ -467,6 +479,7 @@ mod tests {
             images_kept: images.values().map(ToString::to_string).collect(),
             attachments: BTreeMap::new(),
             policy: Arc::new(policy(peers, volumes)),
+            labels: Arc::new(volumes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()),
             peers: Arc::new(
                 peers.iter().map(|(k, v)| (format!("h{k}").parse().unwrap(), peer(*v))).collect(),
             ),

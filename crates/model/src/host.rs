@@ -136,6 +136,9 @@ pub struct HostFacts {
     /// Containers of this environment that no stack knows, made after a copy of the state that was
     /// put back: they are left alone.
     pub strays: Vec<String>,
+    /// What its containers get their network from: `cni …`, or nothing for Docker.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub network_driver: String,
     /// Why the engine cannot be used now; empty when it can.
     pub engine_problem: String,
     /// Why the network cannot be used now; empty when it can.

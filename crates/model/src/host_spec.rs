@@ -40,6 +40,9 @@ pub struct HostSpec {
     /// Who may connect to what is here.
     #[serde(default, skip_serializing_if = "policy_is_off")]
     pub policy: Arc<HostPolicy>,
+    /// Labels of the host, people's before its agent's.
+    #[serde(default, skip_serializing_if = "has_none")]
+    pub labels: Arc<BTreeMap<String, String>>,
     /// The hosts of the environment, this one too, with the addresses that are reached through them.
     #[serde(default)]
     pub peers: Arc<BTreeMap<HostId, Peer>>,
@@ -47,6 +50,10 @@ pub struct HostSpec {
 
 fn policy_is_off(policy: &Arc<HostPolicy>) -> bool {
     policy.is_off()
+}
+
+fn has_none(labels: &Arc<BTreeMap<String, String>>) -> bool {
+    labels.is_empty()
 }
 
 /// How a plain container is in the managed network.

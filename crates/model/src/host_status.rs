@@ -61,13 +61,14 @@ impl HostStatus {
             memory: _,
             labels,
             strays,
+            network_driver,
             engine_problem,
             network_problem,
             dataplane_problem,
             plain_left_out: _,
             disk: _,
         } = &mut self.facts;
-        for word in [hostname, address, agent_version, docker_version, kernel] {
+        for word in [hostname, address, agent_version, docker_version, kernel, network_driver] {
             cut(word, HOST_WORD_BYTES_MAX);
         }
         for reason in [engine_problem, network_problem, dataplane_problem] {

@@ -246,6 +246,24 @@ pub const IPTABLES_MS_MAX: u64 = 10_000;
 pub const NFT_MS_MAX: u64 = 10_000;
 /// Most of what `nft` prints that is read, in bytes.
 pub const NFT_OUTPUT_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Largest CNI configuration read, in bytes.
+pub const CNI_CONFIG_BYTES_MAX: u64 = 256 * 1024;
+/// Most plugins of a CNI configuration.
+pub const CNI_PLUGINS_MAX: usize = 32;
+/// Most folders in which CNI plugins are looked for.
+pub const CNI_BIN_DIRS_MAX: usize = 16;
+/// Time that one CNI plugin has for one call, in milliseconds.
+pub const CNI_CALL_MS_MAX: u64 = 30_000;
+/// Most of what a CNI plugin writes, in bytes: one that writes more is ended.
+pub const CNI_OUTPUT_BYTES_MAX: u64 = 256 * 1024;
+/// Containers that are plugged in, taken out or checked by CNI at the same time.
+pub const CNI_TASKS_PARALLEL_MAX: usize = 8;
+/// First wait until CNI is asked again after an error, in milliseconds; doubles.
+pub const CNI_RETRY_MS_MIN: u64 = 500;
+/// Longest wait until CNI is asked again after an error, in milliseconds.
+pub const CNI_RETRY_MS_MAX: u64 = 30_000;
+/// Time between two checks of one container by CNI, in milliseconds.
+pub const CNI_CHECK_MS: u64 = 180_000;
 /// Most search domains in a container's resolv.conf (glibc before 2.26 reads no more).
 pub const RESOLV_SEARCH_DOMAINS_MAX: usize = 6;
 /// Most name servers in a container's resolv.conf, ours among them (resolvers read no more).

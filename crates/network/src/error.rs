@@ -141,6 +141,58 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The CNI configuration cannot be worked with.
+    #[error("CNI configuration {}: {why}", path.display())]
+    CniConfig {
+        /// Its file, or the folder that it was looked for in.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A CNI plugin failed.
+    #[error("CNI plugin {plugin}, {verb}: {why}")]
+    CniPlugin {
+        /// Which.
+        plugin: String,
+        /// ADD, DEL or CHECK.
+        verb: &'static str,
+        /// What it says.
+        why: String,
+    },
+    /// A CNI plugin hung and was ended, with all that it had started.
+    #[error("CNI plugin {plugin}, {verb}: it did not end within {ms} ms and was killed")]
+    CniTimeout {
+        /// Which.
+        plugin: String,
+        /// ADD, DEL or CHECK.
+        verb: &'static str,
+        /// How long it had.
+        ms: u128,
+    },
+    /// The CNI plugins gave a container another address than the one that was decided.
+    #[error("{why}")]
+    CniAddress {
+        /// Which one, and what to write in the configuration.
+        why: String,
+    },
+    /// What the CNI plugins answered could not be kept or read.
+    #[error("cannot keep the CNI result {}", path.display())]
+    CniKept {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A container's network name space could not be held or let go.
+    #[error("network name space: cannot {doing}{}", needs_root(.source))]
+    Netns {
+        /// What.
+        doing: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// More than one thing failed; the rest was carried out.
     #[error("{}", joined(.0))]
     Several(Vec<Error>),

@@ -51,6 +51,8 @@ pub struct FakeWorld {
 #[derive(Debug)]
 struct Had {
     bridge: String,
+    /// We made it.
+    made_bridge: bool,
     overlay: Option<OverlayTrace>,
     guarded: bool,
 }
@@ -176,6 +178,8 @@ impl FakeWorld {
                 Step::ReplaceRules => self.rules = Some(self.bridges()),
                 Step::DropRules => self.rules = None,
                 Step::Forwarding(on) => self.forwarding = *on,
+                Step::MakeBridge { device } => _ = self.links.insert(device.clone(), true),
+                Step::DropBridge { device } => self.remove_bridge(device),
                 Step::Up { device } => _ = self.links.insert(device.clone(), true),
                 Step::Add { device, ip, prefix } => self.addresses.push(FakeAddress {
                     device: device.clone(),
@@ -219,7 +223,8 @@ impl FakeWorld {
 }
 
 fn before_of(had: &Had) -> Before<'_> {
-    Before { bridge: &had.bridge, overlay: had.overlay.as_ref(), guarded: had.guarded }
+    let Had { bridge, made_bridge, overlay, guarded } = had;
+    Before { bridge, made_bridge: *made_bridge, overlay: overlay.as_ref(), guarded: *guarded }
 }
 
 impl Fabric for Fake {
@@ -229,7 +234,11 @@ impl Fabric for Fake {
         world.ensured += 1;
         world.next_failure()?;
         let overlay = wish.overlay.as_ref().map(|overlay| overlay.trace(wish.subnet));
-        let next = Had { bridge: wish.bridge.clone(), overlay, guarded: !wish.policy.is_off() };
+        let known = world.environments.get(&wish.environment);
+        let made = known.is_some_and(|had| had.made_bridge && had.bridge == wish.bridge);
+        let made_bridge = wish.makes_bridge && (made || !world.links.contains_key(&wish.bridge));
+        let guarded = !wish.policy.is_off();
+        let next = Had { bridge: wish.bridge.clone(), made_bridge, overlay, guarded };
         let before = world.environments.insert(wish.environment.clone(), next);
         let seen = world.seen(&world.bridges());
         let plan = plan::ensure(&seen, wish, before.as_ref().map(before_of));

@@ -8,6 +8,7 @@ use model::limits::{RESOLV_FILE_BYTES_MAX, RESOLV_SEARCH_DOMAINS_MAX};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -71,6 +72,25 @@ pub fn return_dns(path: &Path) -> Result<bool, Error> {
         Err(Error::Resolv { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
         other => other,
     }
+}
+
+/// Lets a container find its own host name: adds it to the file behind its /etc/hosts, which Docker
+/// writes anew with each start, and without it where it gives no network. Says whether the file had
+/// to be changed.
+///
+/// # Errors
+/// `Error::Resolv`; also when the path is no plain file.
+pub fn name_in_hosts(path: &Path, address: Ipv4Addr, hostname: &str) -> Result<bool, Error> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    if hostname.is_empty() || !hostname.bytes().all(plain) {
+        return Ok(false);
+    }
+    let line = format!("{address}\t{hostname}");
+    change(path, |text| match text.lines().any(|known| known == line) {
+        true => text.to_owned(),
+        false if text.is_empty() || text.ends_with('\n') => format!("{text}{line}\n"),
+        false => format!("{text}\n{line}\n"),
+    })
 }
 
 fn change(path: &Path, make: impl Fn(&str) -> String) -> Result<bool, Error> {
@@ -181,5 +201,20 @@ mod tests {
         let missing = dir.path().join("missing");
         lend_dns(&missing, SEARCH).unwrap_err();
         assert!(!return_dns(&missing).unwrap() && !missing.exists());
+    }
+
+    #[test]
+    fn a_container_finds_its_own_name_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hosts");
+        std::fs::write(&path, "127.0.0.1\tlocalhost").unwrap();
+        let address = Ipv4Addr::new(10, 42, 1, 5);
+        assert!(name_in_hosts(&path, address, "web-1").unwrap());
+        assert!(!name_in_hosts(&path, address, "web-1").unwrap());
+        for name in ["", "a b", "a\n1.1.1.1\tb"] {
+            assert!(!name_in_hosts(&path, address, name).unwrap(), "{name:?}");
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "127.0.0.1\tlocalhost\n10.42.1.5\tweb-1\n");
     }
 }

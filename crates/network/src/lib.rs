@@ -1,7 +1,7 @@
 //! What Remuda does to a host's network besides Docker's own bridge: the link-local address with
 //! its nftables rules, balancer addresses on the bridge, forwarding, the ways to other hosts; who holds a port; what a
 //! container's resolv.conf says; what `remuda doctor` has to know; one end of a check of the ways
-//! between hosts.
+//! between hosts; the plugins of CNI, when containers get their network from those.
 //!
 //! It never touches an address, rule, sysctl or file that it did not make, and never listens but for
 //! the seconds of such a check.
@@ -24,10 +24,12 @@ mod resolv;
 mod lend;
 mod preflight;
 
+pub mod cni;
+
 pub use error::Error;
 pub use fabric::{Fabric, Facts, LocalAddress};
 pub use fake::{Fake, FakeAddress, FakeWorld};
-pub use lend::{lend_dns, return_dns};
+pub use lend::{lend_dns, name_in_hosts, return_dns};
 pub use linux::Linux;
 pub use overlay::{Overlay, OverlayMode, OverlayPeer, VXLAN_BYTES, VXLAN_DEVICE, VXLAN_PORT};
 pub use preflight::{Finding, PreflightOptions, preflight};

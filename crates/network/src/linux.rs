@@ -107,6 +107,10 @@ impl Linux {
                     nft::feed(nft::Mode::Load, rules::DROP).await
                 }
                 Step::Forwarding(on) => write_forwarding(*on).await,
+                Step::MakeBridge { device } => make_bridge(look, device).await,
+                Step::DropBridge { device } => {
+                    look.session.drop_device(device, index(look, device)).await
+                }
                 Step::Up { device } => look.session.up(device, index(look, device)).await,
                 Step::Add { device, ip, prefix } => {
                     look.session.add((device, index(look, device)), *ip, *prefix).await
@@ -148,8 +152,10 @@ impl Linux {
         wish: &FabricWish,
         journal: &mut Journal,
     ) -> Result<FabricStatus, Error> {
-        let trace = Trace {
+        let mut trace = Trace {
             bridge: wish.bridge.clone(),
+            made_bridge: false,
+            callers: wish.callers.clone(),
             link_local: wish.link_local,
             dns: wish.dns,
             metadata: wish.metadata,
@@ -161,6 +167,9 @@ impl Linux {
         let underlay = wish.overlay.as_ref().map(|overlay| overlay.underlay);
         let mut look = self.look(bridges, underlay).await?;
         let before = journal.environments.get(&wish.environment).cloned();
+        let made = |old: &Trace| old.made_bridge && old.bridge == wish.bridge;
+        let is_missing = !look.seen.links.contains_key(&wish.bridge);
+        trace.made_bridge = wish.makes_bridge && (is_missing || before.as_ref().is_some_and(made));
         let mut next = journal.clone();
         next.environments.insert(wish.environment.clone(), trace.clone());
         let text = rule_text(&trace, &next);
@@ -302,7 +311,11 @@ fn index(look: &Look, device: &str) -> u32 {
 }
 
 fn rule_text(services: &Trace, journal: &Journal) -> String {
-    let bridges = journal.environments.values().map(|trace| trace.bridge.as_str()).collect();
+    let bridges = journal.environments.values().flat_map(|trace| {
+        let callers = trace.callers.iter().map(String::as_str);
+        callers.chain([trace.bridge.as_str()])
+    });
+    let bridges = bridges.collect();
     let overlays = journal.environments.values().filter_map(|trace| {
         let overlay = trace.overlay.as_ref()?;
         Some((trace.bridge.as_str(), overlay))
@@ -328,6 +341,16 @@ async fn make_device(look: &mut Look, device: &str, vxlan: &Vxlan) -> Result<(),
     look.session.make_vxlan(device, vxlan).await?;
     look.links = look.session.links().await?;
     Ok(())
+}
+
+/// Makes a bridge that is up, and learns its index.
+async fn make_bridge(look: &mut Look, device: &str) -> Result<(), Error> {
+    look.session.make_bridge(device).await?;
+    look.links = look.session.links().await?;
+    match look.links.get(device) {
+        Some(link) => look.session.keep_mac(device, link).await,
+        None => Ok(()),
+    }
 }
 
 /// Containers and this host forget the MACs of addresses that have just moved to other hosts. They

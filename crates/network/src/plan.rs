@@ -61,6 +61,8 @@ pub(crate) struct Seen {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Before<'a> {
     pub(crate) bridge: &'a str,
+    /// It is one that we made.
+    pub(crate) made_bridge: bool,
     pub(crate) overlay: Option<&'a OverlayTrace>,
     /// Had it a network policy?
     pub(crate) guarded: bool,
@@ -72,6 +74,8 @@ pub(crate) enum Step {
     ReplaceRules,
     DropRules,
     Forwarding(bool),
+    MakeBridge { device: String },
+    DropBridge { device: String },
     Up { device: String },
     Add { device: String, ip: Ipv4Addr, prefix: u8 },
     Remove { device: String, ip: Ipv4Addr, prefix: u8 },
@@ -89,6 +93,8 @@ impl Step {
         match self {
             Self::ReplaceRules | Self::DropRules => Repair::Rules,
             Self::Forwarding(_) => Repair::Forwarding,
+            Self::MakeBridge { .. } => Repair::BridgeMade,
+            Self::DropBridge { .. } => Repair::BridgeRemoved,
             Self::Up { device } if device.starts_with(VXLAN_DEVICE) => Repair::OverlayTuned,
             Self::Up { .. } => Repair::BridgeUp,
             Self::Add { ip, .. } => Repair::AddressAdded(*ip),
@@ -148,6 +154,16 @@ impl Plan {
 /// goes when the wish names something else.
 pub(crate) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<Before<'_>>) -> Plan {
     let mut plan = Plan::default();
+    let with_bridge;
+    let seen = if wish.makes_bridge && !seen.links.contains_key(&wish.bridge) {
+        plan.steps.push(Step::MakeBridge { device: wish.bridge.clone() });
+        let links = seen.links.iter().map(|(name, up)| (name.clone(), *up));
+        let links = links.chain([(wish.bridge.clone(), true)]).collect();
+        with_bridge = Seen { links, ..seen.clone() };
+        &with_bridge
+    } else {
+        seen
+    };
     // Rules come before the address: it is never reachable from outside the host, not for a moment.
     if seen.rules != Rules::AsWished {
         plan.steps.push(Step::ReplaceRules);
@@ -180,7 +196,16 @@ pub(crate) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<Before<'_>>)
         }
     }
     overlay::ensure(seen, wish, before, &mut plan);
+    if let Some(old) = before.filter(|old| old.bridge != wish.bridge) {
+        plan.steps.extend(drop_bridge(seen, old));
+    }
     plan
+}
+
+/// Takes a bridge away that we made.
+fn drop_bridge(seen: &Seen, of: Before<'_>) -> Option<Step> {
+    let there = of.made_bridge && seen.links.contains_key(of.bridge);
+    there.then(|| Step::DropBridge { device: of.bridge.to_owned() })
 }
 
 fn on_bridge(seen: &Seen, wish: &FabricWish, plan: &mut Plan) {
@@ -254,13 +279,15 @@ pub(crate) enum Leaving<'a> {
 /// What is ours to take away.
 pub(crate) fn remove(seen: &Seen, leaving: Leaving<'_>) -> Vec<Step> {
     match leaving {
-        Leaving::One(Before { bridge, overlay, guarded }) => {
+        Leaving::One(before) => {
+            let Before { bridge, overlay, guarded, .. } = before;
             let mut steps: Vec<Step> = ours_on(seen, bridge, |_| true).collect();
             steps.extend(overlay.into_iter().flat_map(|t| overlay::remove(seen, bridge, t)));
             steps.extend(guarded.then(|| policy::unset(seen, bridge)).into_iter().flatten());
             if seen.rules != Rules::AsWished {
                 steps.push(Step::ReplaceRules);
             }
+            steps.extend(drop_bridge(seen, before));
             steps
         }
         Leaving::Last { before, switched_on } => {
@@ -276,6 +303,7 @@ pub(crate) fn remove(seen: &Seen, leaving: Leaving<'_>) -> Vec<Step> {
             let on_dropped = |a: &&Address| seen.vxlan.contains_key(&a.device);
             let ours = seen.addresses.iter().filter(|a| a.ours && !on_dropped(a));
             steps.extend(ours.map(removal));
+            steps.extend(before.and_then(|before| drop_bridge(seen, before)));
             if seen.rules != Rules::Absent {
                 steps.push(Step::DropRules);
             }

@@ -34,6 +34,10 @@ pub struct FabricWish {
     pub overlay: Option<Overlay>,
     /// Who may connect to what is here.
     pub policy: Arc<HostPolicy>,
+    /// The bridge is made when it is missing, rather than by Docker, and taken away again.
+    pub makes_bridge: bool,
+    /// Further interfaces that containers come by, in the words of nftables: `veth*`.
+    pub callers: BTreeSet<String>,
 }
 
 impl FabricWish {
@@ -51,6 +55,8 @@ impl FabricWish {
             bridge_addresses: BTreeSet::new(),
             overlay: None,
             policy: Arc::default(),
+            makes_bridge: false,
+            callers: BTreeSet::new(),
         }
     }
 
@@ -63,6 +69,10 @@ impl FabricWish {
     fn broken_rule(&self) -> Option<String> {
         if let Some(why) = device_name_problem(&self.bridge) {
             return Some(format!("bridge name {:?} {why}", self.bridge));
+        }
+        let plain = |name: &&String| device_name_problem(name.trim_end_matches('*')).is_some();
+        if let Some(name) = self.callers.iter().find(plain) {
+            return Some(format!("{name:?} is no name of interfaces"));
         }
         if let Some(overlay) = &self.overlay {
             if let Some(why) = device_name_problem(&overlay.device) {
@@ -97,7 +107,7 @@ impl FabricWish {
 }
 
 /// A name that is safe in rules and file names, and leaves room for the mark.
-fn device_name_problem(name: &str) -> Option<&'static str> {
+pub(crate) fn device_name_problem(name: &str) -> Option<&'static str> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
     if name.is_empty() || name.len() > DEVICE_NAME_BYTES_MAX {
         Some("must have 1 to 11 bytes")
@@ -126,6 +136,10 @@ pub enum Repair {
     Rules,
     /// IPv4 forwarding was switched on.
     Forwarding,
+    /// The bridge was made.
+    BridgeMade,
+    /// A bridge of ours was taken away.
+    BridgeRemoved,
     /// The bridge was set up.
     BridgeUp,
     /// An address was added.
@@ -161,6 +175,8 @@ impl fmt::Display for Repair {
         match self {
             Self::Rules => f.write_str("nftables table inet remuda put in place"),
             Self::Forwarding => f.write_str("ipv4 forwarding switched on"),
+            Self::BridgeMade => f.write_str("bridge made"),
+            Self::BridgeRemoved => f.write_str("bridge removed"),
             Self::BridgeUp => f.write_str("bridge set up"),
             Self::AddressAdded(ip) => write!(f, "address {ip} added"),
             Self::AddressRemoved(ip) => write!(f, "address {ip} removed"),
@@ -191,11 +207,12 @@ mod tests {
     fn a_wish_that_no_host_can_carry_out_is_refused_with_the_rule_it_breaks() {
         wish().check().unwrap();
         type Spoil = fn(&mut FabricWish);
-        let cases: [(Spoil, &str); 10] = [
+        let cases: [(Spoil, &str); 11] = [
             (|w| w.bridge = String::new(), "1 to 11 bytes"),
             (|w| w.bridge = "remuda-bridge".into(), "1 to 11 bytes"),
             (|w| w.bridge = "a\" drop".into(), "must be letters"),
             (|w| w.bridge = "lo".into(), "not be lo"),
+            (|w| _ = w.callers.insert("*".into()), "no name of interfaces"),
             (|w| w.link_local = Ipv4Addr::new(10, 0, 0, 1), "not in 169.254"),
             (|w| w.dns = "127.0.0.1:7653".parse().unwrap(), "not on 169.254.169.250"),
             (|w| w.metadata = "169.254.169.250:80".parse().unwrap(), "needs a port"),

@@ -177,6 +177,23 @@ async fn without_the_bridge_all_else_is_done<H: Host>(host: H) {
     assert_eq!(status.repaired, [Repair::AddressAdded(BALANCER)]);
 }
 
+async fn makes_a_bridge_that_nobody_else_makes_and_takes_it_away<H: Host>(host: H) {
+    let fabric = host.fabric();
+    let mut wish = wish("e1", "plugins0", &[]);
+    wish.makes_bridge = true;
+    let gateway = model::host::gateway(wish.subnet);
+    let repaired = fabric.ensure(&wish).await.unwrap().repaired;
+    assert!(repaired.contains(&Repair::BridgeMade), "{repaired:?}");
+    assert!(host.is_up("plugins0") && host.addresses().contains(&at("plugins0", gateway)));
+    assert_eq!(host.restarted().ensure(&wish).await.unwrap(), FabricStatus::default());
+    host.restarted().remove("e1").await.unwrap();
+    assert!(!host.has_device("plugins0"));
+    host.make_bridge("plugins0", "10.43.0.1/16");
+    host.restarted().ensure(&wish).await.unwrap();
+    host.restarted().remove("e1").await.unwrap();
+    assert!(host.has_device("plugins0"), "somebody else has made it");
+}
+
 async fn two_environments_share_a_host<H: Host>(host: H) {
     host.make_bridge("remuda0", "10.42.0.1/16");
     host.make_bridge("remuda1", "10.43.0.1/16");
@@ -460,6 +477,7 @@ contract! {
     leaves_what_was_there_before_it
     leaves_forwarding_on_for_a_docker_that_came_after_it
     without_the_bridge_all_else_is_done
+    makes_a_bridge_that_nobody_else_makes_and_takes_it_away
     two_environments_share_a_host
     has_ways_to_the_peers_it_is_told_of_and_no_others
     two_environments_have_overlays_apart

@@ -91,6 +91,7 @@ impl SimHost {
             fabric: self.fabric.clone(),
             clock: self.clock.clock(),
             journal: Some(self.journal.clone()),
+            plugs: agent::Plugs::default(),
             dataplane: None,
             environment: None,
         });

@@ -283,8 +283,15 @@ impl Cluster {
         let token = self.state.token.clone().ok_or_else(|| {
             Error::Refused("no host can join yet: the server has made no token".into())
         })?;
-        let words = ["agent", "--join", &self.listen(), "--token", &token].map(str::to_owned);
+        let mut words =
+            ["agent", "--join", &self.listen(), "--token", &token].map(str::to_owned).to_vec();
+        words.extend(self.state.agent_args.get(name).into_iter().flatten().cloned());
         self.spawn(name, Role::Agent, self.binary()?, &words)
+    }
+
+    /// The agent of a host is started with these further words from now on.
+    pub fn set_agent_args(&mut self, name: &str, words: Vec<String>) {
+        self.state.agent_args.insert(name.to_owned(), words);
     }
 
     /// The server makes the token that hosts join with.

@@ -41,6 +41,9 @@ pub struct State {
     pub dockerd_args: Vec<String>,
     /// Further words for the server.
     pub server_args: Vec<String>,
+    /// Further words for the agents of hosts.
+    #[serde(default)]
+    pub agent_args: BTreeMap<String, Vec<String>>,
     /// The token that hosts join with.
     pub token: Option<String>,
     /// All machines by name.
@@ -102,6 +105,7 @@ impl State {
             disk_mib: None,
             dockerd_args: vec![],
             server_args: vec![],
+            agent_args: BTreeMap::new(),
             token: None,
             nodes,
             faults: Faults::default(),

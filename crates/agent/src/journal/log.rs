@@ -114,6 +114,7 @@ mod tests {
             images_kept: Default::default(),
             attachments: BTreeMap::new(),
             policy: Arc::default(),
+            labels: Arc::default(),
             peers: Arc::default(),
         };
         let mark = Mark { run: 1, serial: 0 };

@@ -173,6 +173,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                     }
                 }
             }
+            Ok(Look::Plugged(done)) => self.plugged(*done),
             Ok(Look::Attached(task, result)) => self.attached(&task, result),
             Ok(Look::Facts(facts)) => {
                 let before = std::mem::replace(&mut self.facts, *facts);
@@ -185,6 +186,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 tracing::error!(%error, "a look ended badly");
                 self.meter.is_running = false;
                 self.plains.work_again();
+                self.plugs.work_again();
                 self.clean_again();
                 self.resync_running = false;
                 self.network_running = false;
@@ -289,8 +291,10 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             .filter(|id| !containers.contains_key(*id))
             .cloned()
             .collect();
-        let mut local = observe::local(containers.iter());
-        local.extend(observe::local(missing.iter().map(|id| (id, &none))));
+        let unplugged = publication.iter().flat_map(|p| self.unplugged(containers, &p.spec));
+        let unplugged: BTreeSet<&str> = unplugged.collect();
+        let mut local = observe::local(containers.iter(), &unplugged);
+        local.extend(observe::local(missing.iter().map(|id| (id, &none)), &unplugged));
         self.parts.local.send_if_modified(|known| {
             if known.as_deref() == Some(&local) {
                 return false;

@@ -2,14 +2,17 @@
 //! be in the managed network are connected, also again after somebody took them out.
 
 use super::{Look, RESYNC_RETRY, Reconciler};
+use crate::NETWORK;
 use crate::plain::{self, Memo, Task};
+use crate::plug::NONE;
 use engine::Engine;
 use engine::seen::{PlainList, SeenContainer};
 use model::host_spec::HostSpec;
-use model::plain::{ContainerId, PlainContainer};
+use model::plain::{ContainerId, PlainContainer, asks_for_network, has_own_network};
 use model::time::Timestamp;
 use network::Fabric;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -23,11 +26,47 @@ pub(super) struct Plains {
     pub(super) left_out: u32,
     /// Why the list is not as it is now; empty when it is.
     problem: String,
+    /// CNI plugs in here, and only what Docker gave no network.
+    by_cni: bool,
+    /// What CNI has plugged in, by Docker's id, and why it has not.
+    plugged: BTreeMap<String, Ipv4Addr>,
+    plug_problems: BTreeMap<String, String>,
     /// What is told of them: the same one until something changes.
     told: Option<Arc<BTreeMap<ContainerId, PlainContainer>>>,
 }
 
 impl Plains {
+    pub(super) fn new(by_cni: bool) -> Self {
+        Self { by_cni, ..Self::default() }
+    }
+
+    /// All that were seen.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&ContainerId, &SeenContainer)> {
+        self.seen.iter().flatten()
+    }
+
+    /// What CNI has plugged in, and why it has not.
+    pub(super) fn plugged(
+        &mut self,
+        addresses: BTreeMap<String, Ipv4Addr>,
+        problems: BTreeMap<String, String>,
+    ) {
+        (self.plugged, self.plug_problems) = (addresses, problems);
+        self.tell();
+    }
+
+    /// Why one is not in the managed network as it should be.
+    fn problem_of(&self, id: &ContainerId, seen: &SeenContainer) -> &str {
+        let own = self.memos.get(id).map_or("", |memo| memo.problem.as_str());
+        let of_cni = self.plug_problems.get(&seen.id).map_or("", String::as_str);
+        let other = self.by_cni && seen.network_mode != NONE && is_to_join(seen);
+        match (own, of_cni) {
+            ("", "") if other => "on this host CNI plugs in only containers with --net=none",
+            ("", of_cni) => of_cni,
+            (own, _) => own,
+        }
+    }
+
     /// What is told; `None` while it is not known.
     pub(super) fn told(&self) -> Option<Arc<BTreeMap<ContainerId, PlainContainer>>> {
         self.told.clone().filter(|_| self.problem.is_empty())
@@ -36,8 +75,10 @@ impl Plains {
     fn tell(&mut self) {
         let Some(seen) = &self.seen else { return };
         let one = |(id, seen): (&ContainerId, &SeenContainer)| {
-            let problem = self.memos.get(id).map_or("", |memo| memo.problem.as_str());
-            (id.clone(), plain::told(seen, problem))
+            let mut told = plain::told(seen, self.problem_of(id, seen));
+            let address = self.plugged.get(&seen.id).filter(|_| seen.running());
+            told.addresses.extend(address.map(|address| (NETWORK.to_owned(), *address)));
+            (id.clone(), told)
         };
         let now: BTreeMap<ContainerId, PlainContainer> = seen.iter().map(one).collect();
         if self.told.as_deref() != Some(&now) {
@@ -91,6 +132,7 @@ impl Plains {
         let (mut tasks, mut wake) = (vec![], None);
         for (id, seen) in self.seen.iter().flatten() {
             let decided = spec.attachments.get(id).map(|one| one.address);
+            let decided = decided.filter(|_| !self.by_cni);
             let none = Memo::default();
             let memo = self.memos.get(id).unwrap_or(&none);
             if let Some(task) = plain::next(seen, decided, memo, now) {
@@ -102,6 +144,10 @@ impl Plains {
         }
         (tasks, wake)
     }
+}
+
+fn is_to_join(seen: &SeenContainer) -> bool {
+    asks_for_network(&seen.labels) && has_own_network(&seen.network_mode)
 }
 
 impl<E: Engine, F: Fabric> Reconciler<E, F> {

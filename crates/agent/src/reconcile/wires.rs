@@ -2,12 +2,14 @@
 //! the ways to the other hosts. Pure.
 
 use crate::{BRIDGE, FOLDER_LABEL, NETWORK};
+use engine::Engine;
 use engine::wish::NetworkWish;
 use model::host::Environment;
 use model::host_spec::{HostSpec, Peer};
 use model::id::HostId;
 use model::instance::Goal;
 use model::policy::HostPolicy;
+use network::cni::NetConf;
 use network::{FabricWish, Overlay, OverlayPeer, VXLAN_BYTES};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -16,6 +18,8 @@ use std::sync::Arc;
 
 /// The VXLAN device between hosts.
 const DEVICE: &str = "remudavx0";
+/// How the kernel calls the host's ends of pairs.
+const CNI_CALLERS: &str = "veth*";
 
 /// The network that Docker is to have. Packets of its containers fit through VXLAN over a device
 /// with this MTU, whether there are other hosts yet or not: it cannot be changed later.
@@ -37,10 +41,49 @@ pub(super) fn docker(spec: &HostSpec, folder: &Path, underlay_mtu: Option<u32>) 
     }
 }
 
+/// Docker's network is gone before plugins use its range.
+pub(super) async fn leave_docker<E: Engine>(engine: &E, environment: &str) -> Result<(), String> {
+    engine.remove_network(NETWORK, environment).await.map_err(|e| {
+        format!(
+            "Docker's network {NETWORK} is in the way of CNI ({}): `remuda host drain` this host, \
+             then `remuda host uncordon` it; `docker network disconnect {NETWORK} NAME` takes a \
+             plain container out",
+            api::error::chain(&e)
+        )
+    })
+}
+
+/// Where the addresses of the environment are on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Anchor {
+    /// The bridge.
+    pub(crate) bridge: String,
+    /// It is made by us and not by Docker.
+    is_ours: bool,
+    /// Further interfaces that containers come by.
+    callers: BTreeSet<String>,
+}
+
+impl Anchor {
+    /// Docker makes the bridge.
+    pub(crate) fn docker() -> Self {
+        Self { bridge: BRIDGE.into(), is_ours: false, callers: BTreeSet::new() }
+    }
+
+    /// The bridge that the plugins use. Where they use none, one without ports has the addresses,
+    /// and containers come by interfaces of their own.
+    pub(crate) fn of_cni(conf: &NetConf) -> Self {
+        let callers = conf.bridge().is_none().then(|| CNI_CALLERS.to_owned());
+        let bridge = conf.host_bridge().to_owned();
+        Self { bridge, is_ours: true, callers: callers.into_iter().collect() }
+    }
+}
+
 /// What the fabric is to make, with what it follows from: most publications change nothing of it,
 /// and among many hosts it is long.
 pub(super) struct Wires {
     host: HostId,
+    anchor: Anchor,
     environment: Environment,
     bridge_addresses: BTreeSet<Ipv4Addr>,
     apart: BTreeSet<Ipv4Addr>,
@@ -51,21 +94,22 @@ pub(super) struct Wires {
 
 impl Wires {
     /// For a spec; `known` when nothing that it follows from has changed.
-    pub(super) fn of(spec: &HostSpec, known: Option<Self>) -> Self {
+    pub(super) fn of(spec: &HostSpec, anchor: Anchor, known: Option<Self>) -> Self {
         let (bridge_addresses, apart) = (bridge_addresses(spec), apart(spec));
         let same = known.filter(|known| {
             known.host == spec.host
+                && known.anchor == anchor
                 && known.environment == spec.environment
                 && known.bridge_addresses == bridge_addresses
                 && known.apart == apart
                 && known.peers == spec.peers
                 && known.policy == spec.policy
         });
-        let wish = same.map_or_else(|| Arc::new(fabric(spec)), |known| known.wish);
+        let wish = same.map_or_else(|| Arc::new(fabric(spec, &anchor)), |known| known.wish);
         let (host, environment) = (spec.host.clone(), spec.environment.clone());
         // The peers of this publication: those of the next are most often the same ones.
         let (peers, policy) = (Arc::clone(&spec.peers), Arc::clone(&spec.policy));
-        Self { host, environment, bridge_addresses, apart, peers, policy, wish }
+        Self { host, anchor, environment, bridge_addresses, apart, peers, policy, wish }
     }
 }
 
@@ -80,9 +124,11 @@ fn apart(spec: &HostSpec) -> BTreeSet<Ipv4Addr> {
 }
 
 /// What the fabric is to make.
-pub(crate) fn fabric(spec: &HostSpec) -> FabricWish {
+pub(crate) fn fabric(spec: &HostSpec, anchor: &Anchor) -> FabricWish {
     let environment = &spec.environment;
-    let mut wish = FabricWish::new(&environment.id, BRIDGE, environment.subnet);
+    let mut wish = FabricWish::new(&environment.id, &anchor.bridge, environment.subnet);
+    wish.makes_bridge = anchor.is_ours;
+    wish.callers.clone_from(&anchor.callers);
     wish.bridge_addresses = bridge_addresses(spec);
     wish.overlay = overlay(spec);
     wish.policy = Arc::clone(&spec.policy);
@@ -147,6 +193,10 @@ mod tests {
         Peer { address: address.parse().unwrap(), routes }
     }
 
+    fn fabric(spec: &HostSpec) -> FabricWish {
+        super::fabric(spec, &Anchor::docker())
+    }
+
     fn spec(peers: &[(&str, Peer)]) -> HostSpec {
         let subnet = "10.42.0.0/16".parse().unwrap();
         let peers = peers.iter().map(|(host, peer)| (host.parse().unwrap(), peer.clone()));
@@ -160,6 +210,7 @@ mod tests {
             images_kept: Default::default(),
             attachments: BTreeMap::new(),
             policy: Arc::default(),
+            labels: Arc::default(),
             peers: Arc::new(peers.collect()),
         }
     }
@@ -180,12 +231,12 @@ mod tests {
     #[test]
     fn the_wish_is_made_anew_when_what_it_follows_from_changes() {
         let peers = [("h1", peer("192.0.2.1", &[])), ("h2", peer("192.0.2.2", &["10.42.2.0/26"]))];
-        let first = Wires::of(&spec(&peers), None);
+        let first = Wires::of(&spec(&peers), Anchor::docker(), None);
         let wish = Arc::clone(&first.wish);
-        let second = Wires::of(&spec(&peers), Some(first));
+        let second = Wires::of(&spec(&peers), Anchor::docker(), Some(first));
         assert!(Arc::ptr_eq(&second.wish, &wish), "equal peers of another publication");
         let moved = [peers[0].clone(), ("h2", peer("192.0.2.3", &["10.42.2.0/26"]))];
-        let third = Wires::of(&spec(&moved), Some(second));
+        let third = Wires::of(&spec(&moved), Anchor::docker(), Some(second));
         assert_eq!(*third.wish, fabric(&spec(&moved)));
         assert_ne!(third.wish, wish);
         type Change = fn(&mut HostSpec);
@@ -202,8 +253,8 @@ mod tests {
         for change in changes {
             let mut changed = spec(&moved);
             change(&mut changed);
-            let before = Wires::of(&spec(&moved), None);
-            assert_eq!(*Wires::of(&changed, Some(before)).wish, fabric(&changed));
+            let before = Wires::of(&spec(&moved), Anchor::docker(), None);
+            assert_eq!(*Wires::of(&changed, Anchor::docker(), Some(before)).wish, fabric(&changed));
         }
     }
 

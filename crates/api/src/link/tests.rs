@@ -23,6 +23,7 @@ pub(super) fn whole(serial: u64) -> Publication {
         images_kept: Default::default(),
         attachments: BTreeMap::new(),
         policy: std::sync::Arc::default(),
+        labels: Arc::default(),
         peers: Arc::default(),
     };
     let mut view = HostView::empty("e", &host("a"));

@@ -56,7 +56,14 @@ pub(super) async fn run(global: &Global, args: DoctorArgs) -> Outcome {
     }
     findings.push(data_folder(&args.data_dir).await);
     let subnet = crate::role::server::read_subnet(&args.data_dir);
-    for finding in network::preflight(&network::PreflightOptions::new(subnet)).await {
+    let mut options = network::PreflightOptions::new(subnet);
+    if let Some(driver) = crate::role::driver::look(&args.data_dir) {
+        if let Ok(cni) = &driver {
+            cni.conf.host_bridge().clone_into(&mut options.bridge);
+        }
+        findings.push(network_driver(driver));
+    }
+    for finding in network::preflight(&options).await {
         let network::Finding { check, ok, problem, fix } = finding;
         findings.push(Finding { check: check.into(), ok, problem, fix });
     }
@@ -75,6 +82,17 @@ pub(super) async fn run(global: &Global, args: DoctorArgs) -> Outcome {
     }
     let problems = findings.iter().filter(|finding| !finding.ok).count();
     if problems > 0 { Err(Failure::Code(ERROR)) } else { Ok(()) }
+}
+
+/// The plugins of CNI and their configuration.
+fn network_driver(driver: Result<network::cni::Cni, String>) -> Finding {
+    let check = "network driver";
+    match driver {
+        Ok(cni) => Finding::well(check, format!("cni {} by {}", cni.words(), cni.file.display())),
+        Err(problem) => {
+            Finding::bad(check, problem, "mend it and start the agent again: docs/cni.md")
+        }
+    }
 }
 
 async fn docker(data_dir: &Path) -> Finding {

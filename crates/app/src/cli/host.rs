@@ -359,6 +359,9 @@ async fn show(global: &Global, client: &Client, host: &str) -> Outcome {
         field("certificate", &format!("good until {} ({})", output::utc(until), ago(until)));
     }
     field("docker", &facts.docker_version);
+    if !facts.network_driver.is_empty() {
+        field("network", &facts.network_driver);
+    }
     field("kernel", &facts.kernel);
     for label in labels_of(row) {
         field("label", &label);

@@ -4,17 +4,19 @@ mod join;
 mod membership;
 mod reset;
 
+use super::driver::DriverArgs;
 use super::lock::{self, Part};
 use super::{clock, failed, hostname, make_private_dir, need_root, told_to_stop};
 use crate::cli::Global;
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::paths;
-use ::agent::{Agent, DataplaneCommand, Options};
+use ::agent::{Agent, DataplaneCommand, Options, Plugs};
 use api::grpc::Caller;
 use api::link::{AgentLink, AgentRun};
 use clap::{Args, Subcommand};
 use model::id::HostId;
+use network::cni::Cni;
 use std::path::{Path, PathBuf};
 
 /// Options of `agent`.
@@ -43,6 +45,8 @@ pub(crate) struct AgentArgs {
     /// Id of this host [default: its host name]
     #[arg(long)]
     host: Option<String>,
+    #[command(flatten)]
+    driver: DriverArgs,
 }
 
 /// Commands of `agent`.
@@ -77,6 +81,7 @@ pub(crate) async fn run(global: &Global, mut args: AgentArgs) -> Outcome {
     let dir = args.data_dir.join("agent");
     make_private_dir(&args.data_dir)?;
     make_private_dir(&dir)?;
+    let cni = args.driver.load(&dir)?;
     let lock = lock::take(&args.data_dir, Part::Agent, "agent").await?;
     let file = dir.join("membership.json");
     let (membership, token) = membership::open(&args, &file).await?;
@@ -87,7 +92,8 @@ pub(crate) async fn run(global: &Global, mut args: AgentArgs) -> Outcome {
     output::note(&format!("remuda agent of host {} dials {}", membership.host, membership.server));
     let environment = Some(membership.environment.clone());
     let machine = lock::take_machine(&args.data_dir)?;
-    let agent = prepare(&args.data_dir, membership.host.clone(), environment, link.clone())?;
+    let plugs = plugs(&args.data_dir, cni)?;
+    let agent = prepare(&args.data_dir, membership.host.clone(), environment, link.clone(), plugs)?;
     let keeper = membership::Keeper { membership, file, link, token, clock: clock() };
     tokio::select! {
         () = agent.run() => {}
@@ -110,12 +116,18 @@ fn caller() -> Caller {
     Caller { run, clock: clock() }
 }
 
+/// What containers get their network from, with what was plugged in before.
+pub(super) fn plugs(data_dir: &Path, cni: Option<Cni>) -> Outcome<Plugs> {
+    Plugs::open(&data_dir.join("agent"), cni).map_err(|e| failed("network driver", &e))
+}
+
 /// An agent over real Docker and the real network.
 pub(super) fn prepare<L: AgentLink>(
     data_dir: &Path,
     host: HostId,
     environment: Option<String>,
     link: L,
+    plugs: Plugs,
 ) -> Outcome<Agent<L, engine::Docker, network::Linux>> {
     let dir = data_dir.join("agent");
     make_private_dir(&dir)?;
@@ -139,6 +151,7 @@ pub(super) fn prepare<L: AgentLink>(
         clock: clock(),
         journal: None,
         environment,
+        plugs,
         dataplane: Some(command),
     }))
 }

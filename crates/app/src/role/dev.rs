@@ -1,5 +1,6 @@
 //! `remuda dev`: server and agent in one process, the dataplane beside it; and `remuda dev down`.
 
+use super::driver::DriverArgs;
 use super::lock::{self, Part};
 use super::server::{Opened, ServerArgs};
 use super::{down, failed, make_private_dir, need_root, told_to_stop};
@@ -25,6 +26,8 @@ pub(crate) struct DevArgs {
     pub command: Option<DevCommand>,
     #[command(flatten)]
     server: ServerArgs,
+    #[command(flatten)]
+    driver: DriverArgs,
 }
 
 /// Commands of `dev`.
@@ -51,7 +54,7 @@ pub(crate) async fn run(global: &Global, args: DevArgs) -> Outcome {
             let data_dir = std::path::absolute(&data_dir)?;
             down::run(global, &data_dir, keep_state).await
         }
-        None => start(args.server).await,
+        None => start(args.server, args.driver).await,
     }
 }
 
@@ -66,19 +69,21 @@ pub(crate) fn docker(data_dir: &Path) -> Outcome<engine::Docker> {
     Ok(engine::Docker::new(options))
 }
 
-async fn start(mut args: ServerArgs) -> Outcome {
+async fn start(mut args: ServerArgs, driver: DriverArgs) -> Outcome {
     need_root()?;
     args.data_dir = std::path::absolute(&args.data_dir)?;
     make_private_dir(&args.data_dir)?;
+    let cni = driver.load(&args.data_dir.join("agent"))?;
     let mut locks = vec![];
     for part in Part::ALL {
         locks.push(lock::take(&args.data_dir, part, "dev").await?);
     }
     let machine = lock::take_machine(&args.data_dir)?;
+    let plugs = super::agent::plugs(&args.data_dir, cni)?;
     let Opened { server, socket, .. } = super::server::open(&args).await?;
     let host = super::agent::own_host(&args.data_dir, None)?;
     let link = MemoryLink::new(server.switchboard(), host.clone());
-    let agent = super::agent::prepare(&args.data_dir, host, None, link)?;
+    let agent = super::agent::prepare(&args.data_dir, host, None, link, plugs)?;
     output::note(&format!(
         "remuda dev {}: API on {}, data in {}",
         env!("CARGO_PKG_VERSION"),

@@ -58,6 +58,9 @@ pub(super) async fn run(global: &Global, data_dir: &Path, keep_state: bool) -> O
             vec![]
         }
     };
+    if let Err(why) = agent::unplug_all(&data_dir.join("agent")).await {
+        problems.push(format!("cni: {why}"));
+    }
     let fabric = network::Linux::new(data_dir.join("network"));
     if let Err(error) = fabric.remove(&environment).await {
         problems.push(format!("network: {}", api::error::chain(&error)));

@@ -5,7 +5,7 @@ use crate::machine::{Ran, inside, run_inside, text, wait_for, wait_until};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use testbed::{Boot, Keeper, SERVER, State};
 
@@ -21,11 +21,22 @@ const LOGS: [&str; 6] = [
 
 /// Runs `body` on the switch of a cluster whose hosts have all joined and are active.
 pub(crate) fn on_a_cluster<F: FnOnce(&mut Cluster)>(hosts: u8, body: F) {
+    on_a_cluster_with(hosts, |_state, _folder| {}, body);
+}
+
+/// The same of a cluster that is otherwise; what `change` writes goes into the folder.
+pub(crate) fn on_a_cluster_with<F: FnOnce(&mut Cluster)>(
+    hosts: u8,
+    change: fn(&mut State, &Path),
+    body: F,
+) {
     let Some(folder) = inside() else {
         let closure = std::any::type_name::<F>();
         return run_inside(closure, &LOGS, |folder| Boot::new(folder, "switch").unwrap());
     };
-    let bed = testbed::Cluster::up(&folder, state(hosts), Keeper::Thread, &mut |_| {}).unwrap();
+    let mut state = state(hosts);
+    change(&mut state, &folder);
+    let bed = testbed::Cluster::up(&folder, state, Keeper::Thread, &mut |_| {}).unwrap();
     body(&mut Cluster { bed, folder });
 }
 
@@ -71,6 +82,11 @@ impl Cluster {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, content).unwrap();
         path.to_str().unwrap().to_owned()
+    }
+
+    /// A file or folder of the cluster.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
     }
 
     /// Runs the CLI on the switch.

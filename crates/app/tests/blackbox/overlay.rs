@@ -37,6 +37,7 @@ fn places_now(cluster: &Cluster) -> Vec<Place> {
     rows.iter().filter(|row| row["ready"] == true).filter_map(|row| place(cluster, row)).collect()
 }
 
+/// Where the container of a row is.
 pub(crate) fn place(cluster: &Cluster, row: &serde_json::Value) -> Option<Place> {
     let (host, id) = (row["host"].as_str()?, row["container_id"].as_str()?);
     let mut asks = cluster.bed.on(host, "docker").ok()?;

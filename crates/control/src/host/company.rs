@@ -43,8 +43,9 @@ impl One<'_> {
                 if let Some(reason) = self.waits(false) {
                     return (Phase::Starting, reason, None);
                 }
-                let stranded =
-                    |own: &&SeenContainer| self.shared().any(|(of, _)| self.is_stranded(own, of));
+                let stranded = |own: &&SeenContainer| {
+                    self.known.misfit || self.shared().any(|(of, _)| self.is_stranded(own, of))
+                };
                 match self.container().filter(stranded) {
                     Some(own) => {
                         let (instance, container) = (self.id.clone(), own.id.clone());
@@ -54,7 +55,9 @@ impl One<'_> {
                     None => next,
                 }
             }
-            None if next.0 == Phase::Running => self.follow().unwrap_or(next),
+            None if next.0 == Phase::Running || self.known.unplugged.is_some() => {
+                self.follow().unwrap_or(next)
+            }
             _ => next,
         }
     }
@@ -72,7 +75,8 @@ impl One<'_> {
             if self.other(owner).0.is_none() {
                 return Some(unknown(owner));
             }
-            if !self.container_of(owner).is_some_and(|container| container.running) {
+            let unplugged = self.other(owner).1.is_some_and(|owner| owner.unplugged.is_some());
+            if unplugged || !self.container_of(owner).is_some_and(|container| container.running) {
                 return Some(format!("waits for {}, whose {what} it shares", called(owner)));
             }
         }

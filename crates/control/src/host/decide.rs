@@ -187,7 +187,10 @@ impl One<'_> {
             }
         }
         match self.container().cloned() {
-            Some(container) if container.running => (Phase::Running, String::new(), None),
+            Some(container) if container.running => match &self.known.unplugged {
+                None => (Phase::Running, String::new(), None),
+                Some(why) => (Phase::Starting, why.clone(), None),
+            },
             Some(container) if container.started_at.is_none() => {
                 self.try_again(|id| Action::Start { instance: id, container: container.id.clone() })
             }

@@ -59,6 +59,10 @@ pub struct SeenInstance {
     pub drained: bool,
     /// Trouble that does not come from its container, e.g. a host port that cannot be bound.
     pub trouble: String,
+    /// Why its container, which runs, has no network yet; `None` when it has.
+    pub unplugged: Option<String>,
+    /// Its container was made for another network driver: it is made anew and not started again.
+    pub misfit: bool,
 }
 
 impl SeenInstance {

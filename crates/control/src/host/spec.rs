@@ -44,6 +44,11 @@ pub(crate) fn attachments(
     each.collect()
 }
 
+/// Labels of the host.
+pub(crate) fn labels(cluster: &Cluster, host: &HostId) -> Arc<BTreeMap<String, String>> {
+    Arc::new(cluster.host(host).map(|host| host.all_labels()).unwrap_or_default())
+}
+
 /// One container that the host should hold now.
 #[must_use]
 pub fn container(cluster: &Cluster, host: &HostId, id: &InstanceId) -> Option<InstanceSpec> {
@@ -66,6 +71,7 @@ pub(crate) fn spec_of(cluster: &Cluster, host: &HostId, routed: &publish::Routed
         images_kept,
         attachments: attachments(cluster, host),
         policy: Arc::default(),
+        labels: labels(cluster, host),
         peers: Arc::default(),
     };
     for instance in placed {

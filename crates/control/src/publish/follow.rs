@@ -125,6 +125,8 @@ pub(super) struct Touched {
     plain: BTreeSet<PlainId>,
     /// Hosts whose address outside is another one.
     moved: BTreeSet<HostId>,
+    /// Hosts whose labels are others.
+    labelled: BTreeSet<HostId>,
     /// Hosts of which something else is written.
     hosts: bool,
     /// What services have to do with each other may be otherwise.
@@ -149,6 +151,10 @@ impl Touched {
                     let address = both.map(|c| c.host(id).map(|host| host.facts.address.clone()));
                     if address[0] != address[1] {
                         touched.moved.insert(id.clone());
+                    }
+                    let labels = both.map(|c| c.host(id).map(|host| host.all_labels()));
+                    if labels[0] != labels[1] {
+                        touched.labelled.insert(id.clone());
                     }
                     let [old, new] = both.map(|c| c.host(id).is_some_and(|h| Ring::holds(h)));
                     touched.ring |= old != new;
@@ -279,6 +285,7 @@ impl<'a> Round<'a> {
         }
         self.services();
         self.owners.extend(self.touched.plain.iter().map(|id| id.host.clone()));
+        self.owners.extend(std::mem::take(&mut self.touched.labelled));
         self.owners(publisher);
         self.asking(publisher);
         self.spread_entries(publisher);
@@ -444,6 +451,9 @@ impl<'a> Round<'a> {
             let spec = pending.spec();
             spec.volumes.extend(changes(&old.volumes, &new.volumes));
             spec.attachments.extend(changes(&old.attachments, &new.attachments));
+            if old.labels != new.labels {
+                spec.labels = Some(new.labels);
+            }
             if old.images_kept != new.images_kept {
                 spec.images_kept = Some(new.images_kept);
                 // It may be the empty set, which is a change as well.

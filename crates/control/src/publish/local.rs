@@ -1,7 +1,7 @@
 //! What is a host's own: its ports and balancers, and what belongs to what it holds.
 
 use super::{CONNECT_TIMEOUT_MS, catalog, listener_id, routes};
-use crate::host::{attachments, belongings};
+use crate::host::{attachments, belongings, labels};
 use crate::parts::parts;
 use model::cluster::Cluster;
 use model::host_spec::HostAttachment;
@@ -22,14 +22,15 @@ pub(super) struct Local {
     pub(super) volumes: BTreeMap<String, VolumeSpec>,
     pub(super) images_kept: BTreeSet<String>,
     pub(super) attachments: BTreeMap<ContainerId, HostAttachment>,
+    pub(super) labels: Arc<BTreeMap<String, String>>,
 }
 
 impl Local {
     pub(super) fn of(cluster: &Cluster, host: &HostId) -> Self {
         let placed: Vec<&Arc<Instance>> = cluster.instances_on(host).collect();
         let (volumes, images_kept) = belongings(cluster, &placed);
-        let attachments = attachments(cluster, host);
-        let mut local = Self { volumes, images_kept, attachments, ..Self::default() };
+        let (attachments, labels) = (attachments(cluster, host), labels(cluster, host));
+        let mut local = Self { volumes, images_kept, attachments, labels, ..Self::default() };
         local.add_host_ports(cluster, &placed);
         routes::add_balancers(cluster, &placed, &mut local);
         local

@@ -224,7 +224,10 @@ pub(super) fn from_inspect(found: ContainerInspectResponse) -> SeenContainer {
         restart_count: found.restart_count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
         ..SeenContainer::default()
     };
-    seen.resolv_conf = plain::own_resolv(&found.resolv_conf_path.unwrap_or_default(), &seen.id);
+    let own = |path: Option<String>, name| plain::own_file(&path?, &seen.id, name);
+    let (resolv_conf, hosts) =
+        (own(found.resolv_conf_path, "resolv.conf"), own(found.hosts_path, "hosts"));
+    (seen.resolv_conf, seen.hosts) = (resolv_conf, hosts);
     if let Some(state) = found.state {
         add_state(&mut seen, state);
     }

@@ -185,9 +185,9 @@ pub(super) fn variables(environment: &[String]) -> BTreeMap<String, String> {
 }
 
 /// Docker's own file of the container, or nothing: a file that the user put there is his.
-pub(super) fn own_resolv(path: &str, id: &str) -> Option<PathBuf> {
+pub(super) fn own_file(path: &str, id: &str, name: &str) -> Option<PathBuf> {
     let path = Path::new(path);
-    let end = Path::new("containers").join(id).join("resolv.conf");
+    let end = Path::new("containers").join(id).join(name);
     (path.is_absolute() && !id.is_empty() && path.ends_with(end)).then(|| path.to_owned())
 }
 
@@ -260,7 +260,8 @@ mod tests {
     fn only_docker_s_own_file_is_written() {
         let id = "0123abcd";
         let own = format!("/var/lib/docker/containers/{id}/resolv.conf");
-        assert!(own_resolv(&own, id).is_some());
+        assert!(own_file(&own, id, "resolv.conf").is_some());
+        assert_eq!(own_file(&own, id, "hosts"), None);
         for (path, id) in [
             ("/etc/resolv.conf", id),
             ("/var/lib/docker/containers/other/resolv.conf", id),
@@ -268,7 +269,7 @@ mod tests {
             (own.as_str(), ""),
             ("", id),
         ] {
-            assert_eq!(own_resolv(path, id), None, "{path}");
+            assert_eq!(own_file(path, id, "resolv.conf"), None, "{path}");
         }
     }
 

@@ -15,7 +15,9 @@ use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
-use rtnetlink::{IpVersion, LinkUnspec, LinkVxlan, RouteMessageBuilder, RuleAddRequest};
+use rtnetlink::{
+    IpVersion, LinkBridge, LinkUnspec, LinkVxlan, RouteMessageBuilder, RuleAddRequest,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -72,6 +74,20 @@ impl Session {
             let Vxlan { vni, port, .. } = vxlan;
             format!("make VXLAN device {device} (VNI {vni}, UDP port {port})")
         })
+    }
+
+    /// Makes a bridge, up and without ports; one that came there meanwhile is as good.
+    pub(crate) async fn make_bridge(&self, device: &str) -> Result<(), Error> {
+        let done = self.handle.link().add(LinkBridge::new(device).build()).execute().await;
+        tolerate(done, &[io::ErrorKind::AlreadyExists], || format!("make bridge {device}"))
+    }
+
+    /// A bridge keeps the MAC that it has: by itself it would take those of its ports, and who knew
+    /// the one before would not reach it.
+    pub(crate) async fn keep_mac(&self, device: &str, link: &Link) -> Result<(), Error> {
+        let message = LinkUnspec::new_with_index(link.index).address(link.mac.to_vec()).build();
+        let done = self.handle.link().change(message).execute().await;
+        tolerate(done, &[], || format!("set the MAC of bridge {device}"))
     }
 
     /// Takes a device away with all that is on it.

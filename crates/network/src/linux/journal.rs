@@ -46,6 +46,12 @@ pub(crate) struct Loaded {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Trace {
     pub(crate) bridge: String,
+    /// It is one that we made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) made_bridge: bool,
+    /// Further interfaces that containers come by.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeSet::is_empty")]
+    pub(crate) callers: std::collections::BTreeSet<String>,
     pub(crate) link_local: Ipv4Addr,
     pub(crate) dns: std::net::SocketAddr,
     pub(crate) metadata: std::net::SocketAddr,
@@ -67,8 +73,9 @@ fn is_off(policy: &Arc<HostPolicy>) -> bool {
 impl Trace {
     /// For the plan.
     pub(crate) fn before(&self) -> Before<'_> {
-        let guarded = !self.policy.is_off();
-        Before { bridge: &self.bridge, overlay: self.overlay.as_ref(), guarded }
+        let Self { bridge, made_bridge, overlay, policy, .. } = self;
+        let (made_bridge, guarded) = (*made_bridge, !policy.is_off());
+        Before { bridge, made_bridge, overlay: overlay.as_ref(), guarded }
     }
 }
 
@@ -130,6 +137,8 @@ mod tests {
     fn what_a_reboot_undid_is_forgotten_and_the_environments_are_not() {
         let trace = Trace {
             bridge: "remuda0".into(),
+            made_bridge: false,
+            callers: Default::default(),
             link_local: crate::LINK_LOCAL,
             dns: "169.254.169.250:7653".parse().unwrap(),
             metadata: "169.254.169.250:7680".parse().unwrap(),

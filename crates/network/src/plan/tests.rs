@@ -11,7 +11,7 @@ fn wish(balancers: &[&str]) -> FabricWish {
 
 /// The environment had this bridge until now.
 fn before(bridge: &str) -> Option<Before<'_>> {
-    Some(Before { bridge, overlay: None, guarded: false })
+    Some(Before { bridge, made_bridge: false, overlay: None, guarded: false })
 }
 
 fn address(device: &str, ip: &str, prefix: u8, ours: bool) -> Address {
@@ -151,7 +151,7 @@ fn what_is_removed_is_ours_and_all_of_it() {
     );
     seen.rules = Rules::Different;
     assert_eq!(
-        remove(&seen, Leaving::One(Before { bridge: "remuda0", overlay: None, guarded: false })),
+        remove(&seen, Leaving::One(before("remuda0").unwrap())),
         [take("remuda0", "10.42.3.7", 32), Step::ReplaceRules]
     );
     seen.forwarding = false;
@@ -233,5 +233,31 @@ proptest! {
         prop_assert!(seen.addresses.iter().all(|a| !a.ours));
         prop_assert_eq!(seen.rules, Rules::Absent);
         prop_assert_eq!(seen.forwarding, !was_off);
+    }
+}
+
+#[test]
+fn a_bridge_of_ours_is_made_with_its_addresses_and_taken_away_when_another_one_is_wished() {
+    let mut wish = wish(&["10.42.3.7"]);
+    wish.makes_bridge = true;
+    let mut seen = settled();
+    assert_eq!(ensure(&seen, &wish, None), Plan::default(), "one that is there is as good");
+    seen.links.remove("remuda0");
+    seen.addresses.retain(|address| address.device != "remuda0");
+    let plan = ensure(&seen, &wish, None);
+    assert!(!plan.bridge_missing);
+    let made = Step::MakeBridge { device: "remuda0".into() };
+    let steps = [made, add("remuda0", "10.42.0.1", 16), add("remuda0", "10.42.3.7", 32)];
+    assert_eq!(plan.steps, steps);
+    wish.bridge = "other0".into();
+    let ours = |made_bridge| Some(Before { bridge: "remuda0", made_bridge, overlay: None });
+    let drop = Step::DropBridge { device: "remuda0".into() };
+    assert!(ensure(&settled(), &wish, ours(true)).steps.contains(&drop));
+    assert!(!ensure(&settled(), &wish, ours(false)).steps.contains(&drop), "it is somebody else's");
+    assert!(!ensure(&seen, &wish, ours(true)).steps.contains(&drop), "it is gone");
+    for (made_bridge, dropped) in [(true, true), (false, false)] {
+        let before = ours(made_bridge);
+        let steps = remove(&settled(), Leaving::Last { before, switched_on: None });
+        assert_eq!(steps.contains(&drop), dropped, "{steps:?}");
     }
 }

@@ -2,8 +2,8 @@
 //! somebody else, without a token. The token comes in by a file or by stdin, so that no list of
 //! processes, no unit and no log has it.
 
-use super::AgentArgs;
 use super::membership::{self, JoinToken};
+use super::{AgentArgs, DriverArgs};
 use crate::exit::{Failure, Outcome, TIMED_OUT};
 use crate::output;
 use crate::paths;
@@ -71,6 +71,7 @@ pub(super) async fn run(args: JoinArgs) -> Outcome {
         token: None,
         host: args.host,
         data_dir,
+        driver: DriverArgs::default(),
     };
     let file = dir.join("membership.json");
     let joined = membership::join_now(&options, token, &file);
