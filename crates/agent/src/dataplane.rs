@@ -5,6 +5,7 @@
 use dataplane::{Client, Event, LocalInstance, Report};
 use model::id::InstanceId;
 use model::view::HostView;
+use model::wireguard::WireWish;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -46,6 +47,8 @@ pub struct DataplanePort {
     pub view: watch::Receiver<Option<Arc<HostView>>>,
     /// Newest local status; `None` until the containers have been looked at.
     pub local: watch::Receiver<Option<Arc<Local>>>,
+    /// Newest word on what to encrypt between hosts.
+    pub wire: watch::Receiver<Option<Arc<WireWish>>>,
     /// What is known of the dataplane.
     pub state: watch::Sender<DataplaneState>,
 }
@@ -130,6 +133,7 @@ fn start(command: &DataplaneCommand) -> Result<(), String> {
 async fn serve(mut client: Client, port: &mut DataplanePort) {
     port.view.mark_changed();
     port.local.mark_changed();
+    port.wire.mark_changed();
     loop {
         tokio::select! {
             event = client.next() => match event {
@@ -156,6 +160,14 @@ async fn serve(mut client: Client, port: &mut DataplanePort) {
                 }
                 if let Some(local) = port.local.borrow_and_update().clone() {
                     client.local(local);
+                }
+            }
+            changed = port.wire.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                if let Some(wire) = port.wire.borrow_and_update().clone() {
+                    client.wire(wire);
                 }
             }
         }

@@ -79,6 +79,7 @@ pub struct Agent<L, E, F> {
     options: Options<L, E, F>,
     view: watch::Sender<Option<std::sync::Arc<model::view::HostView>>>,
     local: watch::Sender<Option<std::sync::Arc<Local>>>,
+    wire: watch::Sender<Option<std::sync::Arc<model::wireguard::WireWish>>>,
     state: watch::Sender<DataplaneState>,
 }
 
@@ -90,6 +91,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             options,
             view: watch::Sender::new(None),
             local: watch::Sender::new(None),
+            wire: watch::Sender::new(None),
             state: watch::Sender::new(DataplaneState::default()),
         }
     }
@@ -100,6 +102,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
         DataplanePort {
             view: self.view.subscribe(),
             local: self.local.subscribe(),
+            wire: self.wire.subscribe(),
             state: self.state.clone(),
         }
     }
@@ -107,7 +110,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
     /// Works until the future is dropped. Containers and dataplane go on after it.
     pub async fn run(self) {
         let port = self.dataplane_port();
-        let Self { options, view, local, state } = self;
+        let Self { options, view, local, wire, state } = self;
         let journal = options.journal.unwrap_or_else(|| Journal::folder(&options.dir));
         let lease = lease::LeaseClock::open(journal.clone(), options.clock.clone()).await;
         let images = images::ImageBook::open(journal.clone(), options.clock.clone()).await;
@@ -131,6 +134,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             fabric: options.fabric.clone(),
             containers: seen,
             publication: publication.subscribe(),
+            dataplane: state.subscribe(),
             own_pids: own_pids_rx,
             anchor: anchor_rx,
             images: images.clone(),
@@ -147,6 +151,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             publication: publication.subscribe(),
             view,
             local,
+            wire,
             dataplane: state.subscribe(),
             containers,
             own_pids,

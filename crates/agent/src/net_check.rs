@@ -8,7 +8,7 @@ use api::stream::{Chunk, Duplex};
 use engine::Engine;
 use model::limits::{NET_CHECK_HOSTS_MAX, NET_CHECK_READY_MS_MAX, NET_CHECK_TELL_MS_MAX};
 use model::net_check::{NetReady, NetTask};
-use network::{Fabric, FabricWish, OverlayMode, ProbeWish, Prober, VXLAN_BYTES};
+use network::{Fabric, FabricWish, ProbeWish, Prober};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -29,16 +29,14 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
             end(&duplex.tx, Chunk::End).await;
             return Ok(());
         };
-        let device = (overlay.mode == OverlayMode::Vxlan).then(|| overlay.device.clone());
+        let device = overlay.device_name();
         let prober = Prober::open(ProbeWish { check, address: overlay.underlay, device }).await;
         let prober = prober.map_err(|e| match ready.problem.as_str() {
             "" => chain(&e),
             problem => problem.to_owned(),
         })?;
         ready.address = Some(overlay.underlay);
-        let is_vxlan = overlay.mode == OverlayMode::Vxlan;
-        let overhead = if is_vxlan { VXLAN_BYTES } else { 0 };
-        ready.overhead = u16::try_from(overhead).unwrap_or(0);
+        ready.overhead = u16::try_from(wires::overhead(overlay.mode)).unwrap_or(0);
         ready.mtu = prober.mtu();
         ready.tcp_port = prober.tcp_port();
         send_json(&duplex.tx, &ready).await?;
@@ -98,6 +96,13 @@ impl<E: Engine, F: Fabric> Streams<E, F> {
                 break;
             }
             wish = newer;
+        }
+        if ready.problem.is_empty()
+            && let Some(publication) = self.publication.borrow().as_ref()
+        {
+            let said = self.dataplane.borrow().report.wire.clone();
+            ready.problem =
+                wires::wire_problem(&publication.spec, said.as_ref()).unwrap_or_default();
         }
         for repair in &ready.repaired {
             tracing::warn!(%repair, "network put right by a check");

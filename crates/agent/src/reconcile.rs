@@ -36,6 +36,7 @@ use model::mutation::{Mutation, is_in};
 use model::policy::HostPolicy;
 use model::time::{Clock, Timestamp};
 use model::view::HostView;
+use model::wireguard::WireWish;
 use network::{Fabric, FabricWish};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -74,6 +75,7 @@ pub(crate) struct Parts<E, F> {
     pub(crate) asked: watch::Sender<BTreeSet<String>>,
     pub(crate) view: watch::Sender<Option<Arc<HostView>>>,
     pub(crate) local: watch::Sender<Option<Arc<Local>>>,
+    pub(crate) wire: watch::Sender<Option<Arc<WireWish>>>,
     pub(crate) dataplane: watch::Receiver<DataplaneState>,
     pub(crate) containers: watch::Sender<BTreeMap<InstanceId, Arc<SeenContainer>>>,
     pub(crate) own_pids: watch::Sender<Vec<u32>>,
@@ -392,6 +394,14 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         if self.engine_problem.is_empty() { &self.list_problem } else { &self.engine_problem }
     }
 
+    /// Why the network cannot be used; empty when it can.
+    fn network_trouble(&self, publication: &Publication, state: &DataplaneState) -> String {
+        if !self.network_problem.is_empty() {
+            return self.network_problem.clone();
+        }
+        wires::wire_problem(&publication.spec, state.report.wire.as_ref()).unwrap_or_default()
+    }
+
     fn tell_pids(&self, state: &DataplaneState) {
         let pids = vec![std::process::id(), state.pid];
         self.parts.own_pids.send_if_modified(|known| {
@@ -425,6 +435,11 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         });
         let wires = wires::Wires::of(&publication.spec, anchor, self.wires.take());
         let wish = Arc::clone(&wires.wish);
+        self.parts.wire.send_if_modified(|known| {
+            let changed = known.as_ref() != Some(&wires.wire);
+            *known = Some(Arc::clone(&wires.wire));
+            changed
+        });
         self.wires = Some(wires);
         let due = self.network_made.as_ref() != Some(&wish) || Instant::now() >= self.network_due;
         if !due || self.network_running || !self.engine_problem.is_empty() {
@@ -471,7 +486,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             "" => String::new(),
             engine => format!("docker: {engine}"),
         };
-        let mut network_problem = self.network_problem.clone();
+        let mut network_problem = self.network_trouble(publication, state);
         if network_problem.is_empty() && !wires::is_guarded(&publication.spec, &self.policy_held) {
             network_problem = "the network policy is being put in place".into();
         }
@@ -552,9 +567,10 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         facts.strays = self.strays(publication);
         facts.plain_left_out = self.plains.left_out;
         facts.disk.clone_from(&self.cleaner.disk);
-        if publication.is_some() && self.engine_problem.is_empty() {
-            facts.network_problem.clone_from(&self.network_problem);
+        if let Some(publication) = publication.filter(|_| self.engine_problem.is_empty()) {
+            facts.network_problem = self.network_trouble(publication, state);
         }
+        facts.wireguard = state.report.wire.as_ref().map(|w| w.keys.clone()).unwrap_or_default();
         let status = HostStatus {
             host: self.parts.host.clone(),
             number: 0,

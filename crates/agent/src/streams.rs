@@ -1,5 +1,6 @@
 //! Streams that the server opens to this host: logs, exec, stats, ports, build, pull, images, checks.
 
+use crate::dataplane::DataplaneState;
 use crate::images::ImageBook;
 use crate::reconcile::wires::Anchor;
 use crate::transfer::Giver;
@@ -36,6 +37,8 @@ pub(crate) struct Streams<E, F> {
     pub(crate) containers: watch::Receiver<BTreeMap<InstanceId, Arc<SeenContainer>>>,
     /// What this host should hold.
     pub(crate) publication: watch::Receiver<Option<Arc<Publication>>>,
+    /// What the dataplane says.
+    pub(crate) dataplane: watch::Receiver<DataplaneState>,
     /// Process ids of ours: their ports are not in anybody's way.
     pub(crate) own_pids: watch::Receiver<Vec<u32>>,
     /// What the fabric works with; `None` while it must stay as it is.

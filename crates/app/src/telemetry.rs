@@ -7,7 +7,8 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn init(cli: &Cli) {
     crate::output::set_colour(cli.global.no_color);
     let default = match (cli.is_role(), cli.global.verbose) {
-        (true, 0) => "info",
+        // What the protocol says of itself is an error to nobody: a peer that rests, or is away.
+        (true, 0) => "info,boringtun=off",
         (false, 0) => "off",
         (_, 1) => "info,remuda=debug",
         (_, 2) => "debug",

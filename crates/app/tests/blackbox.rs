@@ -54,6 +54,8 @@ mod plain;
 mod probers;
 #[path = "blackbox/overlay_mode.rs"]
 mod overlay_mode;
+#[path = "blackbox/wire.rs"]
+mod wire;
 #[path = "blackbox/restart.rs"]
 mod restart;
 #[path = "blackbox/rollout.rs"]

@@ -164,6 +164,7 @@ fn host(instances: impl IntoIterator<Item = (InstanceId, InstanceSpec)>) -> Host
             rebalance: model::host::Rebalance::default(),
             overlay: model::host::OverlayMode::default(),
             policy: model::policy::NetworkPolicy::default(),
+            keys: Default::default(),
         },
         instances: instances.into_iter().collect(),
         balancers: BTreeMap::new(),

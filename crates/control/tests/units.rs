@@ -128,6 +128,7 @@ impl Unit {
             rebalance: model::host::Rebalance::default(),
             overlay: model::host::OverlayMode::default(),
             policy: model::policy::NetworkPolicy::default(),
+            keys: Default::default(),
         };
         let host = Host {
             id: "alpha".parse().unwrap(),

@@ -3,10 +3,12 @@
 
 use crate::error::Error;
 use crate::protocol::{
-    FromAgent, FromDataplane, Local, PROTOCOL_VERSION, Report, common_version, frame, socket_path,
+    FromAgent, FromDataplane, Local, PROTOCOL_VERSION, Report, WIRE_VERSION, common_version, frame,
+    socket_path,
 };
 use model::limits::{DATAPLANE_EVENTS_MAX, DATAPLANE_GREETING_MS_MAX};
 use model::view::HostView;
+use model::wireguard::WireWish;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,6 +38,9 @@ pub enum Event {
 pub struct Client {
     view: watch::Sender<Option<Arc<HostView>>>,
     local: watch::Sender<Option<Arc<Local>>>,
+    wire: watch::Sender<Option<Arc<WireWish>>>,
+    /// Does it know of encryption?
+    takes_wire: bool,
     events: mpsc::Receiver<Event>,
     // Reader and writer, which end with the client.
     _tasks: JoinSet<()>,
@@ -51,11 +56,13 @@ impl Client {
         let (from, to) = stream.into_split();
         let (view, views) = watch::channel(None);
         let (local, locals) = watch::channel(None);
+        let (wire, wires) = watch::channel(None);
         let (sender, events) = mpsc::channel(DATAPLANE_EVENTS_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(read(from, sender, Event::Hello { version, pid }));
-        tasks.spawn(write(to, views, locals));
-        Ok(Self { view, local, events, _tasks: tasks })
+        tasks.spawn(write(to, views, locals, wires));
+        let takes_wire = version >= WIRE_VERSION;
+        Ok(Self { view, local, wire, takes_wire, events, _tasks: tasks })
     }
 
     /// Publishes a view, in the place of one that was not sent yet.
@@ -66,6 +73,14 @@ impl Client {
     /// Tells of the containers, in the place of what was not sent yet.
     pub fn local(&self, local: Arc<Local>) {
         self.local.send_replace(Some(local));
+    }
+
+    /// Tells what to encrypt, in the place of what was not sent yet. One of a version that knows
+    /// nothing of it is not told: its report has no word of it either.
+    pub fn wire(&self, wire: Arc<WireWish>) {
+        if self.takes_wire {
+            self.wire.send_replace(Some(wire));
+        }
     }
 
     /// The next thing it says; `None` once the connection has ended. Cancel-safe.
@@ -124,6 +139,7 @@ async fn write(
     mut to: OwnedWriteHalf,
     mut views: watch::Receiver<Option<Arc<HostView>>>,
     mut locals: watch::Receiver<Option<Arc<Local>>>,
+    mut wires: watch::Receiver<Option<Arc<WireWish>>>,
 ) {
     loop {
         let message = tokio::select! {
@@ -131,6 +147,10 @@ async fn write(
             biased;
             changed = locals.changed() => match changed {
                 Ok(()) => locals.borrow_and_update().clone().map(FromAgent::Local),
+                Err(_client_dropped) => return,
+            },
+            changed = wires.changed() => match changed {
+                Ok(()) => wires.borrow_and_update().clone().map(FromAgent::Wire),
                 Err(_client_dropped) => return,
             },
             changed = views.changed() => match changed {

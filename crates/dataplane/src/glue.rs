@@ -73,6 +73,8 @@ pub(crate) fn report(
         active: active.collect(),
         requests: requests.cloned(),
         asked,
+        // Whoever encrypts says so himself.
+        wire: None,
     }
 }
 

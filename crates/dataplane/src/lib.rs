@@ -31,4 +31,4 @@ pub use folder::stop;
 pub use protocol::{
     ListenerStatus, Local, LocalInstance, PROTOCOL_VERSION, ProbeVerdict, Probes, Report, Run,
 };
-pub use run::{Options, run};
+pub use run::{Options, WirePort, run};

@@ -8,11 +8,13 @@ use crate::glue;
 use crate::probe::{Prober, Targets, Verdict, targets};
 use crate::protocol::{FromAgent, Local, Probes, Report};
 use crate::proxy::{Proxy, ProxyConfig, Stopped};
+use crate::run::WirePort;
 use crate::state::{Live, Remembered};
 use model::host_status::Requests;
 use model::limits::DATAPLANE_COUNT_MS;
 use model::time::Index;
 use model::view::{HostView, VIEW_FORMAT};
+use model::wireguard::{WireStatus, WireWish};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -43,6 +45,9 @@ pub(crate) struct Plane {
     dns: Dns,
     proxy: Proxy,
     prober: Prober,
+    /// What to encrypt, and who does it.
+    wire: Option<Arc<WireWish>>,
+    wires: Option<WirePort>,
     report: watch::Sender<Report>,
     memory: watch::Sender<Remembered>,
     /// What was counted last, told with every report.
@@ -62,6 +67,7 @@ impl Plane {
     pub(crate) fn new(
         remembered: Remembered,
         (dns, proxy, prober): (Dns, Proxy, Prober),
+        wires: Option<WirePort>,
         report: watch::Sender<Report>,
         memory: watch::Sender<Remembered>,
     ) -> Self {
@@ -77,11 +83,14 @@ impl Plane {
             dns,
             proxy,
             prober,
+            wire: remembered.wire,
+            wires,
             report,
             memory,
             requests: None,
             began: Instant::now(),
         };
+        plane.encrypt();
         plane.serve(true);
         plane
     }
@@ -91,6 +100,7 @@ impl Plane {
         let mut stop = std::pin::pin!(stop);
         let mut proxy_changed = self.proxy.changed();
         let mut asked = self.dns.asked_changed();
+        let mut encrypted = self.wires.as_ref().map(|wires| wires.status.clone());
         let mut count = tokio::time::interval(Duration::from_millis(DATAPLANE_COUNT_MS));
         loop {
             tokio::select! {
@@ -111,6 +121,7 @@ impl Plane {
                 },
                 Ok(()) = proxy_changed.changed() => self.tell(),
                 Ok(()) = asked.changed() => self.tell(),
+                () = told(&mut encrypted) => self.tell(),
                 _ = count.tick() => self.count(),
                 Some(question) = inputs.questions.recv() => self.answer(question),
                 () = &mut stop => break,
@@ -138,6 +149,10 @@ impl Plane {
                     self.view = Some(view);
                 }
                 FromAgent::Local(local) => self.local = local,
+                FromAgent::Wire(wire) => {
+                    self.wire = Some(wire);
+                    self.encrypt();
+                }
                 FromAgent::Shutdown => return Flow::End,
             }
             next = more.try_recv().ok();
@@ -182,10 +197,23 @@ impl Plane {
         self.tell();
     }
 
+    /// Hands down what is to be encrypted, and keeps it.
+    fn encrypt(&self) {
+        if let (Some(wires), Some(wire)) = (&self.wires, &self.wire) {
+            wires.wish.send_if_modified(|known| {
+                let changed = known.as_ref() != Some(wire);
+                *known = Some(wire.clone());
+                changed
+            });
+        }
+        self.remember();
+    }
+
     fn remember(&self) {
         let new = Remembered {
             view: self.view.clone(),
             live: Live { local: self.local.clone(), probes: self.probes.clone() },
+            wire: self.wire.clone(),
         };
         self.memory.send_if_modified(|old| {
             let changed = *old != new;
@@ -224,7 +252,7 @@ impl Plane {
     fn tell(&self) {
         let view = self.view.as_deref();
         let status = self.proxy.status();
-        let new = glue::report(
+        let mut new = glue::report(
             view,
             self.in_force.1,
             &self.served,
@@ -233,6 +261,7 @@ impl Plane {
             self.requests.as_ref(),
             self.dns.asked(),
         );
+        new.wire = self.wires.as_ref().map(|wires| wires.status.borrow().clone());
         self.report.send_if_modified(|old| {
             let changed = *old != new;
             *old = new;
@@ -254,5 +283,13 @@ impl Plane {
         if question.send(inside).is_err() {
             tracing::trace!("asker hung up");
         }
+    }
+}
+
+/// Something else is said of the encryption; never when nobody encrypts.
+async fn told(status: &mut Option<watch::Receiver<WireStatus>>) {
+    let Some(status) = status else { return std::future::pending().await };
+    if status.changed().await.is_err() {
+        std::future::pending().await
     }
 }

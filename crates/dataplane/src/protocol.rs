@@ -9,16 +9,20 @@ use model::host_status::Requests;
 use model::id::InstanceId;
 use model::time::{Index, Timestamp};
 use model::view::HostView;
+use model::wireguard::{WireStatus, WireWish};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Version of this protocol; a side speaks its own and the one before.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// Oldest version that this side still speaks.
 pub(crate) const PROTOCOL_VERSION_MIN: u32 = 1;
+
+/// From this version on a dataplane can be told what to encrypt.
+pub(crate) const WIRE_VERSION: u32 = 2;
 
 /// Containers of this host, newer than the View; an instance that is not in it is as the View says.
 pub type Local = BTreeMap<InstanceId, LocalInstance>;
@@ -84,6 +88,9 @@ pub struct Report {
     /// Names that are asked for here and that the View says nothing of but that they exist.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub asked: BTreeSet<String>,
+    /// How the encryption between hosts fares; `None` from one that knows nothing of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wire: Option<WireStatus>,
 }
 
 /// From the agent.
@@ -99,6 +106,8 @@ pub(crate) enum FromAgent {
     View(Arc<HostView>),
     /// All containers of this host.
     Local(Arc<Local>),
+    /// What to encrypt between hosts; since version 2.
+    Wire(Arc<WireWish>),
     /// End.
     Shutdown,
 }
@@ -138,7 +147,7 @@ mod tests {
     #[test]
     fn both_sides_agree_on_the_newest_common_version_or_on_none() {
         for (theirs, theirs_min, expect) in
-            [(1, 1, Some(1)), (2, 1, Some(1)), (9, 2, None), (0, 0, None)]
+            [(1, 1, Some(1)), (2, 1, Some(2)), (3, 1, Some(2)), (9, 3, None), (0, 0, None)]
         {
             assert_eq!(common_version(theirs, theirs_min), expect, "{theirs} {theirs_min}");
         }

@@ -10,6 +10,7 @@ use crate::proxy::{Proxy, ProxyOptions};
 use crate::state::{self, Remembered};
 use crate::{admin, agent, folder};
 use model::limits::{DATAPLANE_GRACE_MS, DATAPLANE_QUEUE_MAX};
+use model::wireguard::{WireStatus, WireWish};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -32,6 +33,17 @@ pub struct Options {
     pub proxy_threads: Option<usize>,
     /// Metrics, health and dump; `None` is nowhere. A port in use is only warned of.
     pub admin: Option<SocketAddr>,
+    /// Who encrypts between hosts; `None` is nobody.
+    pub wires: Option<WirePort>,
+}
+
+/// Whoever encrypts between hosts: a crate of its own, which this one may not know.
+#[derive(Clone, Debug)]
+pub struct WirePort {
+    /// What it is to do; remembered here like the view, so that it is known before any agent comes.
+    pub wish: watch::Sender<Option<Arc<WireWish>>>,
+    /// How it fares.
+    pub status: watch::Receiver<WireStatus>,
 }
 
 impl Options {
@@ -44,6 +56,7 @@ impl Options {
             dns: DnsOptions::default(),
             proxy_threads: None,
             admin: Some(([127, 0, 0, 1], 7602).into()),
+            wires: None,
         }
     }
 }
@@ -83,7 +96,8 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let (prober, verdicts) = Prober::start((*remembered.live.probes).clone())?;
     let (report, reports) = watch::channel(Report::default());
     let (memory, memories) = watch::channel(remembered.clone());
-    let plane = Plane::new(remembered.clone(), (dns, proxy, prober), report, memory);
+    let parts = (dns, proxy, prober);
+    let plane = Plane::new(remembered.clone(), parts, options.wires, report, memory);
 
     let (to_plane, messages) = mpsc::channel(DATAPLANE_QUEUE_MAX);
     let (asker, questions) = mpsc::channel(DATAPLANE_QUEUE_MAX);

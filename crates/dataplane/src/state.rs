@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::protocol::{Local, Probes};
 use model::limits::{DATAPLANE_STATE_MS, DATAPLANE_STATE_RETRY_MS};
 use model::view::{HostView, VIEW_FORMAT};
+use model::wireguard::WireWish;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -32,6 +33,12 @@ pub(crate) struct Live {
 pub(crate) struct Remembered {
     pub(crate) view: Option<Arc<HostView>>,
     pub(crate) live: Live,
+    /// What to encrypt between hosts.
+    pub(crate) wire: Option<Arc<WireWish>>,
+}
+
+fn wire_path(dir: &Path) -> PathBuf {
+    dir.join("wire.json")
 }
 
 fn view_path(dir: &Path) -> PathBuf {
@@ -50,7 +57,12 @@ pub(crate) fn load(dir: &Path) -> Remembered {
         })
     });
     let live = read(&live_path(dir), |_: &Live| Ok(()));
-    Remembered { view: view.map(Arc::new), live: live.unwrap_or_default() }
+    let wire = read(&wire_path(dir), |_: &WireWish| Ok(()));
+    Remembered {
+        view: view.map(Arc::new),
+        live: live.unwrap_or_default(),
+        wire: wire.map(Arc::new),
+    }
 }
 
 fn read<T: DeserializeOwned>(path: &Path, check: impl Fn(&T) -> Result<(), String>) -> Option<T> {
@@ -156,6 +168,15 @@ fn save(dir: &Path, before: Remembered, new: Remembered) -> (Remembered, bool) {
     if on_disk.live != new.live {
         if told(live_path(dir), write(&live_path(dir), &new.live)) {
             on_disk.live = new.live;
+        } else {
+            whole = false;
+        }
+    }
+    if let Some(wire) = &new.wire
+        && on_disk.wire != new.wire
+    {
+        if told(wire_path(dir), write(&wire_path(dir), wire)) {
+            on_disk.wire = new.wire;
         } else {
             whole = false;
         }

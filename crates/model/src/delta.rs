@@ -461,7 +461,11 @@ mod tests {
     fn spec(generation: u64, words: &[Words; 4]) -> HostSpec {
         let [peers, volumes, images, balancers] = words;
         let environment = crate::host::Environment::new("e".into(), "e", Default::default());
-        let peer = |n: u8| Peer { address: Ipv4Addr::new(1, 1, 1, n), routes: BTreeSet::new() };
+        let peer = |n: u8| Peer {
+            address: Ipv4Addr::new(1, 1, 1, n),
+            routes: BTreeSet::new(),
+            keys: vec![],
+        };
         let placement = |n: u8| BalancerPlacement {
             goal: crate::instance::Goal::Run,
             address: Some(Ipv4Addr::new(10, 42, 1, n)),

@@ -3,6 +3,7 @@
 use crate::id::HostId;
 use crate::policy::NetworkPolicy;
 use crate::time::Timestamp;
+use crate::wireguard::{KeyOrder, PublicKey};
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,6 +28,9 @@ pub struct Environment {
     /// Who may connect to whom.
     #[serde(default, skip_serializing_if = "NetworkPolicy::is_open")]
     pub policy: NetworkPolicy,
+    /// Since when hosts are to have new keys.
+    #[serde(default, skip_serializing_if = "KeyOrder::is_none")]
+    pub keys: KeyOrder,
 }
 
 /// How packets of containers get to another host.
@@ -38,6 +42,8 @@ pub enum OverlayMode {
     Vxlan,
     /// As they are, by routes: all hosts are on one segment.
     Routes,
+    /// Encrypted, in WireGuard, over any IPv4 network.
+    Wireguard,
 }
 
 /// What is done when instances could be spread better, e.g. since a host has joined.
@@ -64,6 +70,7 @@ impl Environment {
             rebalance: Rebalance::default(),
             overlay: OverlayMode::default(),
             policy: NetworkPolicy::default(),
+            keys: KeyOrder::default(),
         }
     }
 }
@@ -151,6 +158,11 @@ pub struct HostFacts {
     /// The disk of Docker's images; `None` while it has not been looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskFacts>,
+    /// Public keys with which its dataplane proves itself to others, the newest first; none while
+    /// it has not told any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub wireguard: Vec<PublicKey>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -182,6 +194,10 @@ impl HostFacts {
         }
         if self.disk.is_none() {
             self.disk.clone_from(&before.disk);
+        }
+        // An agent that has just started has not asked its dataplane yet.
+        if self.wireguard.is_empty() {
+            self.wireguard.clone_from(&before.wireguard);
         }
     }
 }

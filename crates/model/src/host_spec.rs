@@ -10,6 +10,7 @@ use crate::policy::HostPolicy;
 use crate::service::RestartPolicy;
 use crate::stack::VolumeSpec;
 use crate::time::{Generation, Timestamp};
+use crate::wireguard::PublicKey;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,6 +75,9 @@ pub struct Peer {
     /// Ranges of the managed network that are reached through it: its blocks of 64 addresses, and
     /// single addresses in blocks of others, which are stronger.
     pub routes: BTreeSet<Ipv4Net>,
+    /// Its public keys, the newest first; none while it has told none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<PublicKey>,
 }
 
 /// One container as its host must hold it: the primary of an instance, or a sidekick.

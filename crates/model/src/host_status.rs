@@ -67,7 +67,9 @@ impl HostStatus {
             dataplane_problem,
             plain_left_out: _,
             disk: _,
+            wireguard,
         } = &mut self.facts;
+        *wireguard = crate::wireguard::counted(wireguard);
         for word in [hostname, address, agent_version, docker_version, kernel, network_driver] {
             cut(word, HOST_WORD_BYTES_MAX);
         }

@@ -20,6 +20,7 @@ pub mod service;
 pub mod stack;
 
 pub mod policy;
+pub mod wireguard;
 pub mod host;
 pub mod instance;
 pub mod plain;

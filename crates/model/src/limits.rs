@@ -215,6 +215,21 @@ pub const BRIDGE_ADDRESSES_MAX: usize = 4_096;
 pub const OVERLAY_PEERS_MAX: usize = 10_000;
 /// Most ways from one host to others.
 pub const OVERLAY_ROUTES_MAX: usize = 100_000;
+/// Most keys that one host has at a time: the newest, and earlier ones that others still use.
+pub const WIREGUARD_KEYS_MAX: usize = 4;
+/// Age at which hosts are told to make new keys, in milliseconds.
+pub const WIREGUARD_KEY_MS_MAX: u64 = 7 * 24 * 3_600_000;
+/// An earlier key is given up after this time though a peer has not taken up the newer one, in
+/// milliseconds.
+pub const WIREGUARD_OVERLAP_MS_MAX: u64 = 24 * 3_600_000;
+/// An earlier key is kept until nothing has come by it for so long, in milliseconds.
+pub const WIREGUARD_QUIET_MS: u64 = 10_000;
+/// Handshakes of peers that are answered in a second without further proof of their address.
+pub const WIREGUARD_HANDSHAKES_PER_S_MAX: u64 = 500;
+/// Handshakes that a host begins in one round of its clock.
+pub const WIREGUARD_BEGUN_MAX: usize = 64;
+/// Packets to one peer that wait for a handshake.
+pub const WIREGUARD_WAITING_MAX: usize = 128;
 /// Addresses whose moving away is told to a bridge at a time.
 pub const ANNOUNCED_ADDRESSES_MAX: usize = 1_024;
 /// Up to so many hosts `net check` looks at every pair unless it is told otherwise.

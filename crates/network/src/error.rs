@@ -96,6 +96,19 @@ pub enum Error {
         /// Its name.
         device: String,
     },
+    /// The device of what is encrypted could not be made.
+    #[error(
+        "cannot make the TUN device {device}, by which what is encrypted goes to other hosts: is \
+         there a /dev/net/tun (modprobe tun){}",
+        needs_root(.source)
+    )]
+    Tun {
+        /// Its name.
+        device: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A kernel setting could not be read or written.
     #[error("cannot access {}", path.display())]
     Setting {

@@ -3,7 +3,7 @@
 
 use crate::Error;
 use crate::fabric::{Fabric, Facts, LocalAddress};
-use crate::overlay::{self, Entry, MAIN, OverlayTrace, Setting, Underlay, Vxlan};
+use crate::overlay::{self, Device, Entry, MAIN, OverlayTrace, Setting, Underlay};
 use crate::plan::{self, Address, Before, Leaving, Rules, Seen, Step, SwitchedOn};
 use crate::sockets::{Holder, HostPort};
 use crate::wish::{FabricStatus, FabricWish};
@@ -40,7 +40,7 @@ pub struct FakeWorld {
     pub docker_user: bool,
     /// MTU of the device that the host's address is on.
     pub mtu: u32,
-    vxlan: BTreeMap<String, Vxlan>,
+    devices: BTreeMap<String, Device>,
     entries: BTreeSet<Entry>,
     settings: BTreeMap<(Setting, String), i32>,
     environments: BTreeMap<String, Had>,
@@ -123,7 +123,7 @@ impl FakeWorld {
     /// MTU of the overlay's device.
     #[must_use]
     pub fn overlay_mtu(&self, device: &str) -> Option<u32> {
-        self.vxlan.get(device).map(|vxlan| vxlan.mtu)
+        self.devices.get(device).map(Device::mtu)
     }
 
     /// Entries, devices and settings that are not as the kernel has them by itself, to compare.
@@ -132,7 +132,7 @@ impl FakeWorld {
         let set = self.settings.iter().filter(|((setting, _), value)| **value != setting.plain());
         (
             self.entries.clone(),
-            self.vxlan.keys().cloned().collect(),
+            self.devices.keys().cloned().collect(),
             set.map(|(key, _)| key.clone()).collect(),
         )
     }
@@ -161,7 +161,7 @@ impl FakeWorld {
                 mtu: self.mtu.max(overlay::MTU),
                 segment: Ipv4Net::default(),
             }),
-            vxlan: self.vxlan.clone(),
+            devices: self.devices.clone(),
             entries: self.entries.clone(),
             settings: self.settings.clone(),
             accepts: self.docker_user,
@@ -190,19 +190,19 @@ impl FakeWorld {
                 Step::Remove { device, ip, .. } => {
                     self.addresses.retain(|a| !(a.ours && a.device == *device && a.ip == *ip));
                 }
-                Step::MakeDevice { device, vxlan } => {
+                Step::MakeDevice { device, made } => {
                     self.links.insert(device.clone(), true);
-                    self.vxlan.insert(device.clone(), vxlan.clone());
+                    self.devices.insert(device.clone(), made.clone());
                 }
                 Step::DropDevice { device } => {
                     self.remove_bridge(device);
-                    self.vxlan.remove(device);
+                    self.devices.remove(device);
                     self.entries.retain(|entry| !entry.is_on(device));
                     self.settings.retain(|(_, of), _| of != device);
                 }
                 Step::Mtu { device, mtu } => {
-                    if let Some(vxlan) = self.vxlan.get_mut(device) {
-                        vxlan.mtu = *mtu;
+                    if let Some(made) = self.devices.get_mut(device) {
+                        *made = made.with_mtu(*mtu);
                     }
                 }
                 Step::Set { setting, device, value } => {

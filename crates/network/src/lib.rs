@@ -1,7 +1,8 @@
 //! What Remuda does to a host's network besides Docker's own bridge: the link-local address with
 //! its nftables rules, balancer addresses on the bridge, forwarding, the ways to other hosts; who holds a port; what a
 //! container's resolv.conf says; what `remuda doctor` has to know; one end of a check of the ways
-//! between hosts; the plugins of CNI, when containers get their network from those.
+//! between hosts; the encryption between them; the plugins of CNI, when containers get their network
+//! from those.
 //!
 //! It never touches an address, rule, sysctl or file that it did not make, and never listens but for
 //! the seconds of such a check.
@@ -18,6 +19,7 @@ mod linux;
 mod fake;
 
 mod prober;
+mod wire;
 
 mod sockets;
 mod resolv;
@@ -31,11 +33,14 @@ pub use fabric::{Fabric, Facts, LocalAddress};
 pub use fake::{Fake, FakeAddress, FakeWorld};
 pub use lend::{lend_dns, name_in_hosts, return_dns};
 pub use linux::Linux;
-pub use overlay::{Overlay, OverlayMode, OverlayPeer, VXLAN_BYTES, VXLAN_DEVICE, VXLAN_PORT};
+pub use overlay::{
+    Overlay, OverlayMode, OverlayPeer, VXLAN_BYTES, VXLAN_DEVICE, VXLAN_PORT, WIREGUARD_DEVICE,
+};
 pub use preflight::{Finding, PreflightOptions, preflight};
 pub use prober::{ProbeWish, Prober};
 pub use resolv::{remove_resolv, resolv_conf, write_resolv};
 pub use sockets::{Holder, HostPort, Program};
+pub use wire::start_wires;
 pub use wish::{FabricStatus, FabricWish, Repair};
 
 use std::net::Ipv4Addr;

@@ -13,10 +13,11 @@ mod table;
 
 use crate::Error;
 use crate::fabric::{Fabric, Facts, LocalAddress};
-use crate::overlay::Vxlan;
+use crate::overlay::Device;
 use crate::plan::{self, Leaving, Plan, Rules, Seen, Step, SwitchedOn};
 use crate::rules::{self, RuleSet};
 use crate::sockets::{self, Holder, HostPort};
+use crate::wire;
 use crate::wish::{FabricStatus, FabricWish};
 use journal::{Journal, Loaded, Trace};
 use route::{Link, Session};
@@ -79,13 +80,13 @@ impl Linux {
         };
         if let Some(bridges) = bridges {
             seen.underlay = underlay.and_then(|ip| entries::underlay(&links, &raw, ip));
-            let devices = links.iter().filter_map(|(n, l)| Some((n.clone(), l.vxlan.clone()?)));
-            seen.vxlan = devices.collect();
+            let devices = links.iter().filter_map(|(n, l)| Some((n.clone(), l.overlay.clone()?)));
+            seen.devices = devices.collect();
             seen.entries = session.entries(&links).await?;
             let accepted = iptables::accepted().await?;
             seen.accepts = accepted.is_some();
             seen.entries.extend(accepted.into_iter().flatten());
-            seen.settings = settings::read(bridges.iter().chain(seen.vxlan.keys())).await?;
+            seen.settings = settings::read(bridges.iter().chain(seen.devices.keys())).await?;
         }
         Ok(Look { session, links, seen, kernel })
     }
@@ -118,7 +119,7 @@ impl Linux {
                 Step::Remove { device, ip, prefix } => {
                     look.session.remove((device, index(look, device)), *ip, *prefix).await
                 }
-                Step::MakeDevice { device, vxlan } => make_device(look, device, vxlan).await,
+                Step::MakeDevice { device, made } => make_device(look, device, made).await,
                 Step::DropDevice { device } => {
                     look.session.drop_device(device, index(look, device)).await
                 }
@@ -337,8 +338,18 @@ fn tuned_bridges<'a>(traces: impl Iterator<Item = &'a Trace> + Clone) -> Option<
 }
 
 /// Makes the overlay's device and learns its index.
-async fn make_device(look: &mut Look, device: &str, vxlan: &Vxlan) -> Result<(), Error> {
-    look.session.make_vxlan(device, vxlan).await?;
+async fn make_device(look: &mut Look, device: &str, made: &Device) -> Result<(), Error> {
+    match made {
+        Device::Vxlan(vxlan) => look.session.make_vxlan(device, vxlan).await?,
+        Device::Tun { mtu } => {
+            wire::make_tun(device)
+                .map_err(|source| Error::Tun { device: device.to_owned(), source })?;
+            look.links = look.session.links().await?;
+            let index = index(look, device);
+            look.session.set_mtu(device, index, *mtu).await?;
+            look.session.up(device, index).await?;
+        }
+    }
     look.links = look.session.links().await?;
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! The network between hosts: what one environment wants of it, and which entries in the kernel
 //! that comes to. Pure. A routed overlay: each peer has routes to its addresses, and with VXLAN
-//! one neighbour and one forwarding entry; nothing is flooded and nothing is learned.
+//! one neighbour and one forwarding entry; nothing is flooded and nothing is learned. What is to be
+//! encrypted goes to a TUN device, which the dataplane reads.
 
 use crate::wish::FabricWish;
 use ipnet::Ipv4Net;
 pub use model::host::OverlayMode;
 use model::limits::{OVERLAY_PEERS_MAX, OVERLAY_ROUTES_MAX};
+use model::wireguard::WIREGUARD_BYTES;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -16,6 +18,8 @@ pub const VXLAN_PORT: u16 = 4789;
 pub const VXLAN_BYTES: u32 = 50;
 /// Names of our VXLAN devices begin so; nobody else's does.
 pub const VXLAN_DEVICE: &str = "remudavx";
+/// Names of the devices that the dataplane encrypts for begin so; nobody else's does.
+pub const WIREGUARD_DEVICE: &str = "remudawg";
 /// MTU of an underlay that is not known.
 pub(crate) const MTU: u32 = 1500;
 /// The routing table that all packets are looked up in.
@@ -27,7 +31,8 @@ const VNI_MAX: u32 = (1 << 24) - 1;
 pub struct Overlay {
     /// How packets get to another host.
     pub mode: OverlayMode,
-    /// Name of its VXLAN device: begins with `VXLAN_DEVICE`, at most 11 bytes.
+    /// Name of its VXLAN device: begins with `VXLAN_DEVICE`, at most 11 bytes. That of its TUN device
+    /// has `WIREGUARD_DEVICE` in the place of it.
     pub device: String,
     /// Its VXLAN network identifier.
     pub vni: u32,
@@ -98,9 +103,19 @@ impl Overlay {
         self.peers.values().filter(usable).filter(|peer| peer.underlay != self.underlay)
     }
 
+    /// The device of its own that packets leave by; none with plain routes.
+    #[must_use]
+    pub fn device_name(&self) -> Option<String> {
+        match self.mode {
+            OverlayMode::Vxlan => Some(self.device.clone()),
+            OverlayMode::Wireguard => Some(self.device.replacen(VXLAN_DEVICE, WIREGUARD_DEVICE, 1)),
+            OverlayMode::Routes => None,
+        }
+    }
+
     /// Peers that plain routes do not lead to: they are on no segment of this host's address.
     pub(crate) fn off_segment(&self, underlay: Option<&Underlay>) -> BTreeSet<Ipv4Addr> {
-        if self.mode == OverlayMode::Vxlan {
+        if self.mode != OverlayMode::Routes {
             return BTreeSet::new();
         }
         let is_off = |ip: &Ipv4Addr| underlay.is_none_or(|on| !on.segment.contains(ip));
@@ -108,27 +123,35 @@ impl Overlay {
     }
 
     /// The device as it should be; none for plain routes.
-    pub(crate) fn vxlan(&self, underlay: Option<&Underlay>) -> Option<Vxlan> {
+    pub(crate) fn made(&self, underlay: Option<&Underlay>) -> Option<Device> {
         let mtu = underlay.map_or(MTU, |underlay| underlay.mtu);
-        (self.mode == OverlayMode::Vxlan).then(|| Vxlan {
-            vni: self.vni,
-            port: self.port,
-            // An address that no device has is one that somebody translates to ours.
-            local: underlay.map(|_| self.underlay),
-            learning: false,
-            mac: mac_of(self.underlay),
-            mtu: mtu.saturating_sub(VXLAN_BYTES).max(MTU_MIN),
-        })
+        let less = |bytes| mtu.saturating_sub(bytes).max(MTU_MIN);
+        match self.mode {
+            OverlayMode::Vxlan => Some(Device::Vxlan(Vxlan {
+                vni: self.vni,
+                port: self.port,
+                // An address that no device has is one that somebody translates to ours.
+                local: underlay.map(|_| self.underlay),
+                learning: false,
+                mac: mac_of(self.underlay),
+                mtu: less(VXLAN_BYTES),
+            })),
+            OverlayMode::Wireguard => Some(Device::Tun { mtu: less(WIREGUARD_BYTES) }),
+            OverlayMode::Routes => None,
+        }
     }
 
     /// What is kept of it in the journal.
     pub(crate) fn trace(&self, subnet: Ipv4Net) -> OverlayTrace {
+        let sealed = self.mode == OverlayMode::Wireguard;
+        let peers: BTreeSet<Ipv4Addr> = self.usable_peers().map(|peer| peer.underlay).collect();
         OverlayTrace {
-            device: (self.mode == OverlayMode::Vxlan).then(|| self.device.clone()),
+            device: self.device_name(),
             subnet,
             vni: self.vni,
             port: self.port,
-            peers: self.usable_peers().map(|peer| peer.underlay).collect(),
+            sealed: if sealed { peers.clone() } else { BTreeSet::new() },
+            peers: if sealed { BTreeSet::new() } else { peers },
             apart: self.apart.clone(),
         }
     }
@@ -179,23 +202,56 @@ pub(crate) struct Vxlan {
     pub(crate) mtu: u32,
 }
 
-impl Vxlan {
+/// A device of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    Vxlan(Vxlan),
+    /// The dataplane reads and writes it. It outlives the dataplane, and drops what comes meanwhile.
+    Tun {
+        mtu: u32,
+    },
+}
+
+impl Device {
+    pub(crate) fn mtu(&self) -> u32 {
+        match self {
+            Self::Vxlan(vxlan) => vxlan.mtu,
+            Self::Tun { mtu } => *mtu,
+        }
+    }
+
+    /// The same with another MTU: what can be changed in place.
+    pub(crate) fn with_mtu(&self, mtu: u32) -> Self {
+        match self {
+            Self::Vxlan(vxlan) => Self::Vxlan(Vxlan { mtu, ..vxlan.clone() }),
+            Self::Tun { .. } => Self::Tun { mtu },
+        }
+    }
+
     /// Is it the same but for what can be changed in place?
     pub(crate) fn is_alike(&self, other: &Self) -> bool {
-        Self { mtu: 0, ..self.clone() } == Self { mtu: 0, ..other.clone() }
+        self.with_mtu(0) == other.with_mtu(0)
     }
+}
+
+/// Is this the name of a device of ours?
+pub(crate) fn is_device_name(name: &str) -> bool {
+    name.starts_with(VXLAN_DEVICE) || name.starts_with(WIREGUARD_DEVICE)
 }
 
 /// What an environment's overlay leaves in a host, for the journal and the rules.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OverlayTrace {
-    /// Its VXLAN device; none with plain routes.
+    /// Its device; none with plain routes.
     pub(crate) device: Option<String>,
     pub(crate) subnet: Ipv4Net,
     pub(crate) vni: u32,
     pub(crate) port: u16,
     /// Who may send VXLAN to us.
     pub(crate) peers: BTreeSet<Ipv4Addr>,
+    /// Hosts to which nothing of the range may go but through the device, since it is encrypted there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) sealed: BTreeSet<Ipv4Addr>,
     /// Containers that see callers outside of the range as the bridge.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(crate) apart: BTreeSet<Ipv4Addr>,
@@ -313,7 +369,7 @@ pub(crate) const BRIDGE_SETTINGS: [(Setting, i32); 2] =
 /// Settings of a bridge that has a network policy.
 pub(crate) const POLICY_SETTINGS: [(Setting, i32); 2] =
     [(Setting::CallsIptables, 1), (Setting::CallsIp6tables, 1)];
-/// Settings of a VXLAN device: an address may be on its way to another host.
+/// Settings of an overlay's device: an address may be on its way to another host.
 pub(crate) const DEVICE_SETTINGS: [(Setting, i32); 1] = [(Setting::ReversePath, 2)];
 
 /// The entries that a wish comes to.
@@ -329,10 +385,8 @@ pub(crate) fn entries(
 ) -> BTreeSet<Entry> {
     let mut all = BTreeSet::new();
     let vxlan = overlay.mode == OverlayMode::Vxlan;
-    let device = match overlay.mode {
-        OverlayMode::Vxlan => Some(&overlay.device),
-        OverlayMode::Routes => underlay.map(|underlay| &underlay.device),
-    };
+    let own = overlay.device_name();
+    let device = own.as_ref().or(underlay.map(|underlay| &underlay.device));
     let mut ways: BTreeMap<(u32, Ipv4Net), (Option<Ipv4Addr>, &String)> = BTreeMap::new();
     // What is here is here, whoever else says that he has it.
     for ip in &overlay.own {
@@ -346,12 +400,16 @@ pub(crate) fn entries(
             let mac = mac_of(ip);
             all.insert(Entry::Neighbour { device: device.clone(), ip, mac });
             all.insert(Entry::Forward { device: device.clone(), mac, host: ip });
-            ways.insert((overlay.vni, Ipv4Net::from(ip)), (Some(ip), device));
+        }
+        // A TUN device has no neighbours: who reads it knows where what goes.
+        let via = (overlay.mode != OverlayMode::Wireguard).then_some(ip);
+        if own.is_some() {
+            ways.insert((overlay.vni, Ipv4Net::from(ip)), (via, device));
         }
         let sane =
             |to: &&Ipv4Net| wish.subnet.contains(*to) && to.prefix_len() > wish.subnet.prefix_len();
         for to in peer.routes.iter().filter(sane) {
-            ways.entry((MAIN, to.trunc())).or_insert((Some(ip), device));
+            ways.entry((MAIN, to.trunc())).or_insert((via, device));
         }
     }
     all.extend(ways.into_iter().map(|((table, to), (via, device))| Entry::Route {
@@ -359,14 +417,14 @@ pub(crate) fn entries(
         to,
         via,
         device: device.clone(),
-        source: (vxlan && via.is_some() && table == MAIN).then_some(overlay.underlay),
+        source: (own.as_ref() == Some(device) && table == MAIN).then_some(overlay.underlay),
         metric: 0,
         ours: true,
     }));
     let (bridge, range) = (&wish.bridge, wish.subnet);
-    if vxlan {
+    if let Some(own) = &own {
         all.insert(Entry::Rule { from: range, table: overlay.vni });
-        all.insert(accept(bridge, format!("-i {} -o {bridge}", overlay.device)));
+        all.insert(accept(bridge, format!("-i {own} -o {bridge}")));
     } else {
         all.insert(accept(bridge, format!("-s {range} -d {range} -o {bridge}")));
         all.extend(

@@ -4,7 +4,7 @@
 mod overlay;
 mod policy;
 
-use crate::overlay::{Entry, OverlayTrace, Setting, Underlay, VXLAN_DEVICE, Vxlan};
+use crate::overlay::{Device, Entry, OverlayTrace, Setting, Underlay, is_device_name};
 use crate::wish::{FabricStatus, FabricWish, Repair};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,8 +47,8 @@ pub(crate) struct Seen {
     pub(crate) forwarding: bool,
     /// The device that the host's address in the overlay's wish is on.
     pub(crate) underlay: Option<Underlay>,
-    /// VXLAN devices that have a name of ours.
-    pub(crate) vxlan: BTreeMap<String, Vxlan>,
+    /// VXLAN and TUN devices that have a name of ours.
+    pub(crate) devices: BTreeMap<String, Device>,
     /// Entries that have our mark or are on such a device.
     pub(crate) entries: BTreeSet<Entry>,
     /// Settings of bridges and of such devices.
@@ -79,7 +79,7 @@ pub(crate) enum Step {
     Up { device: String },
     Add { device: String, ip: Ipv4Addr, prefix: u8 },
     Remove { device: String, ip: Ipv4Addr, prefix: u8 },
-    MakeDevice { device: String, vxlan: Vxlan },
+    MakeDevice { device: String, made: Device },
     DropDevice { device: String },
     Mtu { device: String, mtu: u32 },
     Set { setting: Setting, device: String, value: i32 },
@@ -95,7 +95,7 @@ impl Step {
             Self::Forwarding(_) => Repair::Forwarding,
             Self::MakeBridge { .. } => Repair::BridgeMade,
             Self::DropBridge { .. } => Repair::BridgeRemoved,
-            Self::Up { device } if device.starts_with(VXLAN_DEVICE) => Repair::OverlayTuned,
+            Self::Up { device } if is_device_name(device) => Repair::OverlayTuned,
             Self::Up { .. } => Repair::BridgeUp,
             Self::Add { ip, .. } => Repair::AddressAdded(*ip),
             Self::Remove { ip, .. } => Repair::AddressRemoved(*ip),
@@ -300,7 +300,7 @@ pub(crate) fn remove(seen: &Seen, leaving: Leaving<'_>) -> Vec<Step> {
             steps.extend(rest.into_iter().filter(|step| !steps.contains(step)).collect::<Vec<_>>());
             steps.extend(guarded.into_iter().flat_map(|bridge| policy::unset(seen, bridge)));
             // The address goes before the rules that keep others from it.
-            let on_dropped = |a: &&Address| seen.vxlan.contains_key(&a.device);
+            let on_dropped = |a: &&Address| seen.devices.contains_key(&a.device);
             let ours = seen.addresses.iter().filter(|a| a.ours && !on_dropped(a));
             steps.extend(ours.map(removal));
             steps.extend(before.and_then(|before| drop_bridge(seen, before)));

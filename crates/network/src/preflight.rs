@@ -19,7 +19,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What: `privileges`, `nft`, `ip_forward`, `link_local`, `subnet`, `ports`, `firewall`.
+    /// What: `privileges`, `nft`, `ip_forward`, `link_local`, `subnet`, `ports`, `firewall`,
+    /// `tun`.
     pub check: &'static str,
     /// Is it as it must be?
     pub ok: bool,
@@ -65,6 +66,8 @@ struct Evidence {
     network: Result<Network, Error>,
     holders: Result<Vec<Holder>, Error>,
     strict: Vec<Strict>,
+    /// Can a TUN device be made?
+    tun: std::io::Result<()>,
 }
 
 /// Interfaces as they are.
@@ -110,6 +113,7 @@ async fn gather(options: &PreflightOptions) -> Evidence {
         network: look(options).await,
         holders: sockets::listening(&wanted).await,
         strict: firewall::strict(&ruleset, &options.bridge, options.subnet),
+        tun: std::fs::File::options().read(true).write(true).open("/dev/net/tun").map(drop),
     }
 }
 

@@ -85,16 +85,18 @@ impl RuleSet<'_> {
 /// - A TCP connection learns at its start what fits through the overlay.
 /// - A container with another network too would answer other hosts by that one: to it they come
 ///   from the bridge.
+/// - Where everything between hosts is encrypted, nothing else is: what is for a container elsewhere, or
+///   from one here to another host, leaves by the device or not at all. After routing, since that is
+///   what may have gone wrong. VXLAN of our VNI is taken from nobody.
 /// - Sources stay: Docker masquerades all that leaves a bridge. Rewriting an address to itself
 ///   before that (100) settles the matter for the connection; an accept would not.
 fn overlay_text(bridge: &str, trace: &OverlayTrace) -> String {
-    let OverlayTrace { device, subnet, vni, port, peers, apart } = trace;
+    let OverlayTrace { device, subnet, vni, port, peers, sealed, apart } = trace;
     let mut text = String::new();
     if let Some(device) = device {
         let mut known = String::new();
         if !peers.is_empty() {
-            let list: Vec<String> = peers.iter().map(ToString::to_string).collect();
-            known = format!("    ip saddr {{ {} }} return\n", list.join(", "));
+            known = format!("    ip saddr {{ {} }} return\n", listed(peers));
         }
         text = format!(
             "  chain {device}_senders {{
@@ -113,14 +115,25 @@ fn overlay_text(bridge: &str, trace: &OverlayTrace) -> String {
 "
         );
     }
+    if let Some(device) = device.as_ref().filter(|_| !sealed.is_empty()) {
+        text += &format!(
+            "  chain {device}_sealed {{
+    type filter hook postrouting priority 0; policy accept;
+    oifname {{ \"{bridge}\", \"{device}\", \"lo\" }} return
+    ip daddr {subnet} drop
+    ip saddr {subnet} ip daddr {{ {} }} drop
+  }}
+",
+            listed(sealed)
+        );
+    }
     let chain = policy::chain_name(bridge);
     let mut bridged = String::new();
     if !apart.is_empty() {
-        let list: Vec<String> = apart.iter().map(ToString::to_string).collect();
         let gateway = model::host::gateway(*subnet);
         bridged = format!(
             "    ip saddr != {subnet} ip daddr {{ {} }} oifname \"{bridge}\" snat ip to {gateway}\n",
-            list.join(", ")
+            listed(apart)
         );
     }
     text + &format!(
@@ -130,6 +143,11 @@ fn overlay_text(bridge: &str, trace: &OverlayTrace) -> String {
 {bridged}  }}
 "
     )
+}
+
+fn listed(addresses: &BTreeSet<Ipv4Addr>) -> String {
+    let all: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    all.join(", ")
 }
 
 #[cfg(test)]
@@ -168,6 +186,7 @@ mod tests {
             vni: 7,
             port: 4789,
             peers: BTreeSet::new(),
+            sealed: BTreeSet::new(),
             apart: BTreeSet::new(),
         };
         assert!(!overlay_text("remuda0", &trace).contains("snat ip to 10.42.0.1"));
@@ -176,5 +195,31 @@ mod tests {
         let rule = "ip saddr != 10.42.0.0/16 ip daddr { 10.42.7.7, 10.42.7.9 } \
                     oifname \"remuda0\" snat ip to 10.42.0.1\n";
         assert!(text.contains(rule), "{text}");
+    }
+
+    #[test]
+    fn what_is_to_be_encrypted_leaves_by_its_device_or_not_at_all() {
+        let mut trace = OverlayTrace {
+            device: Some("remudawg0".into()),
+            subnet: "10.42.0.0/16".parse().unwrap(),
+            vni: 7,
+            port: 4789,
+            peers: BTreeSet::new(),
+            sealed: BTreeSet::new(),
+            apart: BTreeSet::new(),
+        };
+        assert!(!overlay_text("remuda0", &trace).contains("_sealed"));
+        trace.sealed = ["192.0.2.2", "192.0.2.3"].map(|ip| ip.parse().unwrap()).into();
+        let text = overlay_text("remuda0", &trace);
+        let lines = [
+            "chain remudawg0_senders {\n    drop\n",
+            "udp dport 4789 @th,96,24 7 jump remudawg0_senders\n",
+            "oifname { \"remuda0\", \"remudawg0\", \"lo\" } return\n    ip daddr 10.42.0.0/16 drop\n",
+            "ip saddr 10.42.0.0/16 ip daddr { 192.0.2.2, 192.0.2.3 } drop\n",
+            "iifname \"remudawg0\" oifname != \"remuda0\" drop\n",
+        ];
+        for line in lines {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
     }
 }

@@ -13,11 +13,14 @@ mod netns;
 mod services;
 
 use ipnet::Ipv4Net;
+use model::wireguard::{PublicKey, WIREGUARD_PORT, WirePeer, WireStatus, WireWish};
 use netns::{Container, Host, as_root_in_own_netns, attempt, run, wait_until, whole_state};
 use network::{Error, Fabric, FabricStatus, FabricWish, Linux, Overlay, OverlayMode, OverlayPeer};
 use network::{Repair, VXLAN_PORT};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 const SWITCH: &str = "switch";
 const BRIDGE: &str = "remuda0";
@@ -442,6 +445,106 @@ fn as_root_hosts_on_one_segment_do_without_vxlan() {
         one.remove();
         assert_eq!(one.state(), before);
     });
+}
+
+/// What encrypts on a machine, until it is dropped.
+struct Wires {
+    wish: watch::Sender<Option<Arc<WireWish>>>,
+    status: watch::Receiver<WireStatus>,
+    _dir: tempfile::TempDir,
+}
+
+impl Wires {
+    fn start(machine: &Machine) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (wish, wishes) = watch::channel(None);
+        let (said, status) = watch::channel(WireStatus::default());
+        let folder = dir.path().to_owned();
+        machine.host.on(move || network::start_wires(folder, wishes, said)).unwrap();
+        Self { wish, status, _dir: dir }
+    }
+
+    fn keys(&self) -> Vec<PublicKey> {
+        wait_until("a key", || !self.status.borrow().keys.is_empty());
+        self.status.borrow().keys.clone()
+    }
+
+    /// Tells host `n` of the others.
+    fn tell(&self, n: u8, others: &[(u8, Vec<PublicKey>)]) {
+        let peers = others.iter().map(|(n, keys)| {
+            let (_, peer) = peer(*n);
+            let keys = keys.clone();
+            let peer = WirePeer { address: peer.underlay, keys, routes: peer.routes };
+            (format!("h{n}").parse().unwrap(), peer)
+        });
+        self.wish.send_replace(Some(Arc::new(WireWish {
+            active: true,
+            device: "remudawg0".to_owned(),
+            address: underlay(n),
+            port: WIREGUARD_PORT,
+            subnet: "10.42.0.0/16".parse().unwrap(),
+            order: 0,
+            own: BTreeSet::from([block(n)]),
+            peers: peers.collect(),
+        })));
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn as_root_what_is_to_be_encrypted_leaves_by_its_device_or_not_at_all() {
+    as_root_in_own_netns(
+        "as_root_what_is_to_be_encrypted_leaves_by_its_device_or_not_at_all",
+        || {
+            let machines = machines(2);
+            let [one, two] = machines.as_slice() else { panic!("two") };
+            machines.iter().for_each(|machine| machine.host.on(docker_rules));
+            let before = one.state();
+            connect(&machines);
+            let mut sealed = [wish(1, &[2]), wish(2, &[1])];
+            for (machine, wish) in machines.iter().zip(&mut sealed) {
+                wish.overlay.as_mut().unwrap().mode = OverlayMode::Wireguard;
+                machine.ensure(wish);
+            }
+            assert!(!one.host.on(|| attempt("ip", &["link", "show", DEVICE])).0, "VXLAN is left");
+            assert!(one.run("ip link show remudawg0").contains("mtu 1440"));
+            assert!(!pings(&one.container, "10.42.2.10"), "nobody encrypts yet");
+            let wires = [Wires::start(one), Wires::start(two)];
+            wires[0].tell(1, &[(2, wires[1].keys())]);
+            wires[1].tell(2, &[(1, wires[0].keys())]);
+            let folder = tempfile::tempdir().unwrap();
+            let _served = serve_in(&two.container, &folder);
+            let who = "http://10.42.2.10:8080/cgi-bin/who";
+            wait_until("it is reached", || one.container.attempt("curl", &curl(who)).0);
+            assert_eq!(one.container.exec("curl", &curl(who)), "10.42.1.10");
+            assert_eq!(one.host.on(|| run("curl", &curl(who))), "10.99.0.1");
+            let page = "http://10.42.2.10:8080/page";
+            assert_eq!(one.container.exec("curl", &curl(page)).len(), 300_000);
+            learns_mtu(&one.container, "10.42.2.10", 1440);
+            // Its maker goes: the device stays with all that is on it, and carries nothing.
+            let [wires_of_one, wires_of_two] = wires;
+            drop(wires_of_one);
+            wait_until("nobody encrypts", || !pings(&one.container, "10.42.2.10"));
+            assert_eq!(one.try_ensure(&sealed[0]).unwrap(), FabricStatus::default());
+            let again = Wires::start(one);
+            again.tell(1, &[(2, wires_of_two.keys())]);
+            wires_of_two.tell(2, &[(1, again.keys())]);
+            wait_until("it is reached again", || pings(&one.container, "10.42.2.10"));
+            // A way around it, of somebody else: what takes it ends on this host.
+            one.run("ip route replace 10.42.2.0/26 via 10.99.0.2 dev eth0");
+            two.run("nft add table inet seen");
+            two.run("nft add chain inet seen seen { type filter hook prerouting priority -300 ; }");
+            two.run("nft add rule inet seen seen iifname eth0 ip saddr 10.42.0.0/16 counter");
+            assert!(!pings(&one.container, "10.42.2.10"), "in clear");
+            assert!(two.run("nft list table inet seen").contains("packets 0"), "in clear");
+            connect(&machines);
+            assert!(!one.host.on(|| attempt("ip", &["link", "show", "remudawg0"])).0);
+            assert!(pings(&one.container, "10.42.2.10"), "by VXLAN");
+            one.ensure(&sealed[0]);
+            one.remove();
+            assert_eq!(one.state(), before);
+        },
+    );
 }
 
 #[test]

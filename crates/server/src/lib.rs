@@ -16,6 +16,7 @@ mod hosts;
 mod images;
 mod http;
 mod joiner;
+mod keys;
 mod latest;
 mod listen;
 mod members;
@@ -236,6 +237,7 @@ impl<S: Store> Server<S> {
         tasks.spawn(hosts::accept(shared.clone(), arrivals));
         tasks.spawn(members::run(shared.clone()));
         tasks.spawn(usage::run(shared.clone()));
+        tasks.spawn(keys::run(shared.clone()));
         tasks.spawn(verdicts::run(shared.clone()));
         tasks.spawn(publish::run(shared.clone()));
         let scheduler = scheduler.map(|url| scheduler::start(url, &mut tasks));

@@ -10,6 +10,7 @@ use model::id::HostId;
 use model::limits::{HOST_DISCONNECTED_MS, HOST_LOST_MS};
 use model::record::{Record, RecordKey};
 use model::time::Timestamp;
+use model::wireguard::PublicKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +29,20 @@ pub(crate) async fn note_facts<S: Store>(
     facts: &HostFacts,
     joins: bool,
 ) {
+    // A copy of a machine has the keys of the first one: they stay that one's.
+    let cluster = shared.cluster();
+    let taken = |key: &PublicKey| {
+        cluster.hosts().any(|other| other.id != *id && other.facts.wireguard.contains(key))
+    };
     write(shared, id, |old, now| {
         if joins && old.is_none() {
             return None;
         }
         // An agent that has just started and whose engine is away does not know them.
         let mut facts = facts.clone();
+        if old.is_none_or(|old| old.facts.wireguard != facts.wireguard) {
+            facts.wireguard.retain(|key| !taken(key));
+        }
         if let Some(old) = old {
             facts.keep_what_the_engine_said(&old.facts);
         }

@@ -1,15 +1,16 @@
-//! What a publication asks of the host's network: Docker's bridge, what the fabric adds to it, and
-//! the ways to the other hosts. Pure.
+//! What a publication asks of the host's network: Docker's bridge, what the fabric adds to it, the
+//! ways to the other hosts, and what the dataplane encrypts for them. Pure.
 
 use crate::{BRIDGE, FOLDER_LABEL, NETWORK};
 use engine::Engine;
 use engine::wish::NetworkWish;
-use model::host::Environment;
+use model::host::{Environment, OverlayMode};
 use model::host_spec::{HostSpec, Peer};
 use model::id::HostId;
 use model::instance::Goal;
 use model::policy::HostPolicy;
 use network::cni::NetConf;
+use model::wireguard::{WIREGUARD_BYTES, WIREGUARD_PORT, WirePeer, WireStatus, WireWish};
 use network::{FabricWish, Overlay, OverlayPeer, VXLAN_BYTES};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -21,8 +22,18 @@ const DEVICE: &str = "remudavx0";
 /// How the kernel calls the host's ends of pairs.
 const CNI_CALLERS: &str = "veth*";
 
-/// The network that Docker is to have. Packets of its containers fit through VXLAN over a device
-/// with this MTU, whether there are other hosts yet or not: it cannot be changed later.
+/// What the way between hosts takes of each packet, in bytes.
+pub(crate) fn overhead(mode: OverlayMode) -> u32 {
+    match mode {
+        OverlayMode::Vxlan => VXLAN_BYTES,
+        OverlayMode::Routes => 0,
+        OverlayMode::Wireguard => WIREGUARD_BYTES,
+    }
+}
+
+/// The network that Docker is to have. Packets of its containers fit through VXLAN, or through what
+/// encrypts them, over a device with this MTU, whether there are other hosts yet or not: it cannot
+/// be changed later.
 pub(super) fn docker(spec: &HostSpec, folder: &Path, underlay_mtu: Option<u32>) -> NetworkWish {
     let environment = &spec.environment;
     let labels = [
@@ -36,7 +47,8 @@ pub(super) fn docker(spec: &HostSpec, folder: &Path, underlay_mtu: Option<u32>) 
         gateway: model::host::gateway(environment.subnet),
         ip_range: model::host::docker_range(environment.subnet),
         labels: labels.into(),
-        mtu: underlay_mtu.map(|mtu| mtu.saturating_sub(VXLAN_BYTES)),
+        mtu: underlay_mtu
+            .map(|mtu| mtu.saturating_sub(overhead(environment.overlay).max(VXLAN_BYTES))),
         options: BTreeMap::new(),
     }
 }
@@ -90,6 +102,8 @@ pub(super) struct Wires {
     peers: Arc<BTreeMap<HostId, Peer>>,
     policy: Arc<HostPolicy>,
     pub(super) wish: Arc<FabricWish>,
+    /// What the dataplane encrypts.
+    pub(super) wire: Arc<WireWish>,
 }
 
 impl Wires {
@@ -105,11 +119,14 @@ impl Wires {
                 && known.peers == spec.peers
                 && known.policy == spec.policy
         });
-        let wish = same.map_or_else(|| Arc::new(fabric(spec, &anchor)), |known| known.wish);
+        let (wish, wire) = same.map_or_else(
+            || (Arc::new(fabric(spec, &anchor)), Arc::new(wire(spec))),
+            |known| (known.wish, known.wire),
+        );
         let (host, environment) = (spec.host.clone(), spec.environment.clone());
         // The peers of this publication: those of the next are most often the same ones.
         let (peers, policy) = (Arc::clone(&spec.peers), Arc::clone(&spec.policy));
-        Self { host, anchor, environment, bridge_addresses, apart, peers, policy, wish }
+        Self { host, anchor, environment, bridge_addresses, apart, peers, policy, wish, wire }
     }
 }
 
@@ -145,9 +162,12 @@ fn overlay(spec: &HostSpec) -> Option<Overlay> {
     overlay.apart = apart(spec);
     overlay.own = single.map(ipnet::Ipv4Net::addr).collect();
     let others = spec.peers.iter().filter(|(host, _)| **host != spec.host);
+    let sealed = overlay.mode == OverlayMode::Wireguard;
     overlay.peers = others
         .map(|(host, peer)| {
-            let routes = peer.routes.clone();
+            // Nothing is sent in clear: to whom nothing can be encrypted there is no way.
+            let mute = sealed && peer.keys.is_empty();
+            let routes = if mute { BTreeSet::new() } else { peer.routes.clone() };
             (host.to_string(), OverlayPeer { underlay: peer.address, routes })
         })
         .collect();
@@ -159,6 +179,52 @@ fn overlay(spec: &HostSpec) -> Option<Overlay> {
 pub(crate) fn is_guarded(spec: &HostSpec, held: &HostPolicy) -> bool {
     let wanted = &spec.policy;
     wanted.is_off() || (wanted.unlisted, &wanted.guarded) == (held.unlisted, &held.guarded)
+}
+
+/// What the dataplane is to encrypt, and with whom.
+fn wire(spec: &HostSpec) -> WireWish {
+    let environment = &spec.environment;
+    let own = spec.peers.get(&spec.host);
+    let peers = spec.peers.iter().filter(|(host, _)| **host != spec.host);
+    let peers = peers.map(|(host, peer)| {
+        let Peer { address, routes, keys } = peer.clone();
+        (host.clone(), WirePeer { address, keys, routes })
+    });
+    WireWish {
+        active: environment.overlay == OverlayMode::Wireguard && own.is_some(),
+        device: DEVICE.replace(network::VXLAN_DEVICE, network::WIREGUARD_DEVICE),
+        address: own.map_or(Ipv4Addr::UNSPECIFIED, |own| own.address),
+        port: WIREGUARD_PORT,
+        subnet: environment.subnet,
+        order: environment.keys.number,
+        own: own.map(|own| own.routes.clone()).unwrap_or_default(),
+        peers: peers.collect(),
+    }
+}
+
+/// Why nothing can be encrypted here though all that goes to other hosts is to be; `said` is the
+/// dataplane's word.
+pub(crate) fn wire_problem(spec: &HostSpec, said: Option<&WireStatus>) -> Option<String> {
+    let sealed = spec.environment.overlay == OverlayMode::Wireguard;
+    if !sealed || spec.peers.keys().all(|host| *host == spec.host) {
+        return None;
+    }
+    let Some(said) = said else {
+        return Some(
+            "the dataplane has not said whether it can encrypt, so nothing goes to other hosts: if \
+             this stays, it is of an older version; end its process, and the agent starts the new one"
+                .to_owned(),
+        );
+    };
+    if !said.problem.is_empty() {
+        return Some(format!("nothing goes to other hosts: {}", said.problem));
+    }
+    let known = spec.peers.get(&spec.host).is_some_and(|own| !own.keys.is_empty());
+    (!known).then(|| {
+        "the other hosts have no key of this one yet, so nothing goes to them: if this stays, another \
+         host told the same key before, as a copy of a machine does; see `remuda agent reset`"
+            .to_owned()
+    })
 }
 
 /// Why this host has no place in a cluster of plain routes: it does not share its segment with most
@@ -190,7 +256,7 @@ mod tests {
 
     fn peer(address: &str, routes: &[&str]) -> Peer {
         let routes = routes.iter().map(|to| to.parse().unwrap()).collect();
-        Peer { address: address.parse().unwrap(), routes }
+        Peer { address: address.parse().unwrap(), routes, keys: vec![] }
     }
 
     fn fabric(spec: &HostSpec) -> FabricWish {
@@ -259,6 +325,50 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_sent_to_a_host_that_it_cannot_be_encrypted_for() {
+        let key = model::wireguard::PublicKey::new([7; 32]).unwrap();
+        let with_key = |mut peer: Peer| {
+            peer.keys = vec![key];
+            peer
+        };
+        let mut all = spec(&[
+            ("h1", with_key(peer("192.0.2.1", &[]))),
+            ("h2", with_key(peer("192.0.2.2", &["10.42.2.0/26"]))),
+            ("h3", peer("192.0.2.3", &["10.42.3.0/26"])),
+        ]);
+        let plain = Wires::of(&all, None);
+        assert!(!plain.wire.active && plain.wire.peers.len() == 2, "keys are there before");
+        let routes = |wires: &Wires, host: &str| {
+            wires.wish.overlay.as_ref().unwrap().peers[host].routes.len()
+        };
+        assert_eq!((routes(&plain, "h2"), routes(&plain, "h3")), (1, 1));
+        all.environment.overlay = OverlayMode::Wireguard;
+        all.environment.keys.number = 4;
+        let sealed = Wires::of(&all, Some(plain));
+        assert_eq!((routes(&sealed, "h2"), routes(&sealed, "h3")), (1, 0));
+        let wire = &*sealed.wire;
+        assert!(wire.active && wire.device == "remudawg0" && wire.order == 4);
+        assert_eq!(wire.peers[&"h2".parse::<HostId>().unwrap()].keys, [key]);
+    }
+
+    #[test]
+    fn who_cannot_encrypt_says_why() {
+        let key = model::wireguard::PublicKey::new([7; 32]).unwrap();
+        let mut all = spec(&[("h1", peer("192.0.2.1", &[])), ("h2", peer("192.0.2.2", &[]))]);
+        let said = |problem: &str| WireStatus { keys: vec![key], problem: problem.into() };
+        assert_eq!(wire_problem(&all, None), None, "nothing is encrypted");
+        all.environment.overlay = OverlayMode::Wireguard;
+        let told = |all: &HostSpec, said: Option<&WireStatus>| wire_problem(all, said).unwrap();
+        assert!(told(&all, None).contains("older version"));
+        assert!(told(&all, Some(&said("no TUN"))).contains("other hosts: no TUN"));
+        assert!(told(&all, Some(&said(""))).contains("remuda agent reset"));
+        let own: HostId = "h1".parse().unwrap();
+        Arc::make_mut(&mut all.peers).get_mut(&own).unwrap().keys = vec![key];
+        assert_eq!(wire_problem(&all, Some(&said(""))), None);
+        assert!(told(&all, Some(&said("no TUN"))).contains("no TUN"));
+    }
+
+    #[test]
     fn who_is_alone_on_its_segment_has_the_problem_and_not_the_others() {
         let all = [
             ("h1", peer("192.0.2.1", &[])),
@@ -277,11 +387,16 @@ mod tests {
     }
 
     #[test]
-    fn packets_of_containers_fit_into_vxlan() {
-        let spec = spec(&[]);
-        let mtu = |underlay| docker(&spec, Path::new("/var/lib/remuda"), underlay).mtu;
-        assert_eq!(mtu(Some(1500)), Some(1450));
-        assert_eq!(mtu(Some(9000)), Some(8950));
-        assert_eq!(mtu(None), None);
+    fn packets_of_containers_fit_through_the_way_between_hosts() {
+        let mut spec = spec(&[]);
+        for (mode, expected) in [
+            (OverlayMode::Vxlan, [Some(1450), Some(8950), None]),
+            (OverlayMode::Routes, [Some(1450), Some(8950), None]),
+            (OverlayMode::Wireguard, [Some(1440), Some(8940), None]),
+        ] {
+            spec.environment.overlay = mode;
+            let mtu = |underlay| docker(&spec, Path::new("/var/lib/remuda"), underlay).mtu;
+            assert_eq!([mtu(Some(1500)), mtu(Some(9000)), mtu(None)], expected, "{mode:?}");
+        }
     }
 }

@@ -138,12 +138,15 @@ pub struct EnvironmentRequest {
     /// suggest or on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebalance: Option<model::host::Rebalance>,
-    /// How packets get from host to host: vxlan or routes.
+    /// How packets get from host to host: vxlan, routes or wireguard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlay: Option<model::host::OverlayMode>,
     /// Who may connect to whom, whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<model::policy::NetworkPolicy>,
+    /// Every host makes a new key for what it encrypts, now.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub rotate_keys: bool,
 }
 
 /// Query of `POLICY_VERDICT`.

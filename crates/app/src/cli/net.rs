@@ -30,7 +30,7 @@ pub(crate) enum NetCommand {
     /// as wished
     #[command(after_help = CHECK)]
     Check(CheckArgs),
-    /// How packets get from host to host: in VXLAN, or as they are by plain routes
+    /// How packets get from host to host: in VXLAN, as they are by plain routes, or encrypted
     #[command(after_help = OVERLAY)]
     Overlay {
         /// Left out, it is shown
@@ -42,6 +42,9 @@ pub(crate) enum NetCommand {
         #[command(subcommand)]
         command: Option<net_policy::PolicyCommand>,
     },
+    /// Every host makes a new key for what it encrypts, now
+    #[command(after_help = ROTATE)]
+    RotateKeys,
 }
 
 /// How packets get from host to host.
@@ -51,16 +54,26 @@ pub(crate) enum Mode {
     Vxlan,
     /// As they are, by routes: all hosts are on one segment
     Routes,
+    /// Encrypted, in WireGuard: over any IPv4 network, 60 bytes of each packet
+    Wireguard,
 }
 
 const OVERLAY: &str = "Hosts change within a moment of each other, and connections go on. Plain routes are refused unless
 all hosts have said that they are on the same segment, which must carry packets of other addresses
-than the hosts' own (clouds often do not). See with `remuda net check` afterwards.
+than the hosts' own (clouds often do not). WireGuard needs UDP port 51820 between the hosts; nothing
+between containers of different hosts goes in clear then. See with `remuda net check` afterwards.
 
 Examples:
   remuda net overlay
   remuda net overlay routes && remuda net check
+  remuda net overlay wireguard
   remuda net overlay vxlan";
+
+const ROTATE: &str = "Connections go on: a new key is used once the other hosts have it, and the earlier one is given up
+then. Hosts do it by themselves every seven days.
+
+Examples:
+  remuda net rotate-keys";
 
 const CHECK: &str = "Hosts first compare their network with what is wished and put right what is not; then each asks
 the others: outside of the overlay, through it with small and large packets, by TCP, and their
@@ -95,6 +108,7 @@ pub(super) async fn run(global: &Global, command: NetCommand) -> Outcome {
         NetCommand::Check(args) => args,
         NetCommand::Overlay { mode } => return overlay(global, &client, mode).await,
         NetCommand::Policy { command } => return net_policy::run(global, &client, command).await,
+        NetCommand::RotateKeys => return rotate(global, &client).await,
     };
     let report = check(global, &client, &args).await?;
     match global.output {
@@ -119,6 +133,7 @@ async fn overlay(global: &Global, client: &Client, mode: Option<Mode>) -> Outcom
     let overlay = match mode {
         Mode::Vxlan => OverlayMode::Vxlan,
         Mode::Routes => OverlayMode::Routes,
+        Mode::Wireguard => OverlayMode::Wireguard,
     };
     let request = EnvironmentRequest { overlay: Some(overlay), ..EnvironmentRequest::default() };
     let done: Accepted = client.write(Method::PUT, routes::ENVIRONMENT, &request).await?;
@@ -131,10 +146,22 @@ async fn overlay(global: &Global, client: &Client, mode: Option<Mode>) -> Outcom
     Ok(())
 }
 
+async fn rotate(global: &Global, client: &Client) -> Outcome {
+    let request = EnvironmentRequest { rotate_keys: true, ..EnvironmentRequest::default() };
+    let done: Accepted = client.write(Method::PUT, routes::ENVIRONMENT, &request).await?;
+    if global.output == Format::Json {
+        output::json(&done);
+    } else if !global.quiet {
+        output::note("every host makes a new key; see `remuda host show HOST -o json`");
+    }
+    Ok(())
+}
+
 fn word(mode: OverlayMode) -> &'static str {
     match mode {
         OverlayMode::Vxlan => "vxlan",
         OverlayMode::Routes => "routes",
+        OverlayMode::Wireguard => "wireguard",
     }
 }
 

@@ -116,6 +116,50 @@ fn check(cases: &[Case]) {
     }
 }
 
+/// The same hosts, between which everything is encrypted.
+fn encrypted(hosts: &mut Hosts) {
+    hosts.iter_mut().for_each(|host| host.ready.overhead = 60);
+}
+
+#[test]
+fn where_everything_is_encrypted_the_check_speaks_of_wireguard() {
+    check(&[
+        ("all is well", encrypted, &[], &[]),
+        (
+            "a firewall",
+            |h| {
+                encrypted(h);
+                seen(h, 0, 1).arrived.clear();
+                broken_answers(h, 0, 1);
+                seen(h, 0, 1).outer_answered = 4;
+            },
+            &["h1 -> h2: no overlay"],
+            &["WireGuard, UDP port 51820", "accept UDP port 51820 from 10.99.0.1 on h2"],
+        ),
+        (
+            "one way for so long that keys are too old",
+            |h| {
+                encrypted(h);
+                cut(h, 0, 1);
+                seen(h, 1, 0).arrived.clear();
+            },
+            &["h1 -> h2: lost", "h2 -> h1: waits"],
+            &["no packet of h1", "cannot agree on keys", "mend h1 -> h2"],
+        ),
+        (
+            "no TCP",
+            |h| {
+                encrypted(h);
+                let sender = seen(h, 1, 0);
+                sender.connected = false;
+                sender.tcp = "Connection refused".into();
+            },
+            &["h1 -> h2: no tcp"],
+            &["remudawg0 on h2"],
+        ),
+    ]);
+}
+
 #[test]
 fn the_direction_in_which_nothing_arrives_is_named_and_only_it() {
     check(&[

@@ -4,6 +4,7 @@ use super::Checked;
 use model::id::HostId;
 use model::limits::NET_CHECK_SMALL_BYTES;
 use model::net_check::{Counts, NetVerdict, NetWay, PeerSeen};
+use model::wireguard::{WIREGUARD_BYTES, WIREGUARD_PORT};
 use std::net::Ipv4Addr;
 
 /// Packets of a direction that may be lost without a word.
@@ -38,7 +39,22 @@ impl<'a> End<'a> {
 
     /// Where packets of others come in.
     fn device(&self) -> &'static str {
-        if self.overhead == 0 { "its outer device" } else { "remudavx0" }
+        if self.overhead == 0 {
+            "its outer device"
+        } else if self.encrypts() {
+            "remudawg0"
+        } else {
+            "remudavx0"
+        }
+    }
+
+    fn encrypts(&self) -> bool {
+        u32::from(self.overhead) == WIREGUARD_BYTES
+    }
+
+    /// What its packets are in, and the UDP port of that.
+    fn carrier(&self) -> (&'static str, u16) {
+        if self.encrypts() { ("WireGuard", WIREGUARD_PORT) } else { ("VXLAN", 4_789) }
     }
 }
 
@@ -58,6 +74,15 @@ pub(super) fn both(a: &End<'_>, b: &End<'_>) -> [NetWay; 2] {
         } else if asks(b, a) {
             back = waits(b, a);
         }
+    }
+    // Hands are shaken both ways: what arrives outside of the overlay and not in it waits for that.
+    let waits_for = |one: &Judged, other: &Judged| {
+        a.encrypts() && one.0 == NetVerdict::Overlay && other.0 == NetVerdict::Lost
+    };
+    if waits_for(&there, &back) {
+        there = no_hands(a, b);
+    } else if waits_for(&back, &there) {
+        back = no_hands(b, a);
     }
     // What needs both directions says nothing of one when the other is broken.
     if there.0 == NetVerdict::Ok && back.0 == NetVerdict::Ok {
@@ -114,13 +139,14 @@ fn packets(from: &End<'_>, to: &End<'_>) -> Judged {
 fn nothing(from: &End<'_>, to: &End<'_>) -> Judged {
     let (one, other) = (from.host, to.host);
     if to.seen.outer_arrived > 0 {
+        let (carrier, port) = from.carrier();
         let why = format!(
-            "packets of {one} arrive at {other}, but VXLAN, UDP port 4789, does not: a firewall \
+            "packets of {one} arrive at {other}, but {carrier}, UDP port {port}, does not: a firewall \
              drops it on {one}, on {other} or on the way"
         );
         let todo = format!(
-            "accept UDP port 4789 from {} on {other}: nft add rule inet filter input udp dport \
-             4789 ip saddr {} accept",
+            "accept UDP port {port} from {} on {other}: nft add rule inet filter input udp dport \
+             {port} ip saddr {} accept",
             from.address, from.address
         );
         return (NetVerdict::Overlay, why, todo);
@@ -141,6 +167,15 @@ fn waits(from: &End<'_>, to: &End<'_>) -> Judged {
     let why = format!(
         "{one} asks for the MAC address of {other}, and does not hear the answer: only {other} -> \
          {one} is broken"
+    );
+    (NetVerdict::Waits, why, format!("mend {other} -> {one}"))
+}
+
+fn no_hands(from: &End<'_>, to: &End<'_>) -> Judged {
+    let (one, other) = (from.host, to.host);
+    let why = format!(
+        "{one} and {other} cannot agree on keys, which takes both directions: only {other} -> {one} \
+         is broken"
     );
     (NetVerdict::Waits, why, format!("mend {other} -> {one}"))
 }

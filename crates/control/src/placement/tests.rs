@@ -122,6 +122,7 @@ impl World {
             rebalance: model::host::Rebalance::Off,
             overlay: model::host::OverlayMode::default(),
             policy: model::policy::NetworkPolicy::default(),
+            keys: Default::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         for line in hosts {

@@ -123,7 +123,7 @@ pub(super) struct Touched {
     holdings: BTreeSet<ServiceId>,
     /// Plain containers.
     plain: BTreeSet<PlainId>,
-    /// Hosts whose address outside is another one.
+    /// Hosts whose address outside is another one, or their keys are.
     moved: BTreeSet<HostId>,
     /// Hosts whose labels are others.
     labelled: BTreeSet<HostId>,
@@ -148,8 +148,11 @@ impl Touched {
                 RecordKey::Environment | RecordKey::Token(_) => {}
                 RecordKey::Host(id) => {
                     touched.hosts = true;
-                    let address = both.map(|c| c.host(id).map(|host| host.facts.address.clone()));
-                    if address[0] != address[1] {
+                    let reached = both.map(|c| {
+                        let facts = &c.host(id)?.facts;
+                        Some((&facts.address, &facts.wireguard))
+                    });
+                    if reached[0] != reached[1] {
                         touched.moved.insert(id.clone());
                     }
                     let labels = both.map(|c| c.host(id).map(|host| host.all_labels()));

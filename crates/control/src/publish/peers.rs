@@ -10,6 +10,7 @@ use model::host_spec::Peer;
 use model::id::{HostId, InstanceId};
 use model::instance::Instance;
 use model::plain::PlainId;
+use model::wireguard::counted;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Bound;
@@ -84,7 +85,8 @@ impl Peers {
         let mut peers: BTreeMap<HostId, Peer> = BTreeMap::new();
         for host in cluster.hosts() {
             if let Ok(IpAddr::V4(address)) = host.facts.address.parse() {
-                peers.insert(host.id.clone(), Peer { address, routes: BTreeSet::new() });
+                let keys = counted(&host.facts.wireguard);
+                peers.insert(host.id.clone(), Peer { address, routes: BTreeSet::new(), keys });
             }
         }
         let mut next = self.held.keys().next().copied();
@@ -118,7 +120,7 @@ impl Peers {
     }
 
     /// Brings it to a newer cluster, in which these were written; `moved` when hosts have other
-    /// addresses. Says what changed.
+    /// addresses or keys. Says what changed.
     pub(super) fn follow(
         &mut self,
         before: &Cluster,
@@ -225,6 +227,23 @@ mod tests {
             placed_at: Timestamp(0),
             goal_at: Timestamp(0),
         }))
+    }
+
+    #[test]
+    fn a_host_is_told_of_with_the_newest_of_its_keys() {
+        let key = |n: u8| model::wireguard::PublicKey::new([n; 32]).unwrap();
+        let told = |keys: Vec<model::wireguard::PublicKey>| {
+            let Record::Host(mut one) = host("a", "192.168.0.1") else { panic!("no host") };
+            Arc::make_mut(&mut one).facts.wireguard = keys;
+            let mut cluster = Cluster::default();
+            let edits = vec![Edit::Put(Record::Host(one))];
+            cluster.apply(Index(1), &Change { edits });
+            peers(&cluster)[&"a".parse::<HostId>().unwrap()].keys.clone()
+        };
+        assert_eq!(told(vec![]), []);
+        assert_eq!(told(vec![key(2), key(1)]), [key(2), key(1)]);
+        let many: Vec<_> = (1..9).map(key).collect();
+        assert_eq!(told(many.clone()), many[..model::limits::WIREGUARD_KEYS_MAX]);
     }
 
     #[test]

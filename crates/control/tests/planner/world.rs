@@ -64,6 +64,7 @@ impl World {
             rebalance: Rebalance::default(),
             overlay: model::host::OverlayMode::default(),
             policy: NetworkPolicy::default(),
+            keys: Default::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         world.host("alpha", HostLink::Active);

@@ -33,6 +33,16 @@ fn remembered(index: u64) -> Remembered {
             local: Arc::new([(id.clone(), local)].into()),
             probes: Arc::new([(id, verdict)].into()),
         },
+        wire: Some(Arc::new(WireWish {
+            active: true,
+            device: "remudawg0".into(),
+            address: [192, 0, 2, 1].into(),
+            port: 51_820,
+            subnet: "10.42.0.0/16".parse().unwrap(),
+            order: index,
+            own: Default::default(),
+            peers: BTreeMap::new(),
+        })),
     }
 }
 

@@ -129,7 +129,10 @@ mod tests {
             mac: [0; 6],
             mtu: 1450,
         };
-        steps.push(Step::MakeDevice { device: "remudavx0".into(), vxlan });
+        steps.push(Step::MakeDevice {
+            device: "remudavx0".into(),
+            made: crate::overlay::Device::Vxlan(vxlan),
+        });
         assert!(gone("remuda0", &steps).is_empty(), "nobody knew of any");
     }
 }

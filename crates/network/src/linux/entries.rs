@@ -4,10 +4,12 @@
 use super::iptables;
 use super::route::{Link, Session, collect, tolerate};
 use crate::Error;
-use crate::overlay::{Entry, MAIN, Underlay, VXLAN_DEVICE, Vxlan};
+use crate::overlay::{Device, Entry, MAIN, Underlay, VXLAN_DEVICE, Vxlan, WIREGUARD_DEVICE};
 use ipnet::Ipv4Net;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::link::{InfoData, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoVxlan, LinkAttribute, LinkInfo, LinkMessage,
+};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -38,7 +40,7 @@ impl Session {
         let named = |index: u32| names.get(&index).map(|name| (*name).clone());
         let is_ours = |index: u32| {
             let link = names.get(&index).and_then(|name| links.get(*name));
-            link.is_some_and(|link| link.vxlan.is_some())
+            link.is_some_and(|link| link.overlay.is_some())
         };
         let mut all = BTreeSet::new();
         let message = RouteMessageBuilder::<Ipv4Addr>::new().build();
@@ -311,8 +313,29 @@ fn neighbour_of(
     })
 }
 
-/// What a link says of itself, when it is a VXLAN device with a name of ours.
-pub(super) fn vxlan_of(name: &str, message: &LinkMessage) -> Option<Vxlan> {
+/// What a link says of itself, when it is a device of an overlay with a name of ours.
+pub(super) fn overlay_of(name: &str, message: &LinkMessage) -> Option<Device> {
+    if name.starts_with(WIREGUARD_DEVICE) {
+        return tun_of(message);
+    }
+    vxlan_of(name, message).map(Device::Vxlan)
+}
+
+fn tun_of(message: &LinkMessage) -> Option<Device> {
+    let (mut mtu, mut is_tun) = (0, false);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::Mtu(bytes) => mtu = *bytes,
+            LinkAttribute::LinkInfo(infos) => {
+                is_tun = infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Tun)));
+            }
+            _ => {}
+        }
+    }
+    is_tun.then_some(Device::Tun { mtu })
+}
+
+fn vxlan_of(name: &str, message: &LinkMessage) -> Option<Vxlan> {
     if !name.starts_with(VXLAN_DEVICE) {
         return None;
     }
@@ -356,7 +379,7 @@ pub(super) fn underlay(
     let at = raw.iter().filter(|(_, ip, _, _)| *ip == IpAddr::V4(address));
     let mut devices = at.filter_map(|(index, _, prefix, _)| {
         let (name, link) =
-            links.iter().find(|(_, link)| link.index == *index && link.vxlan.is_none())?;
+            links.iter().find(|(_, link)| link.index == *index && link.overlay.is_none())?;
         let segment = Ipv4Net::new(address, *prefix).ok()?.trunc();
         Some(Underlay { device: name.clone(), mtu: link.mtu, segment })
     });

@@ -1,9 +1,9 @@
 //! Interfaces, addresses and routes through rtnetlink. One short-lived socket per `Session`; the
 //! task that drives it ends with the session.
 
-use super::entries::vxlan_of;
+use super::entries::overlay_of;
 use crate::Error;
-use crate::overlay::{self, Mac, Vxlan};
+use crate::overlay::{self, Device, Mac};
 use crate::plan::{Address, MARK};
 use futures_util::{Stream, TryStreamExt};
 use ipnet::Ipv4Net;
@@ -26,8 +26,8 @@ pub(crate) struct Link {
     pub(crate) up: bool,
     pub(crate) mtu: u32,
     pub(crate) mac: Mac,
-    /// What it is, when it is a VXLAN device with a name of ours.
-    pub(crate) vxlan: Option<Vxlan>,
+    /// What it is, when it is a device of an overlay with a name of ours.
+    pub(crate) overlay: Option<Device>,
 }
 
 /// An open rtnetlink socket.
@@ -66,7 +66,7 @@ impl Session {
                 up: message.header.flags.contains(LinkFlags::Up),
                 mtu,
                 mac,
-                vxlan: vxlan_of(&name, &message),
+                overlay: overlay_of(&name, &message),
             };
             Some((name, link))
         });

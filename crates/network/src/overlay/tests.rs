@@ -90,6 +90,15 @@ fn each_peer_has_its_ways_and_no_peer_can_take_what_is_not_its_own() {
             &[("192.0.2.2", &["10.42.1.0/26"])],
             &["10.42.1.0/26 via 192.0.2.2 on eth0"],
         ),
+        (
+            "encrypted",
+            |o| {
+                o.mode = OverlayMode::Wireguard;
+                o.own.insert("10.42.1.5".parse().unwrap());
+            },
+            &[("192.0.2.2", &["10.42.1.0/26"]), ("192.0.2.3", &[])],
+            &["10.42.1.0/26 on remudawg0", "10.42.1.5/32 on remuda0"],
+        ),
     ];
     let eth0 = Underlay { device: "eth0".into(), mtu: 1500, segment: Ipv4Net::default() };
     for (name, spoil, peers, expected) in cases {
@@ -134,15 +143,24 @@ fn a_wish_that_no_host_can_carry_out_is_refused() {
 #[test]
 fn the_device_follows_the_underlay_and_both_sides_know_its_mac() {
     let overlay = wish(&[]).overlay.unwrap();
-    let on = |mtu| {
-        overlay
-            .vxlan(Some(&Underlay { device: "eth0".into(), mtu, segment: Ipv4Net::default() }))
-            .unwrap()
+    let made = |overlay: &Overlay, mtu| {
+        let segment = Ipv4Net::default();
+        overlay.made(Some(&Underlay { device: "eth0".into(), mtu, segment })).unwrap()
     };
-    assert_eq!((on(1500).mtu, on(9000).mtu, on(100).mtu), (1450, 8950, 576));
+    let on = |mtu| made(&overlay, mtu);
+    assert_eq!((on(1500).mtu(), on(9000).mtu(), on(100).mtu()), (1450, 8950, 576));
     assert!(on(1500).is_alike(&on(9000)), "the MTU changes in place");
-    assert_eq!(on(1500).mac, mac_of(ip("192.0.2.1")));
-    assert_eq!(overlay.vxlan(None).unwrap().local, None, "an address that no device has");
+    let vxlan = |device: Device| match device {
+        Device::Vxlan(vxlan) => vxlan,
+        Device::Tun { .. } => panic!("no VXLAN"),
+    };
+    assert_eq!(vxlan(on(1500)).mac, mac_of(ip("192.0.2.1")));
+    let local = vxlan(overlay.made(None).unwrap()).local;
+    assert_eq!(local, None, "an address that no device has");
+    let sealed = Overlay { mode: OverlayMode::Wireguard, ..overlay.clone() };
+    assert_eq!((made(&sealed, 1500).mtu(), made(&sealed, 9000).mtu()), (1440, 8940));
+    assert!(!made(&sealed, 1500).is_alike(&on(1500)), "another kind of device");
+    assert_eq!(sealed.device_name().as_deref(), Some("remudawg0"));
     let vnis: BTreeSet<u32> = (0..1000).map(|n| vni_of(&format!("env{n}"))).collect();
     assert!(vnis.len() > 990 && vnis.iter().all(|vni| (1000..1 << 24).contains(vni)));
 }
@@ -152,11 +170,13 @@ fn any_wish() -> impl Strategy<Value = FabricWish> {
     let peers =
         prop::collection::btree_map(2..5_u8, prop::collection::btree_set(range, 0..3), 0..3);
     let own = prop::sample::subsequence(vec!["10.42.1.5", "10.42.2.6"], 0..=2);
-    (peers, own, any::<bool>(), 0..4_u8).prop_map(|(peers, own, routes, kind)| {
+    let modes = vec![OverlayMode::Vxlan, OverlayMode::Routes, OverlayMode::Wireguard];
+    let mode = prop::sample::select(modes);
+    (peers, own, mode, 0..4_u8).prop_map(|(peers, own, mode, kind)| {
         let mut all = wish(&[]);
         let overlay = all.overlay.as_mut().unwrap();
         overlay.own = own.into_iter().map(ip).collect();
-        overlay.mode = if routes { OverlayMode::Routes } else { OverlayMode::Vxlan };
+        overlay.mode = mode;
         for (n, to) in peers {
             let routes = to.into_iter().map(net).collect();
             let underlay = Ipv4Addr::new(192, 0, 2, n);

@@ -2,7 +2,7 @@
 
 use super::{Before, Plan, Seen, Step, ours_on};
 use crate::overlay::{
-    self, BRIDGE_SETTINGS, DEVICE_SETTINGS, Entry, Overlay, OverlayMode, OverlayTrace, Setting,
+    self, BRIDGE_SETTINGS, DEVICE_SETTINGS, Entry, Overlay, OverlayTrace, Setting,
 };
 use crate::wish::FabricWish;
 use std::collections::BTreeSet;
@@ -20,7 +20,8 @@ pub(super) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<Before<'_>>,
         }
         return;
     };
-    let device = (overlay.mode == OverlayMode::Vxlan).then_some(overlay.device.as_str());
+    let device = overlay.device_name();
+    let device = device.as_deref();
     if let Some(old) =
         trace.and_then(|trace| trace.device.as_deref()).filter(|d| Some(*d) != device)
     {
@@ -28,8 +29,8 @@ pub(super) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<Before<'_>>,
     }
     plan.off_segment = overlay.off_segment(seen.underlay.as_ref());
     let mut fresh = false;
-    if overlay.mode == OverlayMode::Vxlan {
-        match make_device(seen, overlay, plan) {
+    if let Some(device) = device {
+        match make_device(seen, overlay, device, plan) {
             Some(made) => fresh = made,
             // Somebody else has the name: nothing can be put there.
             None => return,
@@ -38,35 +39,34 @@ pub(super) fn ensure(seen: &Seen, wish: &FabricWish, before: Option<Before<'_>>,
     if seen.links.contains_key(&wish.bridge) {
         set(seen, &wish.bridge, &BRIDGE_SETTINGS, plan);
     }
-    entries(seen, wish, overlay, before, fresh.then_some(overlay.device.as_str()), plan);
+    entries(seen, wish, overlay, before, device.filter(|_| fresh), plan);
 }
 
 /// Makes the device as wished; is it a new one? `None` when somebody else has its name.
-fn make_device(seen: &Seen, overlay: &Overlay, plan: &mut Plan) -> Option<bool> {
-    let device = &overlay.device;
-    let wished = overlay.vxlan(seen.underlay.as_ref())?;
-    let found = seen.vxlan.get(device);
+fn make_device(seen: &Seen, overlay: &Overlay, device: &str, plan: &mut Plan) -> Option<bool> {
+    let wished = overlay.made(seen.underlay.as_ref())?;
+    let found = seen.devices.get(device);
     if found.is_none() && seen.links.contains_key(device) {
-        plan.taken = Some(device.clone());
+        plan.taken = Some(device.to_owned());
         return None;
     }
     let alike = found.filter(|found| found.is_alike(&wished));
     if let Some(alike) = alike {
-        if alike.mtu != wished.mtu {
-            plan.steps.push(Step::Mtu { device: device.clone(), mtu: wished.mtu });
+        if alike.mtu() != wished.mtu() {
+            plan.steps.push(Step::Mtu { device: device.to_owned(), mtu: wished.mtu() });
         }
         if seen.links.get(device) == Some(&false) {
-            plan.steps.push(Step::Up { device: device.clone() });
+            plan.steps.push(Step::Up { device: device.to_owned() });
         }
     } else {
         plan.steps.extend(drop_device(seen, device));
-        plan.steps.push(Step::MakeDevice { device: device.clone(), vxlan: wished });
+        plan.steps.push(Step::MakeDevice { device: device.to_owned(), made: wished });
     }
     let fresh = alike.is_none();
     let ip = overlay.underlay;
-    let mut addresses = seen.addresses.iter().filter(|a| a.device == *device);
+    let mut addresses = seen.addresses.iter().filter(|a| a.device == device);
     if fresh || !addresses.any(|a| a.ip == ip) {
-        plan.steps.push(Step::Add { device: device.clone(), ip, prefix: 32 });
+        plan.steps.push(Step::Add { device: device.to_owned(), ip, prefix: 32 });
     }
     if fresh {
         let steps = DEVICE_SETTINGS.map(|(setting, value)| set_step(setting, device, value));
@@ -106,7 +106,7 @@ fn entries(
     };
     let dropped = trace.and_then(|trace| trace.device.as_deref());
     let dropped = dropped.filter(|old| now.device.as_deref() != Some(*old));
-    let dropped = dropped.filter(|old| seen.vxlan.contains_key(*old));
+    let dropped = dropped.filter(|old| seen.devices.contains_key(*old));
     let left = before.map(|before| before.bridge).filter(|bridge| *bridge != wish.bridge);
     let gone = |entry: &&Entry| {
         [fresh, dropped, left].into_iter().flatten().any(|device| entry.is_on(device))
@@ -159,17 +159,17 @@ pub(super) fn remove(seen: &Seen, bridge: &str, trace: &OverlayTrace) -> Vec<Ste
 /// All overlays' things that have our mark.
 pub(super) fn remove_all(seen: &Seen) -> Vec<Step> {
     let marked = seen.entries.iter().rev().filter(|entry| match entry {
-        Entry::Route { ours, device, .. } => *ours && !seen.vxlan.contains_key(device),
+        Entry::Route { ours, device, .. } => *ours && !seen.devices.contains_key(device),
         Entry::Rule { .. } | Entry::Accept { .. } => true,
         Entry::Neighbour { .. } | Entry::Forward { .. } => false,
     });
     let steps = marked.map(|entry| Step::Take(entry.clone()));
-    steps.chain(seen.vxlan.keys().flat_map(|device| drop_device(seen, device))).collect()
+    steps.chain(seen.devices.keys().flat_map(|device| drop_device(seen, device))).collect()
 }
 
 /// The device with all that is on it.
 fn drop_device(seen: &Seen, device: &str) -> Option<Step> {
-    let there = seen.vxlan.contains_key(device);
+    let there = seen.devices.contains_key(device);
     there.then(|| Step::DropDevice { device: device.to_owned() })
 }
 

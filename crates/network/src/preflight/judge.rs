@@ -17,6 +17,7 @@ pub(super) fn judge(options: &PreflightOptions, seen: &Evidence) -> Vec<Finding>
         subnet(options, seen),
         port_use(options, seen),
         firewall(options, seen),
+        tun(seen),
     ]
 }
 
@@ -81,6 +82,18 @@ fn nft(seen: &Evidence) -> Finding {
         ),
         Err(error) => unknown(check, error),
     }
+}
+
+/// Nothing but encryption needs it, so that it is no problem when it is missing.
+fn tun(seen: &Evidence) -> Finding {
+    let problem = match &seen.tun {
+        Ok(()) => String::new(),
+        Err(error) => format!(
+            "/dev/net/tun cannot be used ({error}): `remuda net overlay wireguard` would carry nothing \
+             here until it can (modprobe tun)"
+        ),
+    };
+    Finding { problem, ..fine("tun") }
 }
 
 fn forwarding(seen: &Evidence) -> Finding {

@@ -72,6 +72,7 @@ mod tests {
             rebalance: model::host::Rebalance::default(),
             overlay: model::host::OverlayMode::default(),
             policy: model::policy::NetworkPolicy::default(),
+            keys: Default::default(),
         };
         let (text, parts) = api::token::format(api::token::API_PREFIX, [1; 6], [2; 32], "");
         let (other, _) = api::token::format(api::token::API_PREFIX, [1; 6], [3; 32], "");

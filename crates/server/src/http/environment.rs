@@ -1,5 +1,5 @@
 //! The environment: what it is, what is done when a host joins, how packets get from host to host,
-//! who may connect to whom.
+//! who may connect to whom, and the order to make new keys.
 
 use super::extract;
 use crate::state::Shared;
@@ -11,7 +11,7 @@ use axum::extract::State;
 use control::operate::network;
 use control::policy;
 use model::change::{Change, Edit, Proposal};
-use model::host::Environment;
+use model::host::{Environment, OverlayMode};
 use model::policy::{InvalidPorts, PolicyPorts, PolicyVerdict};
 use model::record::{Record, RecordKey};
 use model::service::Transport;
@@ -42,15 +42,23 @@ pub(super) async fn put<S: Store>(
         policy.check().map_err(ErrorInfo::invalid)?;
     }
     let answer = shared
-        .propose(|cluster, _| {
+        .propose(|cluster, now| {
             let known = cluster.environment().ok_or_else(none)?;
             let rebalance = request.rebalance.unwrap_or(known.rebalance);
             let overlay = request.overlay.unwrap_or(known.overlay);
+            let mut keys = known.keys;
             if overlay != known.overlay {
                 network::can_be(cluster, overlay).map_err(super::services::refused)?;
+                // From here on they are used, and grow old.
+                if overlay == OverlayMode::Wireguard {
+                    keys.at = now;
+                }
             }
             let policy = request.policy.as_ref().unwrap_or(&known.policy).clone();
-            let next = Environment { rebalance, overlay, policy, ..(**known).clone() };
+            if request.rotate_keys {
+                keys = network::next_keys(keys, now);
+            }
+            let next = Environment { rebalance, overlay, policy, keys, ..(**known).clone() };
             if next == **known {
                 return Ok(Proposal::default());
             }

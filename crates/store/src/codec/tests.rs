@@ -61,6 +61,7 @@ fn every_kind_of_record_survives() {
         rebalance: model::host::Rebalance::default(),
         overlay: model::host::OverlayMode::default(),
         policy: model::policy::NetworkPolicy::default(),
+        keys: Default::default(),
     };
     let records = [
         stack("shop"),

@@ -1,10 +1,10 @@
 //! What the network between containers of two hosts carries, beside the same two hosts without it:
-//! one TCP connection, pair by pair.
+//! one TCP connection, pair by pair. Then the same encrypted, beside what VXLAN carried.
 
 use super::bed::Bed;
 use crate::bench::network::Network;
 use crate::bench::report::{Row, median, paired};
-use crate::interrupt;
+use crate::{interrupt, shell};
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -57,8 +57,19 @@ pub(super) fn run(bed: &Bed) -> Result<Vec<Row>> {
             theirs.push(b);
         }
     }
+    let encrypted = encrypted(bed, || carry(&inside.0, &inside.1, over))?;
     Bed::down(STACK)?;
-    Ok(vec![Row {
+    let vxlan = median(&ours);
+    let row = Row {
+        part: "hosts".into(),
+        what: format!("TCP between containers of two hosts, encrypted, median of {PAIRS}"),
+        ours: format!("{:.2} GB/s", median(&encrypted)),
+        beside: format!("in VXLAN, in clear: {vxlan:.2} GB/s"),
+        measured: vxlan / median(&encrypted),
+        target: None,
+        unit: "x as slow".into(),
+    };
+    let first = Row {
         part: "hosts".into(),
         what: format!("TCP between containers of two hosts, median of {PAIRS} pairs"),
         ours: format!("{:.2} GB/s", median(&ours)),
@@ -66,7 +77,34 @@ pub(super) fn run(bed: &Bed) -> Result<Vec<Row>> {
         measured: paired(&theirs, &ours),
         target: Some(TARGET),
         unit: "x as slow".into(),
-    }])
+    };
+    Ok(vec![first, row])
+}
+
+/// What is carried in mode `wireguard`; the cluster is as before after it.
+fn encrypted(bed: &Bed, carried: impl Fn() -> Result<f64>) -> Result<Vec<f64>> {
+    let change = |mode: &str, device: &str| -> Result<()> {
+        Bed::wait("every host to have told its key", PATIENCE, || {
+            shell::read(Bed::remuda().args(["net", "overlay", mode])).is_ok()
+        })?;
+        Bed::wait(device, PATIENCE, || {
+            let has = |host: &str| shell::read(&mut bed.on(host, &["ip", "link", "show", device]));
+            ["h1", "h2"].iter().all(|host| has(host).is_ok())
+        })?;
+        Bed::wait("a way for all that is sent", PATIENCE, || {
+            shell::read(Bed::remuda().args(["net", "check"])).is_ok()
+        })
+    };
+    change("wireguard", "remudawg0")?;
+    // The first one warms up.
+    let all: Result<Vec<f64>> = (0..=PAIRS)
+        .map(|_| {
+            interrupt::check()?;
+            carried()
+        })
+        .collect();
+    change("vxlan", "remudavx0")?;
+    Ok(all?.split_off(1))
 }
 
 /// Gigabytes a second from one network to another.

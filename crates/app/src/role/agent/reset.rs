@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 /// what is left after a kill is no host.
 const IDENTITY: [&str; 4] = ["membership.json", "host", "publication.json", "lease"];
 
+/// Its keys, in the dataplane's folder: it makes new ones when they are gone.
+const KEYS: &str = "dataplane/wireguard.json";
+
 /// Options of `agent reset`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ResetArgs {
@@ -53,14 +56,15 @@ pub(super) async fn run(global: &Global, args: ResetArgs) -> Outcome {
         return Ok(());
     }
     let lock = lock::take(&data_dir, Part::Agent, "agent").await?;
-    forget(&dir)?;
+    forget(&dir, &IDENTITY)?;
+    forget(&data_dir, &[KEYS])?;
     tell(&data_dir).await;
     drop(lock);
     Ok(())
 }
 
-fn forget(dir: &Path) -> Outcome {
-    for name in IDENTITY {
+fn forget(dir: &Path, names: &[&str]) -> Outcome {
+    for name in names {
         let path = dir.join(name);
         match std::fs::remove_file(&path) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -108,9 +112,9 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, "x").unwrap();
         }
-        forget(dir.path()).unwrap();
+        forget(dir.path(), &IDENTITY).unwrap();
         assert!(IDENTITY.iter().all(|name| !dir.path().join(name).exists()));
         assert!(kept.iter().all(|name| dir.path().join(name).exists()));
-        forget(dir.path()).unwrap();
+        forget(dir.path(), &IDENTITY).unwrap();
     }
 }

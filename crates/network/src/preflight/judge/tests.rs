@@ -34,6 +34,7 @@ fn healthy() -> Evidence {
         }),
         holders: Ok(vec![]),
         strict: vec![],
+        tun: Ok(()),
     }
 }
 
@@ -60,11 +61,20 @@ fn a_healthy_host_has_every_check_and_no_problem() {
     let checks: Vec<_> = findings.iter().map(|f| f.check).collect();
     assert_eq!(
         checks,
-        ["privileges", "nft", "ip_forward", "link_local", "subnet", "ports", "firewall"]
+        ["privileges", "nft", "ip_forward", "link_local", "subnet", "ports", "firewall", "tun"]
     );
     for f in findings {
         assert!(f.ok && f.problem.is_empty() && f.fix.is_empty(), "{f:?}");
     }
+}
+
+#[test]
+fn a_host_that_cannot_encrypt_is_told_so_and_is_well_all_the_same() {
+    let tun = Err(std::io::ErrorKind::NotFound.into());
+    let findings = judge(&options(), &Evidence { tun, ..healthy() });
+    let found = findings.iter().find(|f| f.check == "tun").unwrap();
+    assert!(found.ok && found.problem.contains("/dev/net/tun cannot be used"), "{found:?}");
+    assert!(findings.iter().all(|f| f.ok));
 }
 
 #[test]

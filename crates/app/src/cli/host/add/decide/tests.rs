@@ -62,6 +62,7 @@ fn environment() -> Environment {
         rebalance: Rebalance::Off,
         overlay: model::host::OverlayMode::default(),
         policy: model::policy::NetworkPolicy::default(),
+        keys: Default::default(),
     }
 }
 
