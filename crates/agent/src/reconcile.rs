@@ -582,6 +582,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             probes: observe::probes_of_others(publication, state),
             usage: self.meter.usage.clone(),
             requests: state.report.requests.clone(),
+            floating: state.report.floating.clone(),
         };
         self.parts.status.send_if_modified(|known| {
             if known.as_deref() == Some(&status) {

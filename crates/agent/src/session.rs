@@ -447,6 +447,7 @@ mod tests {
             probes: BTreeMap::new(),
             usage: BTreeMap::new(),
             requests: None,
+            floating: BTreeMap::new(),
         };
         let mut teller = Teller::new();
         let told = |status: &HostStatus, teller: &mut Teller| {

@@ -137,6 +137,7 @@ impl Place {
             instances: Arc::default(),
             upstreams: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            floating: [].into(),
             partial: false,
         };
         let publication = Publication {

@@ -277,6 +277,7 @@ impl Place {
             instances: Arc::default(),
             upstreams: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            floating: [].into(),
             partial: false,
         };
         let next = Publication {

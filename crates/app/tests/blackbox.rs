@@ -26,6 +26,8 @@ mod joining;
 mod bad_files;
 #[path = "blackbox/doctor.rs"]
 mod doctor;
+#[path = "blackbox/floating.rs"]
+mod floating;
 #[path = "blackbox/images.rs"]
 mod images;
 #[path = "blackbox/leftovers.rs"]

@@ -68,8 +68,8 @@ pub(crate) fn service(map: &Map, canon: &mut Canon<'_>) -> Map {
 
 /// Remuda's own keys. Docker Compose refuses what it does not know, so that each may be written
 /// with `x-remuda-` before it, and below `deploy` too.
-const OURS: [&str; 7] =
-    ["autoscale", "schedule", "job", "rollout", "on_loss", "placement", "network_policy"];
+const OURS: [&str; 8] =
+    ["autoscale", "schedule", "job", "rollout", "on_loss", "placement", "network_policy", "floating_ip"];
 
 /// A key without the sign of an extension, when it is one of ours.
 fn ours(key: &str) -> &str {
@@ -117,6 +117,7 @@ fn value(name: &str, node: &Node, canon: &mut Canon<'_>) -> Option<Node> {
         "schedule" => Some(lists::wrapped(node, "cron")),
         "job" => job(node),
         "on_loss" => Some(lists::wrapped(node, "policy")),
+        "floating_ip" => Some(lists::wrapped(node, "address")),
         "placement" => Some(placement(node)),
         _ => Some(node.clone()),
     }

@@ -75,6 +75,8 @@ pub enum Scope {
     Rollout,
     /// In `on_loss`, long form.
     OnLoss,
+    /// In `floating_ip`, long form.
+    FloatingIp,
     /// In `placement`.
     Placement,
     /// In `lb_config`.

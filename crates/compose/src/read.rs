@@ -6,6 +6,7 @@ mod build;
 mod container;
 mod deploy;
 mod files;
+mod floating;
 mod health;
 mod image;
 mod labels;
@@ -189,6 +190,7 @@ impl Read<'_> {
             retain_ip: self.fields.boolean("retain_ip").unwrap_or(false),
             requested_ips: self.requested_ips(),
             policy: self.policy(),
+            floating_ip: self.floating_ip().filter(|_| has_instances),
             create_stopped: self.fields.boolean("start_on_create") == Some(false),
             ..ServiceSpec::of(template)
         }

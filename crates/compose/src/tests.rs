@@ -5,6 +5,7 @@ mod balancers;
 mod budgets;
 mod containers;
 mod documentation;
+mod floating;
 mod layers;
 mod links;
 mod modes;

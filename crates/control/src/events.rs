@@ -1,6 +1,7 @@
 //! The change log told to people: what one edit of a record means, in a fixed word and a sentence.
 
 use model::event::{Event, Severity};
+use model::floating::{Floating, FloatingHolder};
 use model::health::Health;
 use model::host::{Host, HostLink, Scheduling};
 use model::id::{InstanceId, ServiceId};
@@ -41,6 +42,7 @@ pub fn describe(
             told.host = Some(host.id.clone());
             Some(told)
         }
+        (_, Some(Record::Floating(floating))) => of_floating(prev, floating),
         _ => None,
     };
     told.map(|told| told.event(index, at))
@@ -125,6 +127,38 @@ fn as_host(record: Option<&Record>) -> Option<&Host> {
         Some(Record::Host(host)) => Some(host),
         _ => None,
     }
+}
+
+/// Who has a floating address is another one.
+fn of_floating(prev: Option<&Record>, next: &Floating) -> Option<Told> {
+    let prev = match prev {
+        Some(Record::Floating(prev)) => Some(prev),
+        _ => None,
+    };
+    let (address, before) = (next.address, prev.and_then(|prev| prev.holder.as_ref()));
+    let host = |holder: Option<&FloatingHolder>| holder.map(|holder| holder.host.clone());
+    let mut told = match (host(before), host(next.holder.as_ref())) {
+        (Some(from), Some(to)) if from != to => {
+            let text = format!("{address} is on host {to}, it was on {from}");
+            Told::new(Severity::Warn, "floating_ip.moved", text)
+        }
+        (None, Some(to)) => Told::info("floating_ip.taken", format!("{address} is on host {to}")),
+        (Some(from), None) => {
+            let text = format!("{address} is not on host {from} any more");
+            Told::new(Severity::Warn, "floating_ip.left", text)
+        }
+        _ if !next.why.is_empty() && prev.is_none_or(|prev| prev.why != next.why) => {
+            let text = format!("no host has {address}: {}", next.why);
+            Told::new(Severity::Warn, "floating_ip.blocked", text)
+        }
+        _ => return None,
+    };
+    let service = next.service.as_ref().or_else(|| prev.and_then(|prev| prev.service.as_ref()));
+    told.host = host(next.holder.as_ref());
+    Some(match service {
+        Some(service) => told.service(service),
+        None => told,
+    })
 }
 
 fn of_stack(stack: &Stack, action: &'static str, message: &str) -> Told {

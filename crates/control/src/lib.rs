@@ -12,6 +12,7 @@ pub mod audit;
 pub mod events;
 pub mod rancher;
 pub mod autoscale;
+pub mod floating;
 pub mod net_check;
 pub mod policy;
 

@@ -211,7 +211,8 @@ impl Fleet {
                 | RecordKey::Revision(..)
                 | RecordKey::InstanceStatus(_)
                 | RecordKey::Token(_)
-                | RecordKey::Plain(_) => {}
+                | RecordKey::Plain(_)
+                | RecordKey::Floating(_) => {}
             }
         }
     }

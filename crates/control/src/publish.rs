@@ -148,11 +148,12 @@ fn derive(cluster: &Cluster, host: &HostId, asked: Option<&BTreeSet<String>>) ->
             world.part(&interest, &probing.remove(host).unwrap_or_default())
         }
     };
-    let Local { upstreams, listeners, .. } = Local::of(cluster, host);
+    let Local { upstreams, listeners, floating, .. } = Local::of(cluster, host);
     let callers = Arc::new(catalog::callers(cluster, &relations, host));
     let (index, partial) = (cluster.index(), asked.is_some());
     let empty = empty(cluster, host);
-    HostView { index, partial, dns, instances, callers, upstreams, listeners, ..empty }
+    let view = HostView { index, partial, dns, instances, callers, upstreams, ..empty };
+    HostView { listeners, floating, ..view }
 }
 
 fn empty(cluster: &Cluster, host: &HostId) -> HostView {

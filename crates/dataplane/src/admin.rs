@@ -12,6 +12,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use model::floating::SeatKey;
 use model::health::Health;
 use model::limits::{DATAPLANE_ADMIN_CONNECTIONS_MAX, DATAPLANE_ADMIN_MS_MAX};
 use model::time::Index;
@@ -140,9 +141,13 @@ struct Dump<'a> {
 }
 
 fn dump(inside: &Inside) -> Response<Full<Bytes>> {
+    // Whoever may ask here may not speak for floating addresses.
+    let mut view = inside.view.as_deref().cloned();
+    let seats = view.iter_mut().flat_map(|view| view.floating.values_mut());
+    seats.for_each(|seat| seat.key = SeatKey::default());
     let dump = Dump {
         in_force: inside.in_force,
-        view: inside.view.as_deref(),
+        view: view.as_ref(),
         local: &inside.local,
         probes: &inside.probes,
         effective: &inside.served,

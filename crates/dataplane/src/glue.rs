@@ -73,8 +73,8 @@ pub(crate) fn report(
         active: active.collect(),
         requests: requests.cloned(),
         asked,
-        // Whoever encrypts says so himself.
-        wire: None,
+        // Whoever encrypts, and who keeps floating addresses, say so themselves.
+        ..Report::default()
     }
 }
 

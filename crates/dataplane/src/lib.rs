@@ -1,5 +1,6 @@
 //! The dataplane of one host: DNS, health probes and balancers, in a process of its own that goes
-//! on when server and agent are dead. It decides nothing: it serves `effective(view, local)`.
+//! on when server and agent are dead. It decides nothing: it serves `effective(view, local)`. Who has a
+//! floating address it settles with its like on other hosts.
 //!
 //! ```text
 //! agent ── View, Local ──▶ plane ──▶ dns table, proxy configuration, probe targets
@@ -14,6 +15,7 @@ mod effective;
 mod dns;
 mod probe;
 pub mod proxy;
+mod floating;
 mod glue;
 
 mod state;

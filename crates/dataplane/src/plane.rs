@@ -4,6 +4,7 @@
 use crate::admin::{Inside, Question};
 use crate::dns::{Dns, Table};
 use crate::effective::{Effective, effective};
+use crate::floating::{self, Keeper};
 use crate::glue;
 use crate::probe::{Prober, Targets, Verdict, targets};
 use crate::protocol::{FromAgent, Local, Probes, Report};
@@ -29,6 +30,15 @@ pub(crate) struct Inputs {
     pub(crate) questions: mpsc::Receiver<Question>,
 }
 
+/// Who carries it out.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) dns: Dns,
+    pub(crate) proxy: Proxy,
+    pub(crate) prober: Prober,
+    pub(crate) keeper: Keeper,
+}
+
 /// The state, and who carries it out.
 #[derive(Debug)]
 pub(crate) struct Plane {
@@ -42,9 +52,7 @@ pub(crate) struct Plane {
     number: u64,
     /// The newest that is in force everywhere, and its view.
     in_force: (u64, Index),
-    dns: Dns,
-    proxy: Proxy,
-    prober: Prober,
+    parts: Parts,
     /// What to encrypt, and who does it.
     wire: Option<Arc<WireWish>>,
     wires: Option<WirePort>,
@@ -66,7 +74,7 @@ impl Plane {
     /// Serves what is remembered, at once.
     pub(crate) fn new(
         remembered: Remembered,
-        (dns, proxy, prober): (Dns, Proxy, Prober),
+        parts: Parts,
         wires: Option<WirePort>,
         report: watch::Sender<Report>,
         memory: watch::Sender<Remembered>,
@@ -80,9 +88,7 @@ impl Plane {
             applying: JoinSet::new(),
             number: 0,
             in_force: (0, Index::default()),
-            dns,
-            proxy,
-            prober,
+            parts,
             wire: remembered.wire,
             wires,
             report,
@@ -95,11 +101,17 @@ impl Plane {
         plane
     }
 
-    /// Works until it is told to end by the agent, or `stop` is. Gives the proxy back.
-    pub(crate) async fn run(mut self, mut inputs: Inputs, stop: impl Future<Output = ()>) -> Proxy {
+    /// Works until it is told to end by the agent, or `stop` is. Gives back what
+    /// is to be ended.
+    pub(crate) async fn run(
+        mut self,
+        mut inputs: Inputs,
+        stop: impl Future<Output = ()>,
+    ) -> (Proxy, Keeper) {
         let mut stop = std::pin::pin!(stop);
-        let mut proxy_changed = self.proxy.changed();
-        let mut asked = self.dns.asked_changed();
+        let mut proxy_changed = self.parts.proxy.changed();
+        let mut asked = self.parts.dns.asked_changed();
+        let mut seen = self.parts.keeper.seen.clone();
         let mut encrypted = self.wires.as_ref().map(|wires| wires.status.clone());
         let mut count = tokio::time::interval(Duration::from_millis(DATAPLANE_COUNT_MS));
         loop {
@@ -122,12 +134,13 @@ impl Plane {
                 Ok(()) = proxy_changed.changed() => self.tell(),
                 Ok(()) = asked.changed() => self.tell(),
                 () = told(&mut encrypted) => self.tell(),
+                Ok(()) = seen.changed() => self.tell(),
                 _ = count.tick() => self.count(),
                 Some(question) = inputs.questions.recv() => self.answer(question),
                 () = &mut stop => break,
             }
         }
-        self.proxy
+        (self.parts.proxy, self.parts.keeper)
     }
 
     /// Takes a message and all that wait behind it: only the newest counts.
@@ -179,19 +192,20 @@ impl Plane {
         if self.probes.keys().any(|id| !targets.contains_key(id)) {
             Arc::make_mut(&mut self.probes).retain(|id, _| targets.contains_key(id));
         }
-        self.prober.set(targets);
+        self.parts.prober.set(targets);
         let served = effective(&view, &self.local, &self.probes);
         if new_view || served.names != self.served.names {
-            self.dns.publish(Table::of(&view, &served));
+            self.parts.dns.publish(Table::of(&view, &served));
         }
         let config = glue::proxy_config(&view, &served);
         if new_view || config != *self.config {
             self.config = Arc::new(config);
             self.number += 1;
             let (number, index) = (self.number, view.index);
-            let applied = self.proxy.apply(self.config.clone());
+            let applied = self.parts.proxy.apply(self.config.clone());
             self.applying.spawn(async move { (number, index, applied.await) });
         }
+        self.parts.keeper.wish(floating::wish(&view, &served));
         self.served = Arc::new(served);
         self.remember();
         self.tell();
@@ -243,7 +257,7 @@ impl Plane {
             return;
         }
         let at_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let of = self.proxy.requests(|key| wanted.contains(key));
+        let of = self.parts.proxy.requests(|key| wanted.contains(key));
         let of = of.into_iter().filter_map(|(key, count)| Some((key.parse().ok()?, count)));
         self.requests = (!wanted.is_empty()).then(|| Requests { at_ms, of: of.collect() });
         self.tell();
@@ -251,7 +265,7 @@ impl Plane {
 
     fn tell(&self) {
         let view = self.view.as_deref();
-        let status = self.proxy.status();
+        let status = self.parts.proxy.status();
         let mut new = glue::report(
             view,
             self.in_force.1,
@@ -259,9 +273,10 @@ impl Plane {
             &self.probes,
             &status,
             self.requests.as_ref(),
-            self.dns.asked(),
+            self.parts.dns.asked(),
         );
         new.wire = self.wires.as_ref().map(|wires| wires.status.borrow().clone());
+        new.floating.clone_from(&self.parts.keeper.seen.borrow());
         self.report.send_if_modified(|old| {
             let changed = *old != new;
             *old = new;
@@ -276,9 +291,9 @@ impl Plane {
             probes: self.probes.clone(),
             served: self.served.clone(),
             in_force: self.in_force.1,
-            proxy: self.proxy.status(),
-            dns: self.dns.counts(),
-            dns_listening: self.dns.listening().borrow().clone(),
+            proxy: self.parts.proxy.status(),
+            dns: self.parts.dns.counts(),
+            dns_listening: self.parts.dns.listening().borrow().clone(),
         };
         if question.send(inside).is_err() {
             tracing::trace!("asker hung up");

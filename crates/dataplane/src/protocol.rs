@@ -4,6 +4,7 @@
 
 pub(crate) mod frame;
 
+use model::floating::FloatingSeen;
 use model::health::Health;
 use model::host_status::Requests;
 use model::id::InstanceId;
@@ -12,6 +13,7 @@ use model::view::HostView;
 use model::wireguard::{WireStatus, WireWish};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,6 +93,9 @@ pub struct Report {
     /// How the encryption between hosts fares; `None` from one that knows nothing of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wire: Option<WireStatus>,
+    /// How its floating addresses stand.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub floating: BTreeMap<Ipv4Addr, FloatingSeen>,
 }
 
 /// From the agent.

@@ -3,7 +3,8 @@
 use crate::dns::{Dns, DnsOptions, Table};
 use crate::effective::effective;
 use crate::error::Error;
-use crate::plane::{Inputs, Plane};
+use crate::floating::Keeper;
+use crate::plane::{Inputs, Parts, Plane};
 use crate::probe::Prober;
 use crate::protocol::Report;
 use crate::proxy::{Proxy, ProxyOptions};
@@ -94,9 +95,11 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     });
     let dns = Dns::start(options.dns, table.unwrap_or_default())?;
     let (prober, verdicts) = Prober::start((*remembered.live.probes).clone())?;
+    let keeper =
+        Keeper::start().map_err(|source| Error::Thread { name: "floating".into(), source })?;
     let (report, reports) = watch::channel(Report::default());
     let (memory, memories) = watch::channel(remembered.clone());
-    let parts = (dns, proxy, prober);
+    let parts = Parts { dns, proxy, prober, keeper };
     let plane = Plane::new(remembered.clone(), parts, options.wires, report, memory);
 
     let (to_plane, messages) = mpsc::channel(DATAPLANE_QUEUE_MAX);
@@ -111,15 +114,17 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
             Err(error) => tracing::warn!(%addr, %error, "no metrics: the port cannot be had"),
         }
     }
-    let mut keeper = JoinSet::new();
+    let mut writer = JoinSet::new();
     if options.view.is_none() {
-        keeper.spawn(state::keep(dir.clone(), remembered, memories));
+        writer.spawn(state::keep(dir.clone(), remembered, memories));
     }
     let inputs = Inputs { messages, verdicts, questions };
-    let proxy = plane.run(inputs, stop).await;
+    let (proxy, keeper) = plane.run(inputs, stop).await;
+    // Others take its floating addresses while it ends.
+    keeper.stop().await;
     // The plane's end of the memory is gone: what is not written yet is written now.
     proxy.shutdown(Duration::from_millis(DATAPLANE_GRACE_MS)).await;
-    while let Some(ended) = keeper.join_next().await {
+    while let Some(ended) = writer.join_next().await {
         if let Err(error) = ended {
             tracing::error!(%error, "state not written");
         }

@@ -1,6 +1,7 @@
 //! `Cluster`: everything the server knows, at one `Index`. Persistent maps: a clone is O(1).
 
 use crate::change::{Change, Edit};
+use crate::floating::Floating;
 use crate::host::{Environment, Host};
 use crate::id::{HostId, InstanceId, ServiceId, ServiceName, StackName};
 use crate::instance::{Instance, InstanceStatus};
@@ -9,6 +10,7 @@ use crate::plain::{Attachment, PlainContainer, PlainId};
 use crate::record::{Record, RecordKey, Revision, Service, ServiceStatus, Stack, Token};
 use crate::time::Index;
 use rpds::RedBlackTreeMapSync as Map;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// A record and the index of its last edit.
@@ -36,6 +38,7 @@ pub struct Cluster {
     tokens: Map<String, Kept<Token>>,
     plain: Map<PlainId, Kept<PlainContainer>>,
     attachments: Map<PlainId, Kept<Attachment>>,
+    floating: Map<Ipv4Addr, Kept<Floating>>,
     /// Instances by host: their records say the same.
     on_hosts: Map<(HostId, InstanceId), ()>,
 }
@@ -81,6 +84,7 @@ impl PartialEq for Cluster {
             && self.tokens == other.tokens
             && self.plain == other.plain
             && self.attachments == other.attachments
+            && self.floating == other.floating
     }
 }
 
@@ -126,6 +130,7 @@ impl Cluster {
             Record::Token(t) => self.tokens.insert_mut(t.id.clone(), kept(t, modified)),
             Record::Plain(id, p) => self.plain.insert_mut(id.clone(), kept(p, modified)),
             Record::Attachment(a) => self.attachments.insert_mut(a.id.clone(), kept(a, modified)),
+            Record::Floating(f) => self.floating.insert_mut(f.address, kept(f, modified)),
         }
     }
 
@@ -145,6 +150,7 @@ impl Cluster {
             RecordKey::Token(id) => drop(self.tokens.remove_mut(id)),
             RecordKey::Plain(id) => drop(self.plain.remove_mut(id)),
             RecordKey::Attachment(id) => drop(self.attachments.remove_mut(id)),
+            RecordKey::Floating(address) => drop(self.floating.remove_mut(address)),
         }
     }
 
@@ -187,6 +193,7 @@ impl Cluster {
             RecordKey::Token(id) => self.tokens.get(id).map(|k| k.modified),
             RecordKey::Plain(id) => self.plain.get(id).map(|k| k.modified),
             RecordKey::Attachment(id) => self.attachments.get(id).map(|k| k.modified),
+            RecordKey::Floating(address) => self.floating.get(address).map(|k| k.modified),
         }
     }
 
@@ -247,6 +254,17 @@ impl Cluster {
     #[must_use]
     pub fn service_status(&self, id: &ServiceId) -> Option<&Arc<ServiceStatus>> {
         self.service_statuses.get(id).map(|kept| &kept.value)
+    }
+
+    /// A floating address.
+    #[must_use]
+    pub fn floating(&self, address: Ipv4Addr) -> Option<&Arc<Floating>> {
+        self.floating.get(&address).map(|kept| &kept.value)
+    }
+
+    /// All floating addresses.
+    pub fn floatings(&self) -> impl Iterator<Item = &Arc<Floating>> {
+        self.floating.values().map(|kept| &kept.value)
     }
 
     /// An instance.

@@ -1,6 +1,7 @@
 //! What changed from one spec or view of a host to the next: entries by their keys. A removal is an
 //! entry as well; what a delta does not name stays as it is. It fits on one base and says so.
 
+use crate::floating::FloatingSeat;
 use crate::host_spec::{BalancerPlacement, HostAttachment, HostSpec, InstanceSpec, Peer};
 use crate::id::{HostId, InstanceId};
 use crate::plain::ContainerId;
@@ -44,6 +45,9 @@ pub struct ViewDelta {
     /// Of `HostView::listeners`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub listeners: Changes<String, Listener>,
+    /// Of `HostView::floating`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub floating: Changes<Ipv4Addr, FloatingSeat>,
 }
 
 /// From one `HostSpec` to a newer one of the same host and environment.
@@ -170,6 +174,7 @@ impl ViewDelta {
             instances: changes(&old.instances, &new.instances),
             upstreams: changes(&old.upstreams, &new.upstreams),
             listeners: changes(&old.listeners, &new.listeners),
+            floating: changes(&old.floating, &new.floating),
         })
     }
 
@@ -194,6 +199,7 @@ impl ViewDelta {
         put_shared(&mut view.instances, &self.instances);
         put(&mut view.upstreams, &self.upstreams);
         put(&mut view.listeners, &self.listeners);
+        put(&mut view.floating, &self.floating);
         view.index = self.to;
         Ok(())
     }
@@ -208,6 +214,7 @@ impl ViewDelta {
         self.instances.extend(newer.instances.clone());
         self.upstreams.extend(newer.upstreams.clone());
         self.listeners.extend(newer.listeners.clone());
+        self.floating.extend(newer.floating.clone());
         Ok(())
     }
 
@@ -219,6 +226,7 @@ impl ViewDelta {
             + self.instances.len()
             + self.upstreams.len()
             + self.listeners.len()
+            + self.floating.len()
     }
 }
 

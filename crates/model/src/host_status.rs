@@ -1,5 +1,6 @@
 //! `HostStatus`: what an agent sees. It goes up to the server, whole and idempotent.
 
+use crate::floating::{self, FloatingSeen};
 use crate::health::Health;
 use crate::host::HostFacts;
 use crate::id::{HostId, InstanceId};
@@ -13,6 +14,7 @@ use crate::reason::cut;
 use crate::time::{Generation, Index, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// What one host is seen to hold.
@@ -44,6 +46,9 @@ pub struct HostStatus {
     /// Requests that its dataplane sent to instances, wherever they are; kept in memory only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<Requests>,
+    /// What its dataplane says of the floating addresses that it votes about or may have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub floating: BTreeMap<Ipv4Addr, FloatingSeen>,
 }
 
 impl HostStatus {
@@ -95,6 +100,7 @@ impl HostStatus {
         self.probes.retain(|id, _| exists(id));
         self.probes.values_mut().for_each(|report| cut(&mut report.detail, REASON_BYTES_MAX));
         self.usage.retain(|id, _| exists(id));
+        floating::bound(&mut self.floating);
         if let Some(requests) = &mut self.requests {
             requests.of.retain(|id, _| exists(id));
         }
@@ -192,6 +198,7 @@ mod tests {
             probes: [(known.clone(), report.clone()), (other.clone(), report)].into(),
             usage: [(other.clone(), Usage::default())].into(),
             requests: Some(Requests { at_ms: 1, of: [(known.clone(), 5), (other, 5)].into() }),
+            floating: BTreeMap::new(),
         };
         status.bound(|id| *id == known);
         assert_eq!(status.plain.as_ref().unwrap().len(), PLAIN_CONTAINERS_MAX);

@@ -16,6 +16,7 @@ pub mod rollout_policy;
 pub mod schedule;
 pub mod scaling;
 pub mod selector;
+pub mod floating;
 pub mod service;
 pub mod stack;
 

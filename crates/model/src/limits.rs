@@ -587,3 +587,28 @@ pub const POLICY_RULES_MAX: usize = 200;
 pub const POLICY_PORTS_MAX: usize = 100;
 /// How long a host is told of a service for whose name it was asked once, in milliseconds.
 pub const DNS_ASKED_KEPT_MS: u64 = 3_600_000;
+/// Floating addresses of one environment.
+pub const FLOATING_MAX: usize = 64;
+/// Labels that the hosts of one floating address are chosen by.
+pub const FLOATING_HOSTS_MAX: usize = 16;
+/// Hosts that vote about one floating address.
+pub const FLOATING_VOTERS_MAX: usize = 5;
+/// Hosts that may have one floating address at a time: more of them wait.
+pub const FLOATING_CANDIDATES_MAX: usize = 16;
+/// UDP port that hosts vote about floating addresses on, at the address that other hosts use.
+pub const FLOATING_PORT: u16 = 7605;
+/// For how long a vote about a floating address is given, in milliseconds.
+pub const FLOATING_VOTE_MS: u64 = 600;
+/// So much earlier than its votes end a holder gives the address up, in milliseconds: clocks may run
+/// by a tenth faster or slower than each other.
+pub const FLOATING_MARGIN_MS: u64 = 60;
+/// Time between two renewals of the votes for a holder, in milliseconds.
+pub const FLOATING_RENEW_MS: u64 = 150;
+/// Longest wait for answers of voters before another try, in milliseconds.
+pub const FLOATING_ANSWER_MS: u64 = 100;
+/// Time after which what could not be had for a floating address is tried again, in milliseconds.
+pub const FLOATING_RETRY_MS: u64 = 2_000;
+/// Longest message about floating addresses, in bytes.
+pub const FLOATING_MESSAGE_BYTES_MAX: usize = 256;
+/// Messages about floating addresses that are taken at one look.
+pub const FLOATING_MESSAGES_AT_ONCE: usize = 64;

@@ -119,6 +119,14 @@ pub enum Reason {
         /// Why.
         why: String,
     },
+    /// Nobody can have its floating address.
+    FloatingIp {
+        /// The address.
+        #[schema(value_type = String)]
+        address: std::net::Ipv4Addr,
+        /// Why.
+        why: String,
+    },
     /// The rollout stopped.
     RolloutFailed {
         /// To which revision.
@@ -277,6 +285,9 @@ impl fmt::Display for Reason {
                 write!(f, "the external scheduler gave no answer: {why}")
             }
             Self::ScaleHeld { why } => write!(f, "the scale stays: {why}"),
+            Self::FloatingIp { address, why } => {
+                write!(f, "no host has the floating address {address}: {why}")
+            }
             Self::RolloutFailed { revision, why } => {
                 write!(f, "rollout to revision {revision} stopped: {why}")
             }

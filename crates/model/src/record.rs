@@ -1,5 +1,6 @@
 //! Records: what the store holds, one key each. `RecordKey` and its text form are one-to-one.
 
+use crate::floating::{Floating, FloatingIp};
 use crate::host::{Environment, Host};
 use crate::id::{HostId, InstanceId, InvalidName, ServiceId, StackName};
 use crate::instance::{Goal, Instance, InstanceStatus, Target};
@@ -92,6 +93,9 @@ pub struct ServiceSettings {
     /// See `ServiceSpec::policy`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<ServicePolicy>,
+    /// See `ServiceSpec::floating_ip`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub floating_ip: Option<FloatingIp>,
     /// See `ServiceSpec::metadata`.
     pub metadata: BTreeMap<String, serde_json::Value>,
 }
@@ -112,6 +116,7 @@ impl ServiceSettings {
             retain_ip: spec.retain_ip,
             requested_ips: spec.requested_ips.clone(),
             policy: spec.policy.clone(),
+            floating_ip: spec.floating_ip.clone(),
             metadata: spec.metadata.clone(),
         }
     }
@@ -136,6 +141,7 @@ impl Service {
             retain_ip: settings.retain_ip,
             requested_ips: settings.requested_ips,
             policy: settings.policy,
+            floating_ip: settings.floating_ip,
             create_stopped: false,
             metadata: settings.metadata,
         }
@@ -469,6 +475,8 @@ pub enum Record {
     Plain(PlainId, Arc<PlainContainer>),
     /// The address of a plain container in the managed network, as decided.
     Attachment(Arc<Attachment>),
+    /// A floating address as decided and as it stands.
+    Floating(Arc<Floating>),
 }
 
 impl Record {
@@ -487,6 +495,7 @@ impl Record {
             Self::Token(token) => RecordKey::Token(token.id.clone()),
             Self::Plain(id, _) => RecordKey::Plain(id.clone()),
             Self::Attachment(attachment) => RecordKey::Attachment(attachment.id.clone()),
+            Self::Floating(floating) => RecordKey::Floating(floating.address),
         }
     }
 }
@@ -516,6 +525,8 @@ pub enum RecordKey {
     Plain(PlainId),
     /// `attachment/<host>/<container>`
     Attachment(PlainId),
+    /// `floating/<address>`
+    Floating(Ipv4Addr),
 }
 
 impl fmt::Display for RecordKey {
@@ -532,6 +543,7 @@ impl fmt::Display for RecordKey {
             Self::Token(id) => write!(f, "token/{id}"),
             Self::Plain(id) => write!(f, "plain/{id}"),
             Self::Attachment(id) => write!(f, "attachment/{id}"),
+            Self::Floating(address) => write!(f, "floating/{address}"),
         }
     }
 }
@@ -557,6 +569,7 @@ impl std::str::FromStr for RecordKey {
             "token" => Self::Token(rest.to_owned()),
             "plain" => Self::Plain(rest.parse()?),
             "attachment" => Self::Attachment(rest.parse()?),
+            "floating" => Self::Floating(rest.parse().map_err(|_nan| bad("it is no address"))?),
             _ => return Err(bad("its kind is unknown")),
         })
     }
@@ -580,6 +593,7 @@ mod tests {
             "token/ab12",
             "plain/alpha/0123456789ab",
             "attachment/alpha/0123456789ab",
+            "floating/192.0.2.50",
         ] {
             assert_eq!(text.parse::<RecordKey>().unwrap().to_string(), text);
         }

@@ -2,6 +2,7 @@
 
 use crate::balancer::BalancerSpec;
 use crate::container_spec::ContainerSpec;
+use crate::floating::FloatingIp;
 use crate::health::HealthCheck;
 use crate::id::{ServiceId, ServiceName};
 use crate::limits;
@@ -59,6 +60,9 @@ pub struct ServiceSpec {
     /// Who may connect to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<ServicePolicy>,
+    /// An address that one host with an instance of it has at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floating_ip: Option<FloatingIp>,
     /// Made, but not started: the first start is asked for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub create_stopped: bool,
@@ -86,6 +90,7 @@ impl ServiceSpec {
             retain_ip: false,
             requested_ips: vec![],
             policy: None,
+            floating_ip: None,
             create_stopped: false,
             metadata: BTreeMap::new(),
         }

@@ -1,6 +1,7 @@
 //! `HostView`: what one host may publish: names, callers, upstreams, listeners. Derived by the
 //! server, never edited. The dataplane serves `effective(view, local)`.
 
+use crate::floating::FloatingSeat;
 use crate::health::{Health, HealthCheck};
 use crate::id::{HostId, InstanceId, ServiceId};
 use crate::service::Transport;
@@ -34,6 +35,9 @@ pub struct HostView {
     pub upstreams: BTreeMap<String, Upstream>,
     /// Ports of the host by id, e.g. `0.0.0.0:8080/tcp`.
     pub listeners: BTreeMap<String, Listener>,
+    /// Floating addresses that this host votes about or may have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub floating: BTreeMap<Ipv4Addr, FloatingSeat>,
     /// It has only what this host has to do with; the names of the rest are in `DnsView::elsewhere`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
@@ -53,6 +57,7 @@ impl HostView {
             instances: Arc::default(),
             upstreams: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            floating: BTreeMap::new(),
             partial: false,
         }
     }

@@ -136,6 +136,15 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A floating address cannot be held here.
+    #[error("cannot {doing} for a floating address{}", needs_root(.source))]
+    Floating {
+        /// What.
+        doing: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A container's resolv.conf could not be written.
     #[error("cannot write {}", path.display())]
     Resolv {

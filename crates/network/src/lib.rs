@@ -2,7 +2,7 @@
 //! its nftables rules, balancer addresses on the bridge, forwarding, the ways to other hosts; who holds a port; what a
 //! container's resolv.conf says; what `remuda doctor` has to know; one end of a check of the ways
 //! between hosts; the encryption between them; the plugins of CNI, when containers get their network
-//! from those.
+//! from those; a floating address while this process holds it.
 //!
 //! It never touches an address, rule, sysctl or file that it did not make, and never listens but for
 //! the seconds of such a check.
@@ -21,6 +21,8 @@ mod fake;
 mod prober;
 mod wire;
 
+mod floating;
+
 mod sockets;
 mod resolv;
 mod lend;
@@ -31,6 +33,7 @@ pub mod cni;
 pub use error::Error;
 pub use fabric::{Fabric, Facts, LocalAddress};
 pub use fake::{Fake, FakeAddress, FakeWorld};
+pub use floating::{FloatingAddress, Question, Segment, silence, speak_again};
 pub use lend::{lend_dns, name_in_hosts, return_dns};
 pub use linux::Linux;
 pub use overlay::{

@@ -1,7 +1,7 @@
 //! `Fabric` on a real host. It looks, lets `plan` think, writes down what will be ours, and does
 //! the steps; a step that fails does not keep the others from being done.
 
-mod announce;
+pub(crate) mod announce;
 mod bridge_filter;
 mod entries;
 mod iptables;

@@ -132,6 +132,7 @@ fn time_of(edit: &Edit) -> Option<Timestamp> {
             Rollout::Running { since, .. } | Rollout::Finishing { since, .. } => *since,
             Rollout::Failed { at, .. } => *at,
         },
+        Record::Floating(floating) => floating.holder.as_ref()?.since,
         Record::Environment(_) | Record::Plain(..) | Record::Attachment(_) => return None,
     })
 }

@@ -379,6 +379,7 @@ async fn ingest<S: Store>(shared: &Shared<S>, mut status: HostStatus, joins: boo
     // After that: a host that is back, or whose engine is, is trusted from what it says now on.
     presence::note_facts(shared, &status.host, &status.facts, joins).await;
     plain::ingest(shared, &host, status.plain.as_deref()).await;
+    crate::floating::ingest(shared, &host, &status.floating).await;
 }
 
 /// The status records that differ from what is known, of instances that are known on that host.
@@ -513,6 +514,7 @@ mod tests {
                 probes: BTreeMap::new(),
                 usage: BTreeMap::new(),
                 requests: None,
+                floating: BTreeMap::new(),
             };
             let told =
                 !transitions(&cluster, &status, &Verdicts::default(), Timestamp(1)).is_empty();

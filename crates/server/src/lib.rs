@@ -10,6 +10,7 @@ mod admission;
 mod authority;
 mod boot;
 mod events;
+mod floating;
 mod follow;
 mod history;
 mod hosts;

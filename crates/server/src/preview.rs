@@ -25,7 +25,7 @@ pub fn validate(spec: &StackSpec) -> Result<(), ErrorInfo> {
     for (name, service) in &spec.services {
         crate::validate::service(name, service).map_err(ErrorInfo::invalid)?;
     }
-    Ok(())
+    crate::validate::floating(spec).map_err(ErrorInfo::invalid)
 }
 
 /// Can it be left to time: is it parked until there is room or somebody decides? What the file
@@ -44,6 +44,7 @@ fn is_passing(reason: &Reason) -> bool {
         | Reason::FinishWaits { .. }
         | Reason::DrainWaits { .. }
         | Reason::HostAway { .. }
+        | Reason::FloatingIp { .. }
         | Reason::ScaleHeld { .. } => true,
         Reason::PortHeld { .. }
         | Reason::PortTaken { .. }
@@ -63,6 +64,8 @@ pub(crate) fn changes(
     request: &StackRequest,
     now: Timestamp,
 ) -> Result<cluster::StackDiff, ErrorInfo> {
+    control::floating::may_have(cluster, stack, &request.spec)
+        .map_err(|why| ErrorInfo::new(api::error::Kind::Conflict, why))?;
     let diff = cluster::diff(cluster, stack, &request.spec, request.remove_orphans, now);
     match diff.refused.first() {
         Some(why) => Err(ErrorInfo::new(api::error::Kind::Conflict, why.clone())),

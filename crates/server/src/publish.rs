@@ -31,7 +31,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
     let mut clusters = shared.follow(Interest::Published);
     let mut works = Works {
         run: shared.started.0,
-        publisher: Publisher::default(),
+        publisher: Publisher::default().with_secret(crate::floating::secret(&shared.authority)),
         wanting: BTreeSet::new(),
         given: None,
         permits: Arc::new(Semaphore::new(LINK_WHOLES_MAX)),

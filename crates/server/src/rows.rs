@@ -9,11 +9,12 @@ pub(crate) use instance::{image_of, instance_rows};
 pub(crate) use standalone::standalone_rows;
 
 use api::wire::{
-    BlockedRow, BlockedThing, JobRow, ScaledRow, ServiceDetail, ServiceRow, StackDetail, StackRow,
+    BlockedRow, BlockedThing, FloatingRow, JobRow, ScaledRow, ServiceDetail, ServiceRow,
+    StackDetail, StackRow,
 };
 use control::{cluster::scale_of, rancher};
 use model::cluster::Cluster;
-use model::id::{ServiceId, StackName};
+use model::id::{HostId, ServiceId, StackName};
 use model::instance::{Goal, Phase};
 use model::reason::{Blocked, Reason};
 use model::record::{RecordKey, Rollout, RunOutcome, Service, ServiceStatus};
@@ -61,13 +62,34 @@ pub(crate) fn blocked_of(service: &Service, status: Option<&ServiceStatus>) -> V
     status.map(|s| s.blocked.iter().filter(holds).cloned().collect()).unwrap_or_default()
 }
 
+/// Its floating address, and who has it.
+fn floating_row(cluster: &Cluster, service: &Service) -> Option<FloatingRow> {
+    let ip = service.settings.floating_ip.as_ref()?;
+    let known = cluster.floating(ip.address).filter(|f| f.service.as_ref() == Some(&service.id));
+    let holder = known.and_then(|known| known.holder.as_ref());
+    let names = |hosts: &BTreeSet<HostId>| hosts.iter().map(ToString::to_string).collect();
+    Some(FloatingRow {
+        address: ip.address,
+        host: holder.map(|holder| holder.host.to_string()),
+        since: holder.map(|holder| holder.since),
+        candidates: known.map(|known| names(&known.candidates)).unwrap_or_default(),
+        voters: known.map(|known| names(&known.voters)).unwrap_or_default(),
+        problems: known
+            .iter()
+            .flat_map(|k| &k.problems)
+            .map(|(h, w)| format!("{h}: {w}"))
+            .collect(),
+    })
+}
+
 /// Everything of all services that is wanted and cannot be done now.
 #[must_use]
 pub(crate) fn blocked_things(cluster: &Cluster) -> Vec<BlockedThing> {
     let mut all = vec![];
     for service in cluster.services().filter(|service| service.goal == Goal::Run) {
         let status = cluster.service_status(&service.id).map(|status| &**status);
-        for blocked in blocked_of(service, status) {
+        let floating = control::floating::blocked(cluster, service);
+        for blocked in blocked_of(service, status).into_iter().chain(floating) {
             let subject = match blocked.n {
                 0 => service.id.to_string(),
                 n => format!("{}#{n}", service.id),
@@ -230,6 +252,8 @@ pub(crate) fn service_row(cluster: &Cluster, service: &Service) -> ServiceRow {
         Mode::Job(_) => "job",
     };
     let row = |b: &Blocked| BlockedRow { n: b.n, reason: b.reason.to_string() };
+    let mut reasons = reasons(&rollout, &blocked, job.as_ref());
+    reasons.extend(control::floating::blocked(cluster, service).map(|b| b.reason.to_string()));
     ServiceRow {
         name: service.id.to_string(),
         kind: kind.into(),
@@ -243,7 +267,8 @@ pub(crate) fn service_row(cluster: &Cluster, service: &Service) -> ServiceRow {
         status: word.into(),
         state: rancher::state(cluster, &service.id).into(),
         health: rancher::health(cluster, &service.id).into(),
-        reasons: reasons(&rollout, &blocked, job.as_ref()),
+        reasons,
+        floating: floating_row(cluster, service),
         blocked: blocked.iter().map(row).collect(),
         rollout,
         advice: status.map(|status| status.advice.clone()).unwrap_or_default(),

@@ -7,7 +7,9 @@ use model::limits;
 use model::policy::ServicePolicy;
 use model::scaling::{Mode, Scaling};
 use model::service::{Kind, LossPolicy, ServiceSpec, Template};
-use std::collections::BTreeSet;
+use model::stack::StackSpec;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// Checks one service.
 ///
@@ -21,6 +23,25 @@ pub(crate) fn service(name: &ServiceName, service: &ServiceSpec) -> Result<(), S
         .and_then(|()| kind(service))
         .and_then(|()| siblings(name, template))
         .map_err(|why| format!("service {name}: {why}"))
+}
+
+/// Checks that two services of a stack do not ask for one address.
+///
+/// # Errors
+/// Which ones do.
+pub(crate) fn floating(spec: &StackSpec) -> Result<(), String> {
+    let mut asked: BTreeMap<Ipv4Addr, &ServiceName> = BTreeMap::new();
+    for (name, service) in &spec.services {
+        let Some(ip) = &service.floating_ip else { continue };
+        if let Some(other) = asked.insert(ip.address, name) {
+            let address = ip.address;
+            return Err(format!(
+                "services {other} and {name} both ask for the floating address {address}: \
+                 one of them can have it"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn bounds(service: &ServiceSpec) -> Result<(), String> {
@@ -39,6 +60,14 @@ fn bounds(service: &ServiceSpec) -> Result<(), String> {
     }
     if service.scale.is_some_and(|scale| scale > limits::SCALE_MAX) {
         return Err(format!("its scale is over the limit of {}", limits::SCALE_MAX));
+    }
+    if let Some(ip) = &service.floating_ip {
+        if let Some(why) = ip.broken_rule() {
+            return Err(format!("its floating address {} cannot be one: {why}", ip.address));
+        }
+        if !template.has_instances() {
+            return Err("it asks for a floating address and has no instances".into());
+        }
     }
     match service.scaling {
         Some(Scaling::Fit { min, max, .. } | Scaling::Load { min, max, .. })
@@ -157,7 +186,6 @@ mod tests {
     use model::placement::{Constraint, Subject};
     use model::scaling::{JobSpec, Metric};
     use model::service::{ExternalSpec, RestartPolicy, Sidekick};
-    use std::collections::BTreeMap;
 
     fn name(text: &str) -> ServiceName {
         ServiceName::parse(text).unwrap()

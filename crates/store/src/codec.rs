@@ -216,7 +216,7 @@ fn record(kv: &Kv, record_key: &RecordKey) -> Result<Record> {
 }
 
 /// First words of the keys that this version knows.
-const KINDS: [&str; 11] = [
+const KINDS: [&str; 12] = [
     "environment",
     "stack",
     "service",
@@ -228,6 +228,7 @@ const KINDS: [&str; 11] = [
     "token",
     "plain",
     "attachment",
+    "floating",
 ];
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("engine", &["model"]),
     ("network", &["model"]),
-    ("dataplane", &["model"]),
+    ("dataplane", &["model", "network"]),
     ("api", &["model"]),
     ("server", &["model", "compose", "control", "store", "api"]),
     ("agent", &["model", "control", "engine", "network", "dataplane", "api"]),

@@ -90,6 +90,30 @@ pub struct ServiceRow {
     /// Of a job: when it runs, and what came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<JobRow>,
+    /// Its floating address, when it asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floating: Option<FloatingRow>,
+}
+
+/// A floating address, and who has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct FloatingRow {
+    /// The address.
+    #[schema(value_type = String)]
+    pub address: std::net::Ipv4Addr,
+    /// The host that has it; `None` when none is known to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Since when the server knows that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Hosts that may have it now.
+    pub candidates: Vec<String>,
+    /// Hosts that vote about it.
+    pub voters: Vec<String>,
+    /// What keeps hosts that may have it from it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
 }
 
 /// A scale that a policy decided on.

@@ -6,7 +6,7 @@ use super::{Format, Global, watch};
 use crate::exit::Outcome;
 use crate::output::{self, Cell, Colour};
 use api::routes;
-use api::wire::{InstanceRow, ServiceRow, SidekickRow, StackRow, StandaloneRow};
+use api::wire::{FloatingRow, InstanceRow, ServiceRow, SidekickRow, StackRow, StandaloneRow};
 use clap::Args;
 use model::record::RunOutcome;
 use serde::Serialize;
@@ -137,7 +137,20 @@ pub(super) fn job(row: &ServiceRow) -> String {
     parts.join(", ")
 }
 
-/// What is of a whole service and so in no row: what blocks it, and when a job runs.
+/// A floating address, and who has it.
+pub(super) fn floating_ip(row: &FloatingRow) -> String {
+    let address = row.address;
+    match (&row.host, row.since) {
+        (Some(host), Some(since)) => {
+            format!("floating address {address} on host {host}, {}", super::ago(since))
+        }
+        (Some(host), None) => format!("floating address {address} on host {host}"),
+        (None, _) => format!("floating address {address} on no host"),
+    }
+}
+
+/// What is of a whole service and so in no row: what blocks it, when a job runs, who has its
+/// floating address.
 fn notes(services: &[&ServiceRow], rows: &[&InstanceRow]) -> Vec<String> {
     let mut notes = vec![];
     for service in services {
@@ -147,6 +160,9 @@ fn notes(services: &[&ServiceRow], rows: &[&InstanceRow]) -> Vec<String> {
         };
         if service.job.is_some() {
             notes.push(format!("{}: {}", service.name, output::harmless(&job(service))));
+        }
+        if let Some(floating) = &service.floating {
+            notes.push(format!("{}: {}", service.name, floating_ip(floating)));
         }
         let left = service.reasons.iter().filter(|reason| !is_told(reason));
         notes.extend(left.map(|r| format!("{}: {}", service.name, output::harmless(r))));

@@ -167,6 +167,8 @@ pub(super) const NESTED: &[KeyInfo] = &[
     done(Scope::Rollout, "finish", Text),
     done(Scope::OnLoss, "policy", Any),
     done(Scope::OnLoss, "after", Duration),
+    done(Scope::FloatingIp, "address", Text),
+    done(Scope::FloatingIp, "hosts", Any),
     done(Scope::Placement, "strategy", Text),
     done(Scope::Placement, "spread_by", Texts),
     done(Scope::Placement, "constraints", Texts),

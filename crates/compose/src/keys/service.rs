@@ -55,6 +55,7 @@ pub(super) const SERVICE: &[KeyInfo] = &[
     done("rollout", Object(Scope::Rollout)),
     done("on_loss", Object(Scope::OnLoss)),
     done("placement", Object(Scope::Placement)),
+    done("floating_ip", Object(Scope::FloatingIp)),
     done("retain_ip", Bool),
     done("start_on_create", Bool),
     done("drain_timeout_ms", NATURAL),

@@ -50,7 +50,7 @@ impl Read<'_> {
             "retain_ip",
             "start_on_create",
         ];
-        const BALANCER: [&str; 16] = [
+        const BALANCER: [&str; 17] = [
             "lb_config",
             "ports",
             "expose",
@@ -61,6 +61,7 @@ impl Read<'_> {
             "upgrade_strategy",
             "rollout",
             "on_loss",
+            "floating_ip",
             "placement",
             "schedule",
             "job",

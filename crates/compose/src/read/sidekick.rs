@@ -18,6 +18,7 @@ const OF_SERVICE: [&str; 14] = [
     "rollout",
     "on_loss",
     "retain_ip",
+    "floating_ip",
     "start_on_create",
     "drain_timeout_ms",
     "metadata",

@@ -42,6 +42,7 @@ fn heading(scope: Scope) -> &'static str {
         Scope::Schedule => "`schedule` and `job`",
         Scope::Rollout => "`rollout`",
         Scope::OnLoss => "`on_loss`, long form",
+        Scope::FloatingIp => "`floating_ip`, long form",
         Scope::Placement => "`placement`",
         Scope::LbConfig => "`lb_config`",
         Scope::PortRule => "`lb_config.port_rules`",

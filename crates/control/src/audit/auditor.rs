@@ -158,6 +158,7 @@ impl Auditor {
             | RecordKey::Stack(_)
             | RecordKey::InstanceStatus(_)
             | RecordKey::Plain(_)
+            | RecordKey::Floating(_)
             | RecordKey::Token(_) => {}
         }
     }

@@ -4,6 +4,7 @@
 
 use super::draft::Draft;
 use super::{ClusterPlan, attach, decide, leftovers, rebalance};
+use crate::floating::Seats;
 use crate::ledger::Ledger;
 use crate::placement::external::{Answer, External, Key};
 use crate::placement::{Fleet, Wake};
@@ -54,6 +55,8 @@ pub struct Planner {
     attached: Vec<PlainId>,
     /// Records that may have nothing behind them any more.
     suspects: BTreeSet<RecordKey>,
+    /// Floating addresses.
+    seats: Seats,
 }
 
 impl Planner {
@@ -129,6 +132,7 @@ impl Planner {
         self.tell_scheduler(&mut plan);
         plan.wake_at = self.timers.first().map(|(at, _)| *at);
         plan.proposals.extend(leftovers::sweep(cluster, &mut self.suspects));
+        plan.proposals.extend(self.seats.decide(cluster));
         plan
     }
 
@@ -201,6 +205,7 @@ impl Planner {
         keys.dedup();
         self.follow_fleet(cluster, &keys);
         for key in keys {
+            self.seats.note(cluster, key);
             match key {
                 RecordKey::Environment => return self.look_at_all(cluster),
                 RecordKey::Stack(_) => drop(self.suspects.insert(key.clone())),
@@ -232,7 +237,7 @@ impl Planner {
                     self.suspects.insert(RecordKey::Plain(id.clone()));
                     self.suspects.insert(RecordKey::Attachment(id.clone()));
                 }
-                RecordKey::Token(_) => {}
+                RecordKey::Token(_) | RecordKey::Floating(_) => {}
             }
         }
     }
@@ -246,6 +251,7 @@ impl Planner {
         self.hosts = cluster.hosts().map(|host| (host.id.clone(), Arc::clone(host))).collect();
         self.asking = attach::all(cluster);
         self.suspects = leftovers::all(cluster);
+        self.seats = Seats::of(cluster);
     }
 
     fn touch(&mut self, id: &ServiceId) {
@@ -361,6 +367,7 @@ impl Planner {
                 | Reason::Backoff { .. }
                 | Reason::Paused
                 | Reason::CanaryWaits { .. }
+                | Reason::FloatingIp { .. }
                 | Reason::FinishWaits { .. } => {}
             }
         }

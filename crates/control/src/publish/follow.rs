@@ -123,6 +123,8 @@ pub(super) struct Touched {
     holdings: BTreeSet<ServiceId>,
     /// Plain containers.
     plain: BTreeSet<PlainId>,
+    /// Hosts that have, or had, to do with a floating address that is otherwise now.
+    seated: BTreeSet<HostId>,
     /// Hosts whose address outside is another one, or their keys are.
     moved: BTreeSet<HostId>,
     /// Hosts whose labels are others.
@@ -178,6 +180,10 @@ impl Touched {
                 }
                 RecordKey::Plain(id) | RecordKey::Attachment(id) => {
                     touched.plain.insert(id.clone());
+                }
+                RecordKey::Floating(address) => {
+                    let records = both.iter().filter_map(|c| c.floating(*address));
+                    touched.seated.extend(records.flat_map(|one| one.addresses.keys().cloned()));
                 }
                 RecordKey::Instance(id) => _ = touched.units.insert(id.instance(), true),
                 RecordKey::InstanceStatus(id) => {
@@ -289,6 +295,7 @@ impl<'a> Round<'a> {
         self.services();
         self.owners.extend(self.touched.plain.iter().map(|id| id.host.clone()));
         self.owners.extend(std::mem::take(&mut self.touched.labelled));
+        self.owners.extend(std::mem::take(&mut self.touched.seated));
         self.owners(publisher);
         self.asking(publisher);
         self.spread_entries(publisher);
@@ -448,7 +455,10 @@ impl<'a> Round<'a> {
                 continue;
             }
             let Some(pending) = self.tell(&host, publisher) else { continue };
+            let mut seats = changes(&old.floating, &new.floating);
+            publisher.seal(seats.iter_mut().filter_map(|(ip, seat)| Some((*ip, seat.as_mut()?))));
             let view = pending.view();
+            view.floating.extend(seats);
             view.upstreams.extend(changes(&old.upstreams, &new.upstreams));
             view.listeners.extend(changes(&old.listeners, &new.listeners));
             let spec = pending.spec();

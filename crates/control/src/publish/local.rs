@@ -1,9 +1,11 @@
 //! What is a host's own: its ports and balancers, and what belongs to what it holds.
 
 use super::{CONNECT_TIMEOUT_MS, catalog, listener_id, routes};
+use crate::floating;
 use crate::host::{attachments, belongings, labels};
 use crate::parts::parts;
 use model::cluster::Cluster;
+use model::floating::FloatingSeat;
 use model::host_spec::HostAttachment;
 use model::id::{HostId, InstanceId};
 use model::instance::Instance;
@@ -12,7 +14,11 @@ use model::service::{PortMapping, Transport};
 use model::stack::VolumeSpec;
 use model::view::{Endpoint, Listener, ListenerMode, Upstream};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+/// How the ids of upstreams of host ports begin.
+const HOST_PORT: &str = "host:";
 
 /// Of one host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub(super) struct Local {
     pub(super) images_kept: BTreeSet<String>,
     pub(super) attachments: BTreeMap<ContainerId, HostAttachment>,
     pub(super) labels: Arc<BTreeMap<String, String>>,
+    /// Without keys.
+    pub(super) floating: BTreeMap<Ipv4Addr, FloatingSeat>,
 }
 
 impl Local {
@@ -33,7 +41,21 @@ impl Local {
         let mut local = Self { volumes, images_kept, attachments, labels, ..Self::default() };
         local.add_host_ports(cluster, &placed);
         routes::add_balancers(cluster, &placed, &mut local);
+        local.add_seats(cluster, host);
         local
+    }
+
+    /// Floating addresses. Where the service has ports of its own, one of them must lead somewhere.
+    fn add_seats(&mut self, cluster: &Cluster, host: &HostId) {
+        for one in cluster.floatings() {
+            let Some(mut seat) = floating::seat(one, host) else { continue };
+            let own = self.upstreams.iter().filter(|(id, upstream)| {
+                let mut of = upstream.endpoints.iter().map(|end| &end.instance.service);
+                id.starts_with(HOST_PORT) && of.any(|of| Some(of) == one.service.as_ref())
+            });
+            seat.upstreams = own.map(|(id, _)| id.clone()).collect();
+            self.floating.insert(one.address, seat);
+        }
     }
 
     /// Host ports of containers: one listener for all instances of a service on this host.
@@ -55,7 +77,7 @@ impl Local {
     fn add_host_port(&mut self, of: &InstanceId, port: &PortMapping, drain_ms: u64) {
         let Some(number) = port.host_port else { return };
         let id = listener_id(port.host_ip, number, port.protocol);
-        let upstream = format!("host:{id}");
+        let upstream = format!("{HOST_PORT}{id}");
         let empty =
             Upstream { endpoints: vec![], connect_timeout_ms: CONNECT_TIMEOUT_MS, drain_ms };
         let endpoint = Endpoint { instance: of.clone(), port: port.container_port, weight: 1 };

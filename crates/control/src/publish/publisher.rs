@@ -13,12 +13,15 @@ use crate::policy::Policies;
 use crate::probing::Ring;
 use model::cluster::Cluster;
 use model::delta::Delta;
+use model::floating::{FloatingSeat, SeatKey};
 use model::host_spec::HostSpec;
 use model::id::{HostId, InstanceId, ServiceId};
 use model::limits::{ASKED_NAMES_MAX, LINK_HISTORY_WEIGHT_MAX, VIEW_WHOLE_INSTANCES_MAX};
 use model::time::{Generation, Index};
 use model::view::{DnsView, HostView, NameTarget, ViewInstance};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 /// What one host holds and may publish.
@@ -76,6 +79,8 @@ pub struct Publisher {
     pub(super) asked_anew: BTreeSet<HostId>,
     /// The names of plain containers.
     pub(super) plain: BTreeMap<String, NameTarget>,
+    /// What the keys of floating addresses are made of.
+    secret: Option<[u8; 32]>,
     /// While not `partial`: what all hosts are told alike, at its index.
     alike: Option<(Index, Shared)>,
 }
@@ -151,7 +156,24 @@ impl Publisher {
             probing: BTreeMap::new(),
             asked_anew: BTreeSet::new(),
             plain: BTreeMap::new(),
+            secret: None,
             alike: None,
+        }
+    }
+
+    /// The same with a secret that the keys of floating addresses are made of.
+    #[must_use]
+    pub fn with_secret(self, secret: [u8; 32]) -> Self {
+        Self { secret: Some(secret), ..self }
+    }
+
+    /// Gives seats their keys.
+    pub(super) fn seal<'a>(&self, seats: impl Iterator<Item = (Ipv4Addr, &'a mut FloatingSeat)>) {
+        let Some(secret) = self.secret else { return };
+        for (address, seat) in seats {
+            let hash = Sha256::new_with_prefix(b"remuda floating address");
+            seat.key =
+                SeatKey(hash.chain_update(secret).chain_update(address.octets()).finalize().into());
         }
     }
 
@@ -292,8 +314,10 @@ impl Publisher {
             callers: Arc::new(catalog::callers(&cluster, &relations, host)),
             upstreams: followed.local.upstreams.clone(),
             listeners: followed.local.listeners.clone(),
+            floating: followed.local.floating.clone(),
             ..super::empty(&cluster, host)
         };
+        self.seal(view.floating.iter_mut().map(|(address, seat)| (*address, seat)));
         if self.partial {
             let none = BTreeSet::new();
             let probed = self.probing.get(host).unwrap_or(&none);

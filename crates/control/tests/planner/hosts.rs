@@ -175,6 +175,32 @@ fn a_global_service_follows_the_hosts() {
 }
 
 #[test]
+fn a_balancer_is_fixed_to_hosts_by_their_label_one_on_each() {
+    let mut world = World::new();
+    world.host("beta", HostLink::Active);
+    world.host_with("gamma", HostLink::Active, &[("edge", "true")]);
+    world.host_with("delta", HostLink::Active, &[("edge", "true")]);
+    world.up(&["web lb=8080>api:80 global label=edge", "api image=good:1"]);
+    world.until_done();
+    let hosts = |world: &World| {
+        let of = crate::world::service("web");
+        let mut all: Vec<String> =
+            world.cluster.instances_of(&of).map(|one| one.host.to_string()).collect();
+        all.sort();
+        all.join(" ")
+    };
+    assert_eq!(hosts(&world), "delta gamma");
+    for host in ["delta", "gamma"] {
+        let view = control::publish::view(&world.cluster, &host.parse().unwrap());
+        assert!(view.listeners.contains_key("*:8080/tcp"), "{host} listens");
+    }
+    let labels = [("edge".to_owned(), Some("true".to_owned()))].into();
+    world.on_host("beta", |cluster, id| operate::host::label(cluster, id, &labels).unwrap());
+    world.until_done();
+    assert_eq!(hosts(&world), "beta delta gamma", "who gets the label gets one");
+}
+
+#[test]
 fn a_global_service_is_only_on_hosts_with_its_labels() {
     let mut world = World::new();
     world.host_with("beta", HostLink::Active, &[("Disk", "ssd")]);

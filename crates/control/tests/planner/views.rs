@@ -1,14 +1,18 @@
 //! What a host may publish and hold, derived from clusters of the tables' kind.
 
 use crate::world::World;
+use control::publish::{News, Publisher};
 use control::{host, operate, publish};
 use model::change::{Change, Edit, Proposal};
+use model::floating::{Floating, SeatKey};
 use model::host::HostLink;
 use model::id::HostId;
 use model::instance::Goal;
 use model::record::Record;
 use model::scaling::{Metric, Scaling};
 use model::view::{Admit, HostView, ListenerMode, NameTarget};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 fn alpha() -> HostId {
@@ -209,4 +213,51 @@ fn a_host_hears_of_an_order_that_changes_nothing_of_what_it_is_to_hold() {
     world.put(Record::Instance(Arc::new(instance)));
     let ordered = world.cluster.index().0;
     assert!(before < ordered && generation(&mut world) == ordered);
+}
+
+/// A floating address on `alpha`, with these voters.
+fn floating(number: u64, voters: &[&str]) -> Floating {
+    let voters: BTreeSet<HostId> = voters.iter().map(|id| id.parse().unwrap()).collect();
+    let at = |host: &HostId| (host.clone(), Ipv4Addr::new(192, 0, 2, host.as_str().as_bytes()[0]));
+    Floating {
+        address: Ipv4Addr::new(192, 0, 2, 50),
+        service: Some("shop/web".parse().unwrap()),
+        number,
+        candidates: [alpha()].into(),
+        addresses: voters.iter().chain([&alpha()]).map(at).collect(),
+        voters,
+        settled: BTreeSet::new(),
+        holder: None,
+        why: String::new(),
+        problems: BTreeMap::new(),
+    }
+}
+
+/// What hosts are told change by change is held against it at every `put`.
+#[test]
+fn voters_and_candidates_of_a_floating_address_are_told_their_seats_with_a_key() {
+    let mut world = shop();
+    ["beta", "gamma"].map(|id| world.host(id, HostLink::Active));
+    let mut publisher = Publisher::default().with_secret([7; 32]);
+    let hosts = ["alpha", "beta", "gamma"].map(|id| id.parse::<HostId>().unwrap());
+    hosts.iter().for_each(|host| publisher.attend(host));
+    assert!(publisher.follow(&world.cluster).len() == 3, "each is told the whole");
+    let address = Ipv4Addr::new(192, 0, 2, 50);
+    world.put(Record::Floating(Arc::new(floating(1, &["beta"]))));
+    let news = publisher.follow(&world.cluster);
+    let told: Vec<&str> = news.keys().map(HostId::as_str).collect();
+    assert_eq!(told, ["alpha", "beta"], "who has nothing to do with it hears nothing");
+    let seat = |publisher: &mut Publisher, host: &HostId| {
+        publisher.whole(host).unwrap().view.floating.get(&address).cloned()
+    };
+    let [one, other] = [0, 1].map(|n| seat(&mut publisher, &hosts[n]).unwrap());
+    assert!(one.key == other.key && one.key != SeatKey::default());
+    assert!(one.candidate && !other.candidate && one.number == 1);
+    assert_eq!(one.upstreams, ["host:*:9000/tcp"], "its own port, and not that of the balancer");
+    let Some(News::Delta(_, delta, _)) = news.get(&hosts[1]) else { panic!("{news:?}") };
+    assert_eq!(delta.view.as_ref().unwrap().floating[&address].as_ref(), Some(&other));
+    world.put(Record::Floating(Arc::new(floating(2, &["gamma"]))));
+    assert_eq!(publisher.follow(&world.cluster).len(), 3, "beta is told that it has none");
+    assert!(seat(&mut publisher, &hosts[1]).is_none());
+    assert!(seat(&mut publisher, &hosts[2]).is_some_and(|seat| seat.number == 2));
 }

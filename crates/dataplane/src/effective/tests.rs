@@ -30,6 +30,7 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
         instances: Arc::default(),
         upstreams: BTreeMap::new(),
         listeners: BTreeMap::new(),
+        floating: [].into(),
         partial: false,
     };
     let (mut local, mut probes) = (Local::new(), Probes::new());

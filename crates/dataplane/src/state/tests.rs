@@ -25,6 +25,7 @@ fn remembered(index: u64) -> Remembered {
         instances: Arc::default(),
         upstreams: BTreeMap::new(),
         listeners: BTreeMap::new(),
+        floating: [].into(),
         partial: false,
     };
     Remembered {

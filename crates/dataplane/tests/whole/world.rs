@@ -195,6 +195,7 @@ impl World {
                 instances: Arc::default(),
                 upstreams: [].into(),
                 listeners: [].into(),
+                floating: [].into(),
                 partial: false,
             },
         }

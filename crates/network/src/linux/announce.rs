@@ -11,7 +11,8 @@ use std::io;
 use std::net::Ipv4Addr;
 
 const ETH_P_ARP: u16 = 0x0806;
-const BROADCAST: Mac = [0xff; 6];
+/// Everybody on the link.
+pub(crate) const BROADCAST: Mac = [0xff; 6];
 
 /// Addresses that have left the bridge by these steps, single ones before those of a block. What is
 /// on a device that is only just made nobody can have known otherwise.
@@ -37,19 +38,35 @@ pub(super) fn gone(bridge: &str, steps: &[Step]) -> Vec<Ipv4Addr> {
 /// Says on the bridge that these addresses have its MAC: gratuitous ARP, which changes what is known
 /// and makes nobody learn.
 pub(super) fn announce(index: u32, mac: Mac, addresses: &[Ipv4Addr]) -> io::Result<()> {
+    let socket = arp_socket()?;
+    let to = link_address(index, BROADCAST);
+    addresses.iter().try_for_each(|ip| socket.send_to(&question(mac, *ip), &to).map(drop))
+}
+
+/// A socket for ARP of all devices, without the frames' heads. What is not taken at once is not
+/// waited for: the host's network has other things to do.
+pub(crate) fn arp_socket() -> io::Result<Socket> {
     let protocol = Protocol::from(i32::from(ETH_P_ARP.to_be()));
     let socket = Socket::new(Domain::PACKET, Type::DGRAM, Some(protocol))?;
-    // What is not taken at once is not waited for: the host's network has other things to do.
     socket.set_nonblocking(true)?;
-    let to = everybody_on(index);
-    addresses.iter().try_for_each(|ip| socket.send_to(&question(mac, *ip), &to).map(drop))
+    Ok(socket)
 }
 
 /// "Who has this address? It is at this MAC."
 fn question(mac: Mac, ip: Ipv4Addr) -> Vec<u8> {
-    // Ethernet, IPv4, their lengths, a question.
-    let head = [0, 1, 8, 0, 6, 4, 0, 1];
-    [&head[..], &mac, &ip.octets(), &[0; 6], &ip.octets()].concat()
+    arp(ASKS, (mac, ip), ([0; 6], ip))
+}
+
+/// Operation of a question.
+pub(crate) const ASKS: u8 = 1;
+/// Operation of an answer.
+pub(crate) const ANSWERS: u8 = 2;
+
+/// An ARP message of a sender to a target.
+pub(crate) fn arp(operation: u8, from: (Mac, Ipv4Addr), to: (Mac, Ipv4Addr)) -> Vec<u8> {
+    // Ethernet, IPv4, their lengths.
+    let head = [0, 1, 8, 0, 6, 4, 0, operation];
+    [&head[..], &from.0, &from.1.octets(), &to.0, &to.1.octets()].concat()
 }
 
 /// The kernel's `sockaddr_ll`.
@@ -65,10 +82,10 @@ struct LinkAddress {
 }
 
 #[expect(unsafe_code, reason = "no safe call makes an address of a packet socket")]
-fn everybody_on(index: u32) -> SockAddr {
+pub(crate) fn link_address(index: u32, to: Mac) -> SockAddr {
     const AF_PACKET: u16 = 17;
     let mut address = [0; 8];
-    address[..BROADCAST.len()].copy_from_slice(&BROADCAST);
+    address[..to.len()].copy_from_slice(&to);
     let all = LinkAddress {
         family: AF_PACKET,
         protocol: ETH_P_ARP.to_be(),

@@ -263,6 +263,7 @@ impl Agent {
             probes: BTreeMap::new(),
             usage: BTreeMap::new(),
             requests: None,
+            floating: BTreeMap::new(),
             plain: None,
         }
     }

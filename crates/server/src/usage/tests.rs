@@ -16,6 +16,7 @@ fn of(host: &str, requests: Option<Requests>) -> HostStatus {
         probes: BTreeMap::new(),
         usage: BTreeMap::new(),
         requests,
+        floating: BTreeMap::new(),
     }
 }
 

@@ -78,6 +78,7 @@ fn says(host: &str, own: Option<InstanceStatus>, probe: Option<(Health, i64)>) -
         probes: probe.into_iter().collect(),
         usage: BTreeMap::new(),
         requests: None,
+        floating: BTreeMap::new(),
     }
 }
 

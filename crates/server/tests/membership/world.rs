@@ -198,6 +198,7 @@ impl Agent {
             probes: BTreeMap::new(),
             usage: BTreeMap::new(),
             requests: None,
+            floating: BTreeMap::new(),
         }))
     }
 }

@@ -199,6 +199,7 @@ fn mistaken(world: &World, by: usize, other: usize) -> HostStatus {
         probes: BTreeMap::new(),
         usage: BTreeMap::new(),
         requests: None,
+        floating: BTreeMap::new(),
     }
 }
 

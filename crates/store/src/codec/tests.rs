@@ -164,7 +164,10 @@ fn every_kind_of_key_is_known() {
             RecordKey::Host(_) => Some(RecordKey::Token("ab".into())),
             RecordKey::Token(_) => Some(RecordKey::Plain("alpha/ab12".parse().unwrap())),
             RecordKey::Plain(id) => Some(RecordKey::Attachment(id)),
-            RecordKey::Attachment(_) => None,
+            RecordKey::Attachment(_) => {
+                Some(RecordKey::Floating(std::net::Ipv4Addr::new(192, 0, 2, 50)))
+            }
+            RecordKey::Floating(_) => None,
         };
     }
     assert_eq!(kinds, KINDS);

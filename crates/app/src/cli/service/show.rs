@@ -148,6 +148,12 @@ fn head(row: &ServiceRow) {
             field("last", &format!("run {} {}{at}", last.number, outcome(&last.outcome)));
         }
     }
+    if let Some(floating) = &row.floating {
+        field("floating", &crate::cli::list::floating_ip(floating));
+        field("may have", &hosts(&floating.candidates));
+        field("voters", &hosts(&floating.voters));
+        floating.problems.iter().for_each(|why| field("problem", why));
+    }
     if !row.advice.is_empty() {
         field("advice", &row.advice);
     }
@@ -163,6 +169,10 @@ fn head(row: &ServiceRow) {
     for reason in row.reasons.iter().filter(|reason| !told.contains(&reason.as_str())) {
         field("reason", reason);
     }
+}
+
+fn hosts(names: &[String]) -> String {
+    if names.is_empty() { "no host".to_owned() } else { names.join(", ") }
 }
 
 /// What came of a run, in words.

@@ -53,6 +53,7 @@ fn table_with(
         instances: Arc::default(),
         upstreams: [].into(),
         listeners: [].into(),
+        floating: [].into(),
         partial: false,
     };
     Table::of(&view, &effective(&view, &Local::new(), &Probes::new()))
