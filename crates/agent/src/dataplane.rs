@@ -142,7 +142,7 @@ async fn serve(mut client: Client, port: &mut DataplanePort) {
                     state.problem.clear();
                 }),
                 Some(Event::Report(report)) => port.state.send_modify(|state| {
-                    state.report = report;
+                    state.report = *report;
                 }),
                 None => return,
             },

@@ -6,6 +6,7 @@ mod look;
 mod measure;
 mod plain;
 mod plugs;
+mod trouble;
 pub(crate) mod wires;
 
 pub use plugs::Plugs;
@@ -31,7 +32,6 @@ use model::host_spec::HostSpec;
 use model::host_status::HostStatus;
 use model::id::{HostId, InstanceId};
 use model::instance::{Goal, InstanceStatus};
-use model::limits::STRAYS_TOLD_MAX;
 use model::mutation::{Mutation, is_in};
 use model::policy::HostPolicy;
 use model::time::{Clock, Timestamp};
@@ -389,19 +389,6 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         self.memos.entry(id.clone()).or_default().joined_runs = runs;
     }
 
-    /// Why the engine cannot be worked with; empty when it can.
-    fn engine_trouble(&self) -> &str {
-        if self.engine_problem.is_empty() { &self.list_problem } else { &self.engine_problem }
-    }
-
-    /// Why the network cannot be used; empty when it can.
-    fn network_trouble(&self, publication: &Publication, state: &DataplaneState) -> String {
-        if !self.network_problem.is_empty() {
-            return self.network_problem.clone();
-        }
-        wires::wire_problem(&publication.spec, state.report.wire.as_ref()).unwrap_or_default()
-    }
-
     fn tell_pids(&self, state: &DataplaneState) {
         let pids = vec![std::process::id(), state.pid];
         self.parts.own_pids.send_if_modified(|known| {
@@ -486,10 +473,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             "" => String::new(),
             engine => format!("docker: {engine}"),
         };
-        let mut network_problem = self.network_trouble(publication, state);
-        if network_problem.is_empty() && !wires::is_guarded(&publication.spec, &self.policy_held) {
-            network_problem = "the network policy is being put in place".into();
-        }
+        let network_problem = self.network_trouble(publication, state);
         let lease = self.parts.lease.now();
         let mut seen = Seen { instances: BTreeMap::new(), problem, network_problem, lease };
         self.drains.retain(|id, drain| {
@@ -539,18 +523,6 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             );
         }
         seen
-    }
-
-    /// Containers of ours that the spec does not know. They are told of and never removed: what
-    /// is not known may be missing from the news.
-    fn strays(&self, publication: Option<&Publication>) -> Vec<String> {
-        let (Some(publication), Some(containers)) = (publication, &self.containers) else {
-            return vec![];
-        };
-        let unknown =
-            containers.iter().filter(|(id, _)| !publication.spec.instances.contains_key(*id));
-        let names = unknown.flat_map(|(_, all)| all.iter().map(|c| c.name.clone()));
-        names.take(STRAYS_TOLD_MAX).collect()
     }
 
     /// Sends the status up when it differs from the last one.

@@ -68,8 +68,16 @@ pub(crate) fn service(map: &Map, canon: &mut Canon<'_>) -> Map {
 
 /// Remuda's own keys. Docker Compose refuses what it does not know, so that each may be written
 /// with `x-remuda-` before it, and below `deploy` too.
-const OURS: [&str; 8] =
-    ["autoscale", "schedule", "job", "rollout", "on_loss", "placement", "network_policy", "floating_ip"];
+const OURS: [&str; 8] = [
+    "autoscale",
+    "schedule",
+    "job",
+    "rollout",
+    "on_loss",
+    "placement",
+    "network_policy",
+    "floating_ip",
+];
 
 /// A key without the sign of an extension, when it is one of ours.
 fn ours(key: &str) -> &str {

@@ -418,10 +418,11 @@ pub fn heard(
     match seen.term {
         Some(term) if known.addresses.contains_key(host) => {
             // What a host that is stopped said last is older than what another one says.
-            if holder.is_none_or(|holder| holder.term < term) {
+            let newer = holder.is_none_or(|holder| holder.term < term).then(|| {
                 let since = own.map_or(now, |own| own.since);
-                next.holder = Some(FloatingHolder { host: host.clone(), term, since });
-            }
+                FloatingHolder { host: host.clone(), term, since }
+            });
+            next.holder = newer.or(next.holder);
         }
         _ if own.is_some() => next.holder = None,
         _ => {}

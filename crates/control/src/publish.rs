@@ -2,7 +2,6 @@
 
 mod catalog;
 mod follow;
-mod guards;
 mod interest;
 mod links;
 mod local;
@@ -11,6 +10,7 @@ pub mod plain;
 mod publisher;
 mod relations;
 mod routes;
+mod ways;
 
 pub(crate) use peers::peers;
 pub use publisher::{Marks, News, Published, Publisher};

@@ -94,7 +94,7 @@ async fn talk(
 async fn write(to: &mut OwnedWriteHalf, mut report: watch::Receiver<Report>) -> io::Result<()> {
     report.mark_changed();
     while report.changed().await.is_ok() {
-        let message = FromDataplane::Report(report.borrow_and_update().clone());
+        let message = FromDataplane::Report(Box::new(report.borrow_and_update().clone()));
         frame::write(to, &message).await?;
         tokio::time::sleep(Duration::from_millis(DATAPLANE_REPORT_MS)).await;
     }

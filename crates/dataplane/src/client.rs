@@ -29,7 +29,7 @@ pub enum Event {
         pid: u32,
     },
     /// Something changed.
-    Report(Report),
+    Report(Box<Report>),
 }
 
 /// A connection to the dataplane of this host. It ends when this is dropped, with what was not sent

@@ -305,6 +305,6 @@ impl Plane {
 async fn told(status: &mut Option<watch::Receiver<WireStatus>>) {
     let Some(status) = status else { return std::future::pending().await };
     if status.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -131,7 +131,7 @@ pub(crate) enum FromDataplane {
         pid: u32,
     },
     /// Something changed.
-    Report(Report),
+    Report(Box<Report>),
 }
 
 /// Where the dataplane of a folder listens.

@@ -7,7 +7,6 @@ use ipnet::Ipv4Net;
 use model::policy::{Guard, GuardRule, HostPolicy, PolicyAction, PolicyPorts, Unlisted};
 use model::service::Transport;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 /// Chains of one bridge's policy; nothing when there is none.
 ///
@@ -33,14 +32,12 @@ pub(crate) fn text(bridge: &str, subnet: Ipv4Net, policy: &HostPolicy) -> String
     let mut text = String::new();
     for (of, set) in &sets {
         let addresses = policy.sources.get(*of).map(listed).unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "  set {set} {{\n    type ipv4_addr; elements = {{ {addresses} }}\n  }}"
-        );
+        text +=
+            &format!("  set {set} {{\n    type ipv4_addr; elements = {{ {addresses} }}\n  }}\n");
     }
     for (of, chain) in &guards {
         let Some(guard) = policy.guards.get(*of) else { continue };
-        let _ = write!(text, "  chain {chain} {{\n{}  }}\n", guard_text(guard, &sets));
+        text += &format!("  chain {chain} {{\n{}  }}\n", guard_text(guard, &sets));
     }
     let jumps = policy
         .guarded
@@ -99,11 +96,10 @@ fn guard_text(guard: &Guard, sets: &BTreeMap<&str, String>) -> String {
             },
         };
         for ports in port_words(rule) {
-            let _ = writeln!(text, "    {source}{ports}{}", verdict(rule.action));
+            text += &format!("    {source}{ports}{}\n", verdict(rule.action));
         }
     }
-    let _ = writeln!(text, "    {}", verdict(guard.default));
-    text
+    text + &format!("    {}\n", verdict(guard.default))
 }
 
 fn verdict(action: PolicyAction) -> &'static str {

@@ -15,6 +15,7 @@ use network::cni::{Cni, Kept, Plug};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// What a host's containers get their network from, with what was plugged in until now.
 #[derive(Debug, Default)]
@@ -25,6 +26,9 @@ pub struct Plugs {
     kept: BTreeMap<String, Kept>,
     memos: BTreeMap<String, Memo>,
 }
+
+/// A container with what is to be done with it, and what is kept of it.
+type Due = (String, Step, Option<Kept>);
 
 impl Plugs {
     /// Of an agent's folder; without `cni` Docker is the driver, and what was plugged in before is
@@ -68,8 +72,8 @@ impl Plugs {
         let first = self.kept.values().find(other)?;
         let bridge = Anchor::of_cni(&first.conf).bridge;
         Some(format!(
-            "{count} containers are still plugged in by the CNI configuration from before, with \
-             bridge {bridge}: `remuda host drain` this host, then `remuda host uncordon` it"
+            "containers here ({count}) are still plugged in by the CNI configuration from before, \
+             with bridge {bridge}: `remuda host drain` this host, then `remuda host uncordon` it"
         ))
     }
 
@@ -112,7 +116,7 @@ impl Plugs {
         wanted: BTreeMap<&str, (&SeenContainer, Option<Plug>)>,
         may_plug: bool,
         now: Timestamp,
-    ) -> (Vec<(String, Step, Option<Kept>)>, Option<Timestamp>) {
+    ) -> (Vec<Due>, Option<Timestamp>) {
         let (mut steps, mut wake) = (vec![], None);
         let ids: BTreeSet<String> =
             wanted.keys().map(|id| (*id).to_owned()).chain(self.kept.keys().cloned()).collect();
@@ -213,9 +217,13 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             tracing::info!(container, address = %plug.address, network = kept.conf.name, "plugged in");
         }
         let now = self.parts.clock.now();
+        let was_stale = self.plugs.stale().is_some();
         match kept {
             Some(kept) => drop(self.plugs.kept.insert(container.clone(), kept)),
             None => drop(self.plugs.kept.remove(&container)),
+        }
+        if was_stale && self.plugs.stale().is_none() {
+            self.network_due = Instant::now();
         }
         self.plugs.memos.entry(container).or_default().note(&step, result, now);
         self.tell_plugged();

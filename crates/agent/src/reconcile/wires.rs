@@ -9,8 +9,8 @@ use model::host_spec::{HostSpec, Peer};
 use model::id::HostId;
 use model::instance::Goal;
 use model::policy::HostPolicy;
-use network::cni::NetConf;
 use model::wireguard::{WIREGUARD_BYTES, WIREGUARD_PORT, WirePeer, WireStatus, WireWish};
+use network::cni::NetConf;
 use network::{FabricWish, Overlay, OverlayPeer, VXLAN_BYTES};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -336,7 +336,7 @@ mod tests {
             ("h2", with_key(peer("192.0.2.2", &["10.42.2.0/26"]))),
             ("h3", peer("192.0.2.3", &["10.42.3.0/26"])),
         ]);
-        let plain = Wires::of(&all, None);
+        let plain = Wires::of(&all, Anchor::docker(), None);
         assert!(!plain.wire.active && plain.wire.peers.len() == 2, "keys are there before");
         let routes = |wires: &Wires, host: &str| {
             wires.wish.overlay.as_ref().unwrap().peers[host].routes.len()
@@ -344,7 +344,7 @@ mod tests {
         assert_eq!((routes(&plain, "h2"), routes(&plain, "h3")), (1, 1));
         all.environment.overlay = OverlayMode::Wireguard;
         all.environment.keys.number = 4;
-        let sealed = Wires::of(&all, Some(plain));
+        let sealed = Wires::of(&all, Anchor::docker(), Some(plain));
         assert_eq!((routes(&sealed, "h2"), routes(&sealed, "h3")), (1, 0));
         let wire = &*sealed.wire;
         assert!(wire.active && wire.device == "remudawg0" && wire.order == 4);

@@ -22,7 +22,7 @@ pub(super) fn whole(serial: u64) -> Publication {
         volumes: BTreeMap::new(),
         images_kept: Default::default(),
         attachments: BTreeMap::new(),
-        policy: std::sync::Arc::default(),
+        policy: Arc::default(),
         labels: Arc::default(),
         peers: Arc::default(),
     };

@@ -8,7 +8,7 @@ use crate::yaml::Node;
 use model::container_spec::VolumesFrom;
 
 /// Keys that say something of a whole service.
-const OF_SERVICE: [&str; 14] = [
+const OF_SERVICE: [&str; 15] = [
     "scale",
     "scale_policy",
     "autoscale",

@@ -20,7 +20,7 @@ fn it_is_said_by_a_key_or_by_labels() {
         ("labels: {io.remuda.floating_ip: 192.0.2.50}", ip(&[])),
         (
             "labels:\n  io.remuda.floating_ip: 192.0.2.50\n  io.remuda.floating_ip.hosts: edge=true",
-            edge.clone(),
+            edge,
         ),
         (
             "floating_ip: {address: 192.0.2.50, hosts: 'edge, zone = a'}",

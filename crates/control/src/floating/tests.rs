@@ -163,7 +163,8 @@ use HostLink::{Active, Disconnected, Lost};
 
 #[test]
 fn hosts_with_the_label_on_the_segment_with_an_instance_may_have_it_and_others_vote_too() {
-    let rows: [(&[(&str, HostLink, &str)], &str, &str, &str); 9] = [
+    type Row<'a> = (&'a [(&'a str, HostLink, &'a str)], &'a str, &'a str, &'a str);
+    let rows: [Row<'_>; 9] = [
         (
             &[("h1", Active, "nie"), ("h2", Active, "nie"), ("h3", Active, "ni")],
             "h1, h2",

@@ -4,7 +4,6 @@
 
 use super::catalog::{self, Names, Unit};
 use super::local::Local;
-use super::peers::Holder;
 use super::publisher::{Publisher, Shared};
 use super::relations::{Relations, may_alter};
 use super::{interest, links, plain};
@@ -118,15 +117,15 @@ pub(super) struct Touched {
     /// Instances by their id; true when the record itself was written, which is an order.
     units: BTreeMap<InstanceId, bool>,
     /// Services whose records are others, or that are told otherwise.
-    services: BTreeSet<ServiceId>,
+    pub(super) services: BTreeSet<ServiceId>,
     /// Stacks or images of services: what hosts hold for them.
     holdings: BTreeSet<ServiceId>,
     /// Plain containers.
-    plain: BTreeSet<PlainId>,
+    pub(super) plain: BTreeSet<PlainId>,
     /// Hosts that have, or had, to do with a floating address that is otherwise now.
     seated: BTreeSet<HostId>,
     /// Hosts whose address outside is another one, or their keys are.
-    moved: BTreeSet<HostId>,
+    pub(super) moved: BTreeSet<HostId>,
     /// Hosts whose labels are others.
     labelled: BTreeSet<HostId>,
     /// Hosts of which something else is written.
@@ -235,7 +234,7 @@ struct Entries {
 pub(super) struct Round<'a> {
     pub(super) before: World<'a>,
     pub(super) now: World<'a>,
-    touched: Touched,
+    pub(super) touched: Touched,
     units_touched: bool,
     /// By the service that they are of.
     entries: BTreeMap<ServiceId, Entries>,
@@ -246,7 +245,7 @@ pub(super) struct Round<'a> {
     /// Hosts who may have other callers.
     asking: BTreeSet<HostId>,
     /// Instances whose records were written; true for those that are on another host than before.
-    placed: BTreeMap<InstanceId, bool>,
+    pub(super) placed: BTreeMap<InstanceId, bool>,
     told: BTreeMap<HostId, Pending>,
 }
 
@@ -588,29 +587,6 @@ impl<'a> Round<'a> {
                     // It may be one of ours since this round.
                     None => _ = names.entry(name.clone()).or_insert(None),
                 }
-            }
-        }
-    }
-
-    /// Can who may connect to whom be otherwise? Services, instances and plain containers are its
-    /// ends.
-    pub(super) fn may_alter_policy(&self) -> bool {
-        let touched = &self.touched;
-        !(self.placed.is_empty() && touched.services.is_empty() && touched.plain.is_empty())
-    }
-
-    fn peers(&mut self, publisher: &mut Publisher) {
-        let (before, now) = (self.before.cluster, self.now.cluster);
-        let instances = self.placed.keys().cloned().map(Holder::Instance);
-        let written = instances.chain(self.touched.plain.iter().cloned().map(Holder::Plain));
-        let changed = publisher.peers.follow(before, now, written, !self.touched.moved.is_empty());
-        if changed.is_empty() {
-            return;
-        }
-        let hosts: Vec<HostId> = publisher.hosts.keys().cloned().collect();
-        for host in &hosts {
-            if let Some(pending) = self.tell(host, publisher) {
-                pending.spec().peers.extend(changed.clone());
             }
         }
     }

@@ -68,6 +68,10 @@ fn who_shares_a_network_starts_after_its_owner_and_again_after_it() {
         ("up", "run", "made", "start c2", ""),
         ("up", "run", "exit=1@9000 failures=1", "start c2", ""),
         ("exit=1@10 failures=1", "run", "exit=1@9000 failures=1", "-", "waits for its primary"),
+        // The owner runs, and has no network yet.
+        ("up unplugged", "run", "here", "-", "waits for its primary, whose network it shares"),
+        ("up unplugged", "run", "up", "-", ""),
+        ("up", "run alone processes", "up unplugged after=5001", "stop c2", "starts again after"),
         // It goes on while the owner is down, and starts again once the owner has.
         ("exit=1@10 failures=1", "run", "up", "-", ""),
         ("up", "run", "up after=5000", "-", ""),

@@ -237,7 +237,9 @@ fn floating(number: u64, voters: &[&str]) -> Floating {
 #[test]
 fn voters_and_candidates_of_a_floating_address_are_told_their_seats_with_a_key() {
     let mut world = shop();
-    ["beta", "gamma"].map(|id| world.host(id, HostLink::Active));
+    for id in ["beta", "gamma"] {
+        world.host(id, HostLink::Active);
+    }
     let mut publisher = Publisher::default().with_secret([7; 32]);
     let hosts = ["alpha", "beta", "gamma"].map(|id| id.parse::<HostId>().unwrap());
     hosts.iter().for_each(|host| publisher.attend(host));

@@ -95,10 +95,7 @@ pub(crate) fn parse(line: &str) -> (String, ServiceSpec) {
                     kind => *kind = Kind::Balancer(BalancerSpec { rules: vec![rule] }),
                 }
             }
-            "tag" => {
-                let (key, value) = value.split_once(':').unwrap();
-                container.labels.insert(key.to_owned(), value.to_owned());
-            }
+            "tag" => container.labels.extend(label(value)),
             "alias" => {
                 let targets = value.split(',').map(service).collect();
                 template.kind = Kind::Alias(AliasSpec { targets });
@@ -111,6 +108,10 @@ pub(crate) fn parse(line: &str) -> (String, ServiceSpec) {
     }
     spec.template = template;
     (name, spec)
+}
+
+fn label(text: &str) -> Option<(String, String)> {
+    text.split_once(':').map(|(key, value)| (key.to_owned(), value.to_owned()))
 }
 
 /// Words about what is not versioned.

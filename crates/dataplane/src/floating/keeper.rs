@@ -77,6 +77,9 @@ struct One {
     problem: Option<(String, Micros)>,
 }
 
+/// What the kernel was to be silent about, and whether it is.
+type Silenced = (BTreeMap<Ipv4Addr, Ipv4Addr>, Result<(), network::Error>);
+
 struct Work {
     tell: watch::Sender<Seen>,
     host: Option<HostId>,
@@ -85,7 +88,7 @@ struct Work {
     socket: Result<(UdpSocket, Ipv4Addr), (String, Micros)>,
     /// Addresses, and those of this host, for which the kernel is kept silent.
     silenced: BTreeMap<Ipv4Addr, Ipv4Addr>,
-    silencing: JoinSet<(BTreeMap<Ipv4Addr, Ipv4Addr>, Result<(), network::Error>)>,
+    silencing: JoinSet<Silenced>,
     silence_problem: Option<(String, Micros)>,
     /// An address could not be held: its seat is to be told anew.
     failed: bool,
@@ -251,13 +254,7 @@ impl Work {
         });
     }
 
-    async fn silenced(
-        &mut self,
-        done: Result<
-            (BTreeMap<Ipv4Addr, Ipv4Addr>, Result<(), network::Error>),
-            tokio::task::JoinError,
-        >,
-    ) {
+    async fn silenced(&mut self, done: Result<Silenced, tokio::task::JoinError>) {
         self.silence_problem = None;
         match done {
             Ok((now, Ok(()))) => {

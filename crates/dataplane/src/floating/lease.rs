@@ -317,18 +317,18 @@ impl Lease {
         let round = self.new_round(now);
         self.phase =
             Phase::Probe { until: now + ANSWER, yes: BTreeSet::new(), no: BTreeMap::new() };
-        self.to_voters(seat, now, Word::Probe { round, number: seat.number }, dice)
+        self.tell_voters(seat, now, Word::Probe { round, number: seat.number }, dice)
     }
 
     fn renew(&mut self, seat: &Seat, now: Micros) -> Vec<Sent> {
         let round = self.new_round(now);
         self.phase = Phase::Hold { renew_at: now + RENEW };
         let ask = Word::Ask { round, number: seat.number, term: self.own_term };
-        self.to_voters(seat, now, ask, 0)
+        self.tell_voters(seat, now, ask, 0)
     }
 
     /// Sends to all voters; what this host itself says as one is taken at once.
-    fn to_voters(&mut self, seat: &Seat, now: Micros, word: Word, dice: u64) -> Vec<Sent> {
+    fn tell_voters(&mut self, seat: &Seat, now: Micros, word: Word, dice: u64) -> Vec<Sent> {
         let others = seat.voters.iter().filter(|voter| **voter != self.me);
         let mut out: Vec<Sent> = others.map(|voter| (voter.clone(), word)).collect();
         if seat.voters.contains(&self.me) {
@@ -401,7 +401,7 @@ impl Lease {
         self.own_term = self.term.max(self.own_term) + 1;
         self.phase = Phase::Ask { until: now + ANSWER, no: BTreeSet::new() };
         let ask = Word::Ask { round, number: seat.number, term: self.own_term };
-        self.to_voters(seat, now, ask, dice)
+        self.tell_voters(seat, now, ask, dice)
     }
 
     /// Until when a majority of the votes that it has counts.

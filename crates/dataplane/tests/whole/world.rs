@@ -161,7 +161,7 @@ pub(crate) async fn until(client: &mut Client, what: impl Fn(&Report) -> bool) -
     loop {
         let event = timeout_at(deadline, client.next()).await;
         match event.unwrap_or_else(|_| panic!("no such report; the last was {last:#?}")) {
-            Some(Event::Report(report)) if what(&report) => return report,
+            Some(Event::Report(report)) if what(&report) => return *report,
             Some(Event::Report(report)) => last = Some(report),
             Some(Event::Hello { version, .. }) => assert_eq!(version, dataplane::PROTOCOL_VERSION),
             None => panic!("it hung up; the last report was {last:#?}"),

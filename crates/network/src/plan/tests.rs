@@ -250,7 +250,9 @@ fn a_bridge_of_ours_is_made_with_its_addresses_and_taken_away_when_another_one_i
     let steps = [made, add("remuda0", "10.42.0.1", 16), add("remuda0", "10.42.3.7", 32)];
     assert_eq!(plan.steps, steps);
     wish.bridge = "other0".into();
-    let ours = |made_bridge| Some(Before { bridge: "remuda0", made_bridge, overlay: None });
+    let ours = |made_bridge| {
+        Some(Before { bridge: "remuda0", made_bridge, overlay: None, guarded: false })
+    };
     let drop = Step::DropBridge { device: "remuda0".into() };
     assert!(ensure(&settled(), &wish, ours(true)).steps.contains(&drop));
     assert!(!ensure(&settled(), &wish, ours(false)).steps.contains(&drop), "it is somebody else's");

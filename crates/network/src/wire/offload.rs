@@ -57,15 +57,13 @@ impl Offload {
     /// Gives the packet as it would be on a wire: whole, or in segments, with its checksums. What
     /// makes no sense is left out.
     pub(super) fn cut(self, packet: &mut [u8], mut each: impl FnMut(&[u8])) {
-        match self.kind {
-            0 if self.flags & NEEDS_CHECKSUM == 0 => each(packet),
-            0 => {
-                if self.complete(packet).is_some() {
-                    each(packet);
-                }
-            }
-            TCP4 if self.size > 0 => _ = self.segments(packet, each),
-            _ => {}
+        if self.kind == TCP4 && self.size > 0 {
+            _ = self.segments(packet, each);
+            return;
+        }
+        let done = self.flags & NEEDS_CHECKSUM == 0;
+        if self.kind == 0 && (done || self.complete(packet).is_some()) {
+            each(packet);
         }
     }
 

@@ -70,8 +70,8 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// All that a fabric could leave behind, as text to compare. Counters are left out.
 pub(crate) fn whole_state() -> String {
-    let addresses: String = run("ip", &["-o", "address", "show"]);
-    let routes = run("ip", &["route", "show", "table", "all"]) + &run("ip", &["rule"]);
+    let addresses: String = run("ip", &["-4", "-o", "address", "show"]);
+    let routes = run("ip", &["-4", "route", "show", "table", "all"]) + &run("ip", &["rule"]);
     let rules = run("nft", &["-s", "list", "ruleset"]);
     let settings =
         run("sysctl", &["-a", "-r", "^net\\.ipv4\\.(ip_forward|conf|neigh.*proxy_delay)"]);
