@@ -5,9 +5,9 @@
 mod log;
 
 use crate::images::Entries;
-use api::link::{Publication, PublicationDelta};
-use serde::Serialize;
+use api::link::{Mark, Publication, PublicationDelta};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -33,6 +33,24 @@ struct Kept {
     images: Entries,
 }
 
+/// What of a publication its writer knew of; one more with each thing that is added to specs or
+/// views. An agent of another version has dropped, or lacks, what the server thinks that it has.
+const FORMAT: u32 = 2;
+
+/// Who wrote a publication; 0 are agents of before there was a number.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(default)]
+    format: u32,
+}
+
+#[derive(Serialize)]
+struct OfOurs<'a> {
+    format: u32,
+    #[serde(flatten)]
+    publication: &'a Publication,
+}
+
 impl Journal {
     /// In the agent's folder.
     #[must_use]
@@ -50,8 +68,13 @@ impl Journal {
     pub(crate) async fn read(&self) -> Option<Arc<Publication>> {
         match &self.0 {
             Place::File(path) => {
+                let by: Written = read(path).await?;
                 let mut whole: Publication = read(path).await?;
                 log::replay(path, &mut whole).await;
+                if by.format != FORMAT {
+                    // No server knows this mark, so the whole is sent.
+                    whole.mark = Mark::default();
+                }
                 Some(Arc::new(whole))
             }
             Place::Memory(kept) => lock(kept).publication.clone(),
@@ -62,7 +85,10 @@ impl Journal {
     /// boots less well alone.
     pub(crate) async fn write(&self, publication: &Arc<Publication>) -> bool {
         match &self.0 {
-            Place::File(path) => write(path, &**publication).await && log::clear(path).await,
+            Place::File(path) => {
+                let of_ours = OfOurs { format: FORMAT, publication };
+                write(path, &of_ours).await && log::clear(path).await
+            }
             Place::Memory(kept) => {
                 lock(kept).publication = Some(Arc::clone(publication));
                 true

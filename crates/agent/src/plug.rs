@@ -351,7 +351,15 @@ impl<E: Engine> Hands<E> {
         let result = kept.result.as_ref().ok_or("it was not plugged in to the end")?;
         let runner = Runner::new(kept.bin_dirs.clone());
         let checked = runner.check(&kept.conf, &kept.plug, &netns, result).await;
-        checked.map_err(|e| api::error::chain(&e))
+        match checked {
+            // That it could not be asked says nothing of the container, which may be well.
+            Err(error) if !matches!(error, network::Error::CniPlugin { answered: true, .. }) => {
+                let error = api::error::chain(&error);
+                tracing::warn!(container, error, "what is plugged in cannot be checked");
+                Ok(())
+            }
+            checked => checked.map_err(|e| api::error::chain(&e)),
+        }
     }
 }
 

@@ -473,7 +473,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             "" => String::new(),
             engine => format!("docker: {engine}"),
         };
-        let network_problem = self.network_trouble(publication, state);
+        let network_problem = self.network_wait(publication, state);
         let lease = self.parts.lease.now();
         let mut seen = Seen { instances: BTreeMap::new(), problem, network_problem, lease };
         self.drains.retain(|id, drain| {

@@ -234,6 +234,10 @@ fn merged(documents: &[Arc<Document>], loader: &mut Loader<'_>) -> Whole {
         out.networks = merger.named(&out.networks, &document.networks, report);
         out.secrets = merger.named(&out.secrets, &document.secrets, report);
         out.configs = merger.named(&out.configs, &document.configs, report);
+        if let (Some(_), Some(second)) = (&out.policy, &document.policy) {
+            let finding = report.error(second.place, "network_policy is said by two files");
+            finding.expected("one of them, for the services of all files");
+        }
         out.policy = document.policy.clone().or(out.policy);
     }
     for map in

@@ -410,6 +410,12 @@ pub fn heard(
     now: Timestamp,
 ) -> Option<Floating> {
     let mut next = known.clone();
+    if known.voters.contains(host) && seen.settled > known.number {
+        // A copy of the state was put back: by a number that is older than what a host has heard it
+        // votes no more.
+        next.number = seen.settled + 1;
+        next.settled.clear();
+    }
     if known.voters.contains(host) && seen.settled == known.number {
         next.settled.insert(host.clone());
     }

@@ -26,12 +26,22 @@ pub(crate) struct Policies {
     sources: BTreeMap<String, BTreeSet<Ipv4Addr>>,
 }
 
-/// A rule that may fit a destination, with the words that name it.
+/// A rule that may fit a destination, and where it stands.
 struct Fitting<'a> {
-    by: String,
+    number: usize,
+    /// The service whose it is; `None` is the environment.
+    of: Option<String>,
     rule: &'a PolicyRule,
     /// `None` is everyone.
     from: Option<Source>,
+}
+
+impl Fitting<'_> {
+    /// The rule in words.
+    fn by(&self) -> String {
+        let of = self.of.as_deref().unwrap_or("the environment");
+        format!("rule {} of {of}: {}", self.number, self.rule)
+    }
 }
 
 /// What is asked of rules.
@@ -53,18 +63,19 @@ impl<'a> Book<'a> {
     /// The rules whose destination `to` is, in the order in which they are asked, and what is so
     /// when none fits.
     fn guard(&self, to: &Member<'a>) -> (Vec<Fitting<'a>>, PolicyAction, String) {
-        let fitting = |(at, rule): (usize, &'a PolicyRule), whose: &str| {
+        let fitting = |(at, rule): (usize, &'a PolicyRule), of: Option<&String>| {
             let from = source::of(rule, to)?;
-            Some(Fitting { by: format!("rule {} of {whose}: {rule}", at + 1), rule, from })
+            Some(Fitting { number: at + 1, of: of.cloned(), rule, from })
         };
         let own = to.service_rules().enumerate();
-        let mut rules: Vec<Fitting<'a>> = own.filter_map(|one| fitting(one, &to.name)).collect();
+        let own = own.filter_map(|one| fitting(one, Some(&to.name)));
+        let mut rules: Vec<Fitting<'a>> = own.collect();
         // A service with a default of its own is not asked about any further.
         if let Some(action) = to.policy.and_then(|policy| policy.default) {
             return (rules, action, format!("the default of {}", to.name));
         }
         let shared = self.environment.rules.iter().enumerate();
-        rules.extend(shared.filter_map(|one| fitting(one, "the environment")));
+        rules.extend(shared.filter_map(|one| fitting(one, None)));
         (rules, self.environment.default, "the default of the environment".to_owned())
     }
 }
@@ -89,7 +100,7 @@ impl Policies {
         let mut named: BTreeSet<Source> = BTreeSet::new();
         for member in &book.members {
             let (rules, default, _) = book.guard(member);
-            if rules.is_empty() && default == book.environment.default {
+            if rules.is_empty() && default == PolicyAction::Allow && unlisted == Unlisted::Allow {
                 continue;
             }
             let rule = |one: Fitting<'_>| GuardRule {
@@ -177,8 +188,12 @@ pub fn explain(
                 .is_some_and(|(port, over)| ports.iter().any(|ports| ports.contains(port, over)));
         port && one.from.as_ref().is_none_or(|source| source.has(from))
     };
-    Ok(match rules.iter().find(fits) {
-        Some(one) => PolicyVerdict { action: one.rule.action, by: one.by.clone() },
-        None => PolicyVerdict { action: default, by: by_default },
-    })
+    let (action, mut by) = match rules.iter().find(fits) {
+        Some(one) => (one.rule.action, one.by()),
+        None => (default, by_default),
+    };
+    if action == PolicyAction::Deny && to.publishes {
+        by.push_str("; the host ports that it publishes can be called by whoever reaches the host");
+    }
+    Ok(PolicyVerdict { action, by })
 }

@@ -5,7 +5,9 @@ use crate::id::{ServiceId, StackName};
 use crate::limits::{POLICY_PORTS_MAX, POLICY_RULES_MAX};
 use crate::selector::Selector;
 use crate::service::Transport;
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -294,7 +296,7 @@ impl Serialize for PolicyPorts {
 }
 
 impl<'de> Deserialize<'de> for PolicyPorts {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Written {
@@ -336,6 +338,70 @@ impl fmt::Display for PolicyRule {
         }
         Ok(())
     }
+}
+
+/// A policy from outside: a key that is not known, or a rule without an action, is an error, since
+/// what is left of it would let others through. Records are read leniently: a newer version may have
+/// written them.
+///
+/// # Errors
+/// Which key, in which rule.
+pub fn strict_environment<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<NetworkPolicy>, D::Error> {
+    strict(deserializer, &["default", "default_policy_action", "rules", "policy"])
+}
+
+/// The same of a service.
+///
+/// # Errors
+/// Which key, in which rule.
+pub fn strict_service<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<ServicePolicy>, D::Error> {
+    strict(deserializer, &["default", "rules"])
+}
+
+fn strict<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    deserializer: D,
+    keys: &[&str],
+) -> Result<Option<T>, D::Error> {
+    let Some(value) = Option::<Value>::deserialize(deserializer)? else { return Ok(None) };
+    only(&value, keys, "network policy").map_err(serde::de::Error::custom)?;
+    for key in ["rules", "policy"] {
+        let rules = value.get(key).and_then(Value::as_array);
+        for (number, rule) in (1..).zip(rules.into_iter().flatten()) {
+            strict_rule(rule, number).map_err(serde::de::Error::custom)?;
+        }
+    }
+    serde_json::from_value(value).map(Some).map_err(serde::de::Error::custom)
+}
+
+fn strict_rule(rule: &Value, number: usize) -> Result<(), String> {
+    let what = format!("network policy: rule {number}");
+    only(rule, &["action", "from", "to", "within", "between", "ports"], &what)?;
+    if rule.get("action").is_none() {
+        return Err(format!("{what} has no action: allow or deny"));
+    }
+    for (key, keys) in [
+        ("from", &["stack", "service", "selector"][..]),
+        ("to", &["stack", "service", "selector"]),
+        ("between", &["selector", "group_by", "groupBy"]),
+    ] {
+        if let Some(part) = rule.get(key).filter(|part| !part.is_null()) {
+            only(part, keys, &format!("{what}: {key}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn only(value: &Value, keys: &[&str], what: &str) -> Result<(), String> {
+    let unknown =
+        value.as_object().into_iter().flatten().find(|(key, _)| !keys.contains(&key.as_str()));
+    unknown.map_or(Ok(()), |(key, _)| {
+        let key: String = key.chars().take(40).collect();
+        Err(format!("{what}: key {key:?} is not known: there are {}", keys.join(", ")))
+    })
 }
 
 /// What one host holds of it: for each address here who may open connections to it. By default
@@ -440,6 +506,28 @@ mod tests {
         assert_eq!(ours.rules[1].to_string(), "allow between same team ports 53/udp, 80");
         let text = serde_json::to_string(&ours).unwrap();
         assert_eq!(serde_json::from_str::<NetworkPolicy>(&text).unwrap(), ours);
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_read_strictly() {
+        let read = |text: &str| {
+            let mut json = serde_json::Deserializer::from_str(text);
+            strict_environment(&mut json).map_err(|error| error.to_string())
+        };
+        let good = r#"{"default":"deny","rules":[{"action":"allow","from":{"stack":"a"}}]}"#;
+        assert_eq!(read(good).unwrap().unwrap().rules.len(), 1);
+        assert_eq!(read("null"), Ok(None));
+        for (text, why) in [
+            (r#"{"defualt":"deny"}"#, "\"defualt\" is not known"),
+            (r#"{"rules":[{"action":"allow"},{"from":{"stack":"a"}}]}"#, "rule 2 has no action"),
+            (r#"{"rules":[{"action":"allow","form":{"stack":"a"}}]}"#, "rule 1: key \"form\""),
+            (r#"{"policy":[{"action":"allow","from":{"stak":"a"}}]}"#, "from: key \"stak\""),
+            (r#"{"rules":[{"action":"allow","between":{"by":"a"}}]}"#, "between: key \"by\""),
+            (r#"{"rules":[{"action":"drop"}]}"#, "drop"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -58,7 +58,11 @@ pub struct ServiceSpec {
     #[schema(value_type = Vec<String>)]
     pub requested_ips: Vec<std::net::Ipv4Addr>,
     /// Who may connect to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::policy::strict_service"
+    )]
     pub policy: Option<ServicePolicy>,
     /// An address that one host with an instance of it has at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -180,6 +180,8 @@ pub enum Error {
         verb: &'static str,
         /// What it says.
         why: String,
+        /// It ran, and said so itself.
+        answered: bool,
     },
     /// A CNI plugin hung and was ended, with all that it had started.
     #[error("CNI plugin {plugin}, {verb}: it did not end within {ms} ms and was killed")]

@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// - What hosts send themselves, probes and balancers among it, has an address outside of the range
 ///   and is let through. A container that pretends to such an address is not.
 /// - Only the range is IPv4: containers must not go around it by IPv6 addresses of the link.
+/// - What is for all neighbours, by broadcast or multicast, has no guard: it goes by the default.
 /// - An accept ends only this look at a packet; Docker's own chains still see it.
 /// - A refusal is told by ICMP, so that who connects hears "no route to host" at once.
 pub(crate) fn text(bridge: &str, subnet: Ipv4Net, policy: &HostPolicy) -> String {
@@ -48,9 +49,9 @@ pub(crate) fn text(bridge: &str, subnet: Ipv4Net, policy: &HostPolicy) -> String
         true => String::new(),
         false => format!("    ip daddr vmap {{ {} }}\n", jumps.join(", ")),
     };
-    let rest = match policy.unlisted {
-        Unlisted::Deny => format!("    {REFUSE}\n"),
-        Unlisted::Allow | Unlisted::Off => String::new(),
+    let (rest, to_all) = match policy.unlisted {
+        Unlisted::Deny => (format!("    {REFUSE}\n"), "drop"),
+        Unlisted::Allow | Unlisted::Off => (String::new(), "accept"),
     };
     text + &format!(
         "  chain policy_{name}_to_containers {{
@@ -60,7 +61,7 @@ pub(crate) fn text(bridge: &str, subnet: Ipv4Net, policy: &HostPolicy) -> String
     iifname \"{bridge}\" meta nfproto ipv6 drop
     iifname \"{bridge}\" ip saddr != {subnet} drop
     ip saddr != {subnet} accept
-    ip daddr != {subnet} accept
+    ip daddr != {subnet} {to_all}
 {map}{rest}  }}
   chain policy_{name}_to_balancers {{
     type filter hook input priority -5; policy accept;

@@ -40,7 +40,7 @@ impl RuleSet<'_> {
     pub(crate) fn text(&self) -> String {
         let Self { link_local, dns, metadata, bridges, overlays, policies } = self;
         let overlays: String =
-            overlays.iter().map(|(bridge, trace)| overlay_text(bridge, trace)).collect();
+            overlays.iter().map(|(bridge, trace)| overlay_text(bridge, trace, bridges)).collect();
         let policies: String = policies
             .iter()
             .map(|(bridge, (subnet, policy))| policy::text(bridge, *subnet, policy))
@@ -90,7 +90,7 @@ impl RuleSet<'_> {
 ///   what may have gone wrong. VXLAN of our VNI is taken from nobody.
 /// - Sources stay: Docker masquerades all that leaves a bridge. Rewriting an address to itself
 ///   before that (100) settles the matter for the connection; an accept would not.
-fn overlay_text(bridge: &str, trace: &OverlayTrace) -> String {
+fn overlay_text(bridge: &str, trace: &OverlayTrace, local: &BTreeSet<&str>) -> String {
     let OverlayTrace { device, subnet, vni, port, peers, sealed, apart } = trace;
     let mut text = String::new();
     if let Some(device) = device {
@@ -116,11 +116,16 @@ fn overlay_text(bridge: &str, trace: &OverlayTrace) -> String {
         );
     }
     if let Some(device) = device.as_ref().filter(|_| !sealed.is_empty()) {
+        let local: String = local
+            .iter()
+            .filter(|name| **name != bridge)
+            .map(|name| format!("    oifname \"{name}\" return\n"))
+            .collect();
         text += &format!(
             "  chain {device}_sealed {{
     type filter hook postrouting priority 0; policy accept;
     oifname {{ \"{bridge}\", \"{device}\", \"lo\" }} return
-    ip daddr {subnet} drop
+{local}    ip daddr {subnet} drop
     ip saddr {subnet} ip daddr {{ {} }} drop
   }}
 ",
@@ -189,9 +194,11 @@ mod tests {
             sealed: BTreeSet::new(),
             apart: BTreeSet::new(),
         };
-        assert!(!overlay_text("remuda0", &trace).contains("snat ip to 10.42.0.1"));
+        assert!(
+            !overlay_text("remuda0", &trace, &BTreeSet::new()).contains("snat ip to 10.42.0.1")
+        );
         trace.apart = ["10.42.7.7", "10.42.7.9"].map(|ip| ip.parse().unwrap()).into();
-        let text = overlay_text("remuda0", &trace);
+        let text = overlay_text("remuda0", &trace, &BTreeSet::new());
         let rule = "ip saddr != 10.42.0.0/16 ip daddr { 10.42.7.7, 10.42.7.9 } \
                     oifname \"remuda0\" snat ip to 10.42.0.1\n";
         assert!(text.contains(rule), "{text}");
@@ -208,9 +215,11 @@ mod tests {
             sealed: BTreeSet::new(),
             apart: BTreeSet::new(),
         };
-        assert!(!overlay_text("remuda0", &trace).contains("_sealed"));
+        assert!(!overlay_text("remuda0", &trace, &BTreeSet::new()).contains("_sealed"));
         trace.sealed = ["192.0.2.2", "192.0.2.3"].map(|ip| ip.parse().unwrap()).into();
-        let text = overlay_text("remuda0", &trace);
+        let text = overlay_text("remuda0", &trace, &BTreeSet::from(["remuda0", "veth*"]));
+        assert!(text.contains("    oifname \"veth*\" return\n"), "what is here stays here: {text}");
+        let text = overlay_text("remuda0", &trace, &BTreeSet::new());
         let lines = [
             "chain remudawg0_senders {\n    drop\n",
             "udp dport 4789 @th,96,24 7 jump remudawg0_senders\n",

@@ -191,4 +191,20 @@ mod tests {
         step(&journal, &mut known, 1).await;
         assert_eq!(*journal.read().await.unwrap(), known);
     }
+
+    #[tokio::test]
+    async fn what_an_agent_of_another_version_kept_is_asked_for_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::folder(dir.path());
+        assert!(journal.write(&Arc::new(whole())).await);
+        assert_eq!(journal.read().await.unwrap().mark, whole().mark);
+        let path = dir.path().join("publication.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Agents of before wrote no number.
+        let older = text.replacen("\"format\":2,", "", 1);
+        assert_ne!(older, text);
+        std::fs::write(&path, older).unwrap();
+        let kept = journal.read().await.unwrap();
+        assert_eq!((kept.mark, &kept.spec), (Mark::default(), &whole().spec));
+    }
 }

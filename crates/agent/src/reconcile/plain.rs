@@ -181,7 +181,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
 
     /// Begins what is to be done with plain containers; gives when something is next.
     pub(super) fn begin_attaching(&mut self, spec: &HostSpec, now: Timestamp) -> Option<Timestamp> {
-        if !self.engine_trouble().is_empty() || !self.network_problem.is_empty() {
+        if !self.engine_trouble().is_empty() || !self.may_join(spec) {
             return None;
         }
         let (tasks, wake) = self.plains.begin(spec, now);

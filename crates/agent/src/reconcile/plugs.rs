@@ -180,7 +180,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             let plug = plug::plug_of_plain(seen, spec.attachments.get(id), spec.environment.subnet);
             wanted.insert(&seen.id, (seen, plug.filter(|_| self.plugs.by_cni())));
         }
-        let may_plug = self.plugs.by_cni() && self.network_problem.is_empty();
+        let may_plug = self.plugs.by_cni() && self.may_join(spec);
         let (steps, wake) = self.plugs.begin(wanted, may_plug, now);
         for (container, step, kept) in steps {
             let hands = Hands {

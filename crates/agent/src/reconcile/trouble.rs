@@ -4,6 +4,7 @@ use super::{Reconciler, wires};
 use crate::dataplane::DataplaneState;
 use api::link::Publication;
 use engine::Engine;
+use model::host_spec::HostSpec;
 use model::limits::STRAYS_TOLD_MAX;
 use network::Fabric;
 
@@ -22,13 +23,22 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         if !self.network_problem.is_empty() {
             return self.network_problem.clone();
         }
-        if let Some(why) = wires::wire_problem(&publication.spec, state.report.wire.as_ref()) {
-            return why;
-        }
+        wires::wire_problem(&publication.spec, state.report.wire.as_ref()).unwrap_or_default()
+    }
+
+    /// What containers wait for that are to be in the network: beside trouble, that what is to be
+    /// guarded has its guard.
+    pub(super) fn network_wait(&self, publication: &Publication, state: &DataplaneState) -> String {
+        let trouble = self.network_trouble(publication, state);
         match wires::is_guarded(&publication.spec, &self.policy_held) {
-            true => String::new(),
-            false => "the network policy is being put in place".into(),
+            false if trouble.is_empty() => "the network policy is being put in place".into(),
+            _ => trouble,
         }
+    }
+
+    /// May containers be put into the network?
+    pub(super) fn may_join(&self, spec: &HostSpec) -> bool {
+        self.network_problem.is_empty() && wires::is_guarded(spec, &self.policy_held)
     }
 
     /// Containers of ours that the spec does not know. They are told of and never removed: what

@@ -142,7 +142,10 @@ pub struct EnvironmentRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overlay: Option<model::host::OverlayMode>,
     /// Who may connect to whom, whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "model::policy::strict_environment"
+    )]
     pub policy: Option<model::policy::NetworkPolicy>,
     /// Every host makes a new key for what it encrypts, now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

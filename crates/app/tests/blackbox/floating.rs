@@ -214,7 +214,8 @@ fn stays(cluster: &Cluster, client: &Client, host: &str, after: &str) {
     }
     let (longest, claims) = client.told();
     assert_eq!(claims, [host], "{after}: who said that it is his");
-    assert!(longest < ANSWER * 5, "{after}: {longest:?} without an answer");
+    // Busy machines answer late; who moves it says so.
+    assert!(longest < ANSWER * 10, "{after}: {longest:?} without an answer");
 }
 
 #[test]

@@ -40,6 +40,16 @@ fn a_service_has_its_own_rules_and_then_those_of_its_file() {
 }
 
 #[test]
+fn two_files_do_not_say_it_both() {
+    let shared = "network_policy: {default: deny}\n";
+    let one = given(TWO).over("/p/more.yml", shared).clean();
+    assert_eq!(service(&one, "web").policy.as_ref().unwrap().default, Some(PolicyAction::Deny));
+    let both = given(&format!("{TWO}{shared}")).over("/p/more.yml", shared);
+    let errors = both.refused().to_string();
+    assert!(errors.contains("more.yml:1") && errors.contains("two files"), "{errors}");
+}
+
+#[test]
 fn what_is_printed_loads_again_to_the_same() {
     let text = format!("{TWO}network_policy: {{default: deny, rules: []}}\n");
     let loaded = given(&text).clean();

@@ -248,6 +248,10 @@ fn voters_change_one_at_a_time_and_only_when_the_last_change_is_settled() {
     let known = world.floating();
     let old = FloatingSeen { settled: first, ..FloatingSeen::default() };
     assert_eq!(heard(&known, &"h1".parse().unwrap(), &old, Timestamp(0)), None);
+    // One that is newer was given before a copy of the state was put back.
+    let newer = FloatingSeen { settled: last + 60, ..FloatingSeen::default() };
+    let next = heard(&known, &"h1".parse().unwrap(), &newer, Timestamp(0)).unwrap();
+    assert!(next.number == last + 61 && next.settled.is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! managed network.
 
 use super::{addresses, container_name};
-use crate::publish;
+use crate::{ledger, publish};
 use model::cluster::Cluster;
 use model::id::{ServiceId, StackName};
 use model::plain::PlainId;
@@ -22,6 +22,8 @@ pub(super) struct Member<'a> {
     pub(super) addresses: BTreeSet<Ipv4Addr>,
     /// The services that it has a link to; only when some rule asks for links.
     pub(super) linked: BTreeSet<ServiceId>,
+    /// It has ports of hosts.
+    pub(super) publishes: bool,
 }
 
 impl<'a> Member<'a> {
@@ -69,6 +71,7 @@ pub(super) fn all(cluster: &Cluster) -> Vec<Member<'_>> {
             policy: service.and_then(|service| service.settings.policy.as_ref()),
             addresses,
             linked: linked.get(id).cloned().unwrap_or_default(),
+            publishes: revision.is_some_and(|r| !ledger::wanted_ports(&r.template).is_empty()),
         }
     });
     let plain = cluster.attachments().map(|attachment| Member {
@@ -79,6 +82,7 @@ pub(super) fn all(cluster: &Cluster) -> Vec<Member<'_>> {
         policy: None,
         addresses: [attachment.address].into(),
         linked: BTreeSet::new(),
+        publishes: false,
     });
     services.chain(plain).collect()
 }

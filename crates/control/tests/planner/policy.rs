@@ -129,6 +129,19 @@ fn a_stack_that_is_closed_lets_its_own_in() {
     world.policy(r#"{"default": "deny", "rules": [{"action": "allow", "within": "service"}]}"#);
     assert_eq!(says(&world, "web", "web", None).0, Allow);
     assert_eq!(says(&world, "web", "db", None).0, Deny);
+    // Who has no rule at all is guarded by the default, a balancer like any other.
+    world.up(&["web image=good:1 scale=2", "db image=good:1 port=81", "lb lb=80>web:8080"]);
+    world.until_done();
+    world.policy(r#"{"default": "deny"}"#);
+    let policy = held(&world, "alpha");
+    assert_eq!(policy.guards["shop/lb"].default, Deny);
+    assert!(addresses(&world, "lb").iter().all(|address| policy.guarded[address] == "shop/lb"));
+    for to in ["lb", "db"] {
+        assert!(
+            says(&world, "web", to, Some(80)).1.contains("by whoever reaches the host"),
+            "{to}"
+        );
+    }
     world.policy("{}");
     assert_eq!(held(&world, "alpha"), HostPolicy::default());
 }

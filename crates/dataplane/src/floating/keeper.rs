@@ -9,6 +9,7 @@ use model::floating::{FloatingSeat, FloatingSeen};
 use model::id::HostId;
 use model::limits::{
     FLOATING_MESSAGE_BYTES_MAX, FLOATING_MESSAGES_AT_ONCE, FLOATING_PORT, FLOATING_RETRY_MS,
+    FLOATING_SILENCE_MS,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -90,6 +91,8 @@ struct Work {
     silenced: BTreeMap<Ipv4Addr, Ipv4Addr>,
     silencing: JoinSet<Silenced>,
     silence_problem: Option<(String, Micros)>,
+    /// When its rules are put in place anew: others may take them away.
+    silence_due: Option<Micros>,
     /// An address could not be held: its seat is to be told anew.
     failed: bool,
     /// Drawn for this process.
@@ -129,6 +132,7 @@ impl Work {
             silenced: BTreeMap::new(),
             silencing: JoinSet::new(),
             silence_problem: None,
+            silence_due: None,
             failed: false,
             run: rand::random(),
         }
@@ -173,7 +177,7 @@ impl Work {
         let problems = self.all.values().filter_map(|one| one.problem.as_ref().map(|p| p.1));
         let socket = self.socket.as_ref().err().filter(|_| self.own().is_some()).map(|p| p.1);
         let silence = self.silence_problem.as_ref().map(|p| p.1);
-        leases.chain(problems).chain(socket).chain(silence).min()
+        leases.chain(problems).chain(socket).chain(silence).chain(self.silence_due).min()
     }
 
     /// Where this host is reached.
@@ -242,9 +246,11 @@ impl Work {
         let wanted: BTreeMap<Ipv4Addr, Ipv4Addr> = seats
             .filter_map(|(address, seat)| Some((*address, *seat.addresses.get(&host)?)))
             .collect();
-        if !self.silencing.is_empty() || wanted == self.silenced {
+        let due = self.silence_due.is_some_and(|at| at <= clock::now());
+        if !self.silencing.is_empty() || (wanted == self.silenced && !due) {
             return;
         }
+        self.silence_due = None;
         self.silencing.spawn(async move {
             let done = match wanted.is_empty() {
                 true => network::speak_again().await,
@@ -258,6 +264,8 @@ impl Work {
         self.silence_problem = None;
         match done {
             Ok((now, Ok(()))) => {
+                let again = clock::now() + FLOATING_SILENCE_MS * 1_000;
+                self.silence_due = (!now.is_empty()).then_some(again);
                 self.silenced = now;
                 self.silence();
             }
@@ -306,7 +314,7 @@ impl Work {
             self.open().await;
             again = true;
         }
-        if over(&self.silence_problem) {
+        if over(&self.silence_problem) || self.silence_due.is_some_and(|at| at <= now) {
             self.silence_problem = None;
             self.silence();
         }

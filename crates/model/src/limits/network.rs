@@ -89,3 +89,6 @@ pub const FLOATING_RETRY_MS: u64 = 2_000;
 pub const FLOATING_MESSAGE_BYTES_MAX: usize = 256;
 /// Messages about floating addresses that are taken at one look.
 pub const FLOATING_MESSAGES_AT_ONCE: usize = 64;
+/// How often the rules that keep the kernel silent about a floating address are put in place anew, in
+/// milliseconds: who loads rules of his own may take them away.
+pub const FLOATING_SILENCE_MS: u64 = 10_000;

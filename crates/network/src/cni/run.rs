@@ -133,7 +133,9 @@ impl Runner {
         if status.success() {
             return Ok(output);
         }
-        Err(why(call::failure(&output, &errors, &status.to_string())))
+        let (plugin, verb) = (name.to_owned(), call.verb.word());
+        let why = call::failure(&output, &errors, &status.to_string());
+        Err(Error::CniPlugin { plugin, verb, why, answered: true })
     }
 
     fn command(&self, call: &Call<'_>, file: &Path) -> Command {
@@ -162,7 +164,7 @@ impl Runner {
 
 fn failed(call: &Call<'_>, at: usize, why: String) -> Error {
     let plugin = call.conf.plugins.get(at).map_or("", program).to_owned();
-    Error::CniPlugin { plugin, verb: call.verb.word(), why }
+    Error::CniPlugin { plugin, verb: call.verb.word(), why, answered: false }
 }
 
 /// A plugin and what it started: it is killed unless it has ended by itself.

@@ -42,6 +42,12 @@ async fn load() -> Result<(), Error> {
         Ok(Ok(output)) => String::from_utf8_lossy(&output.stderr).into_owned(),
     };
     if Path::new(LOADED).exists() {
+        // It begins with all bridges of the machine; ours says so itself.
+        for what in ["arptables", "iptables", "ip6tables"] {
+            let path = format!("/proc/sys/net/bridge/bridge-nf-call-{what}");
+            let done = tokio::fs::write(&path, "0\n").await;
+            done.map_err(|source| Error::Setting { path: path.into(), source })?;
+        }
         return Ok(());
     }
     let line = said.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -92,9 +92,9 @@ pub(super) enum Step {
 pub(super) fn next(state: State) -> Step {
     let State { count, newest, order, taken_up, quiet_ms, now } = state;
     let Some((of, made_at)) = newest else { return Step::Make };
-    // A clock that was set back must not keep a key for ever.
+    // A clock that was set back takes no key from those who use it, and keeps none for ever.
     let age = now.checked_sub(made_at);
-    let over = age.is_none_or(|age| age >= WIREGUARD_OVERLAP_MS_MAX);
+    let over = age.is_some_and(|age| age >= WIREGUARD_OVERLAP_MS_MAX);
     let settled = age.is_none_or(|age| age >= WIREGUARD_QUIET_MS);
     if order > of && count < WIREGUARD_KEYS_MAX {
         Step::Make
@@ -201,9 +201,11 @@ mod tests {
             let state = State { count, newest, order, taken_up, quiet_ms, now: 1_000_000 + age };
             assert_eq!(next(state), expected, "{state:?}");
         }
-        let state =
+        let set_back =
             State { count: 2, newest: made, order: 3, taken_up: false, quiet_ms: 0, now: 5 };
-        assert_eq!(next(state), Step::GiveUp, "the clock was set back");
+        assert_eq!(next(set_back), Step::Nothing, "others use it, whatever the clock says");
+        let unused = State { taken_up: true, quiet_ms: QUIET, ..set_back };
+        assert_eq!(next(unused), Step::GiveUp);
     }
 
     #[test]
