@@ -250,7 +250,7 @@ impl<E: Engine> Hands<E> {
     /// Carries out a step; it may be repeated.
     pub(crate) async fn act(self, container: String, step: Step, kept: Option<Kept>) -> Done {
         let (result, kept) = match (&step, kept) {
-            (Step::In(plug), _) => self.plug_in(plug).await,
+            (Step::In(plug), before) => self.plug_in(plug, before.is_none()).await,
             (Step::Out { .. }, None) => (Ok(()), None),
             (Step::Out { gone }, Some(kept)) => match self.take_out(&kept, *gone).await {
                 Ok(()) => (Ok(()), None),
@@ -262,8 +262,8 @@ impl<E: Engine> Hands<E> {
         Done { container, step, result, kept }
     }
 
-    async fn plug_in(&self, plug: &Plug) -> (Result<(), String>, Option<Kept>) {
-        let (netns, mut kept) = match self.prepare(plug).await {
+    async fn plug_in(&self, plug: &Plug, fresh: bool) -> (Result<(), String>, Option<Kept>) {
+        let (netns, mut kept) = match self.prepare(plug, fresh).await {
             Ok(both) => both,
             Err(why) => return (Err(why), None),
         };
@@ -303,14 +303,21 @@ impl<E: Engine> Hands<E> {
         }
     }
 
-    /// Holds the name space, and writes down that ADD is about to begin.
-    async fn prepare(&self, plug: &Plug) -> Result<(PathBuf, Kept), String> {
+    /// Holds the name space, and writes down that ADD is about to begin. A `fresh` container has
+    /// nothing plugged in: a name space that is still held for it is of a try that was broken off.
+    async fn prepare(&self, plug: &Plug, fresh: bool) -> Result<(PathBuf, Kept), String> {
         let cni = self.cni.as_ref().ok_or("this host has no CNI any more: make it anew")?;
         let conf = cni.conf.resolved(&self.labels)?;
         let seen = self.running(&plug.container).await?;
         let (pid, run) = seen.ok_or("it does not run any more")?;
         let (pins, container) = (self.tools.pins.clone(), plug.container.clone());
-        let netns = blocking(move || pins.hold(&container, pid)).await?;
+        let hold = move || {
+            if fresh {
+                pins.release(&container)?;
+            }
+            pins.hold(&container, pid)
+        };
+        let netns = blocking(hold).await?;
         // It may have ended before its name space was held, and its number be another one's.
         if self.running(&plug.container).await? != Some((pid, run)) {
             let (pins, container) = (self.tools.pins.clone(), plug.container.clone());

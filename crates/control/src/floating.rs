@@ -74,8 +74,10 @@ impl Seats {
                 asked.insert(ip.address, service);
             }
         }
-        let known = cluster.floatings().map(|floating| floating.address);
-        let all: BTreeSet<Ipv4Addr> = asked.keys().copied().chain(known).collect();
+        let known: BTreeSet<Ipv4Addr> = cluster.floatings().map(|known| known.address).collect();
+        let new = asked.keys().copied().filter(|address| !known.contains(address));
+        let room = FLOATING_MAX.saturating_sub(known.len());
+        let all: BTreeSet<Ipv4Addr> = new.take(room).chain(known.iter().copied()).collect();
         let proposals: Vec<Proposal> = all
             .into_iter()
             .filter_map(|address| propose(cluster, address, asked.get(&address).map(|s| &***s)))
@@ -93,9 +95,6 @@ fn asks(service: &Service) -> Option<&FloatingIp> {
 
 fn propose(cluster: &Cluster, address: Ipv4Addr, service: Option<&Service>) -> Option<Proposal> {
     let known = cluster.floating(address).map(|known| &**known);
-    if known.is_none() && (service.is_none() || cluster.floatings().count() >= FLOATING_MAX) {
-        return None;
-    }
     let next = wanted(cluster, address, service, known);
     if next.as_ref() == known {
         return None;
@@ -307,9 +306,13 @@ fn takes_traffic(cluster: &Cluster, service: &ServiceId, host: &HostId) -> bool 
     })
 }
 
-/// Hosts that can vote, those that may have the address first.
+/// Hosts that can vote, those that may have the address first. One without a dataplane votes for
+/// nobody: as a voter it would only raise the number of votes that a holder needs.
 fn pool(cluster: &Cluster, candidates: &BTreeSet<HostId>) -> Vec<HostId> {
-    let can = |host: &&Arc<Host>| host.status == HostLink::Active && outer(host).is_some();
+    let can = |host: &&Arc<Host>| {
+        let well = host.facts.dataplane_problem.is_empty();
+        host.status == HostLink::Active && outer(host).is_some() && well
+    };
     let mut all: Vec<HostId> = cluster.hosts().filter(can).map(|host| host.id.clone()).collect();
     all.sort_by_key(|host| (!candidates.contains(host), host.clone()));
     all
@@ -468,14 +471,27 @@ pub fn may_have(cluster: &Cluster, stack: &StackName, spec: &StackSpec) -> Resul
     Ok(())
 }
 
+/// Why there is no record of an address that is asked for; empty when there will be one in a moment.
+fn not_known(cluster: &Cluster) -> String {
+    if cluster.hosts().next().is_none() {
+        return "no host has joined yet".to_owned();
+    }
+    if cluster.floatings().count() >= FLOATING_MAX {
+        return format!("there are {FLOATING_MAX} floating addresses, and no more can be had");
+    }
+    if pool(cluster, &BTreeSet::new()).is_empty() {
+        return "no host has a dataplane that could vote about it".to_owned();
+    }
+    String::new()
+}
+
 /// Why nobody can have the floating address of a service; `None` when all is well or it asks for
 /// none.
 #[must_use]
 pub fn blocked(cluster: &Cluster, service: &Service) -> Option<Blocked> {
     let address = asks(service).filter(|_| service.goal == Goal::Run)?.address;
     let why = match cluster.floating(address) {
-        None if cluster.hosts().next().is_none() => "no host has joined yet".to_owned(),
-        None => String::new(),
+        None => not_known(cluster),
         Some(known) => match &known.service {
             Some(other) if *other != service.id => format!("it is that of service {other}"),
             _ if !known.why.is_empty() => known.why.clone(),

@@ -12,7 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// - What is open stays open: only the first packet of a connection is judged.
 /// - What hosts send themselves, probes and balancers among it, has an address outside of the range
-///   and is let through. A container that pretends to such an address is not.
+///   and is let through. A container that pretends to such an address is not, wherever it sends to:
+///   its own host does not let the packet out.
 /// - Only the range is IPv4: containers must not go around it by IPv6 addresses of the link.
 /// - What is for all neighbours, by broadcast or multicast, has no guard: it goes by the default.
 /// - An accept ends only this look at a packet; Docker's own chains still see it.
@@ -56,10 +57,10 @@ pub(crate) fn text(bridge: &str, subnet: Ipv4Net, policy: &HostPolicy) -> String
     text + &format!(
         "  chain policy_{name}_to_containers {{
     type filter hook forward priority -5; policy accept;
+    iifname \"{bridge}\" ip saddr != {subnet} drop
     oifname != \"{bridge}\" accept
     ct state established,related accept
     iifname \"{bridge}\" meta nfproto ipv6 drop
-    iifname \"{bridge}\" ip saddr != {subnet} drop
     ip saddr != {subnet} accept
     ip daddr != {subnet} {to_all}
 {map}{rest}  }}

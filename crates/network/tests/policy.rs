@@ -88,6 +88,47 @@ fn is_heard(from: &Container, at: &UdpSocket, to: SocketAddr) -> bool {
     at.recv_from(&mut [0; 8]).is_ok()
 }
 
+/// A way to other hosts, on which nobody answers.
+struct Away {
+    to: SocketAddr,
+}
+
+impl Away {
+    fn new() -> Self {
+        let next = ["neigh", "add", "198.51.100.9", "lladdr", "02:00:00:00:00:09", "dev", "away"];
+        for args in [
+            &["link", "add", "away", "type", "dummy"][..],
+            &["address", "add", "198.51.100.1/24", "dev", "away"],
+            &["link", "set", "away", "up"],
+            &next,
+        ] {
+            netns::run("ip", args);
+        }
+        std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
+        Self { to: SocketAddr::from(([198, 51, 100, 9], 9)) }
+    }
+
+    fn sent() -> u64 {
+        let text = std::fs::read_to_string("/sys/class/net/away/statistics/tx_packets").unwrap();
+        text.trim().parse().unwrap()
+    }
+
+    /// Is what a container sends by this address forwarded? Packets from a veth are handled before
+    /// `send` comes back, or a moment later.
+    fn goes_out(&self, from: &Container, source: Ipv4Addr) -> bool {
+        let before = Self::sent();
+        from.on(|| UdpSocket::bind((source, 0)).unwrap().send_to(b"x", self.to).unwrap());
+        let until = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < until {
+            if Self::sent() > before {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
+    }
+}
+
 fn rule(action: PolicyAction, from: Option<&str>, ports: &[&str]) -> GuardRule {
     let ports = ports.iter().map(|text| text.parse().unwrap()).collect();
     GuardRule { action, from: from.map(str::to_owned), ports }
@@ -150,6 +191,11 @@ fn as_root_containers_of_one_bridge_connect_as_the_policy_says() {
             names.recv_from(&mut [0; 8]).is_ok()
         });
         assert!(!pretends, "a container that has another address is not let through");
+        let away = Away::new();
+        other.exec("ip", &["route", "replace", "default", "via", "10.42.0.1"]);
+        assert!(away.goes_out(&other, address(3)), "by its own address");
+        let pretended = Ipv4Addr::new(192, 0, 2, 7);
+        assert!(!away.goes_out(&other, pretended), "nor is it let out to other hosts");
 
         ensure(&fabric, HostPolicy::default());
         reaches(&other, address(1), 81);

@@ -46,12 +46,13 @@ impl World {
         change.edits.iter().for_each(|edit| self.seats.note(&self.cluster, &edit.key()));
     }
 
-    /// `e`: the label; `n`: on the segment; `i`: with an instance.
+    /// `e`: the label; `n`: on the segment; `i`: with an instance; `d`: its dataplane is dead.
     fn host(&mut self, id: &str, status: HostLink, words: &str) {
         let last = id.trim_start_matches('h');
         let facts = HostFacts {
             address: format!("192.0.2.{last}"),
             segment: words.contains('n').then(|| "192.0.2.0/24".parse().unwrap()),
+            dataplane_problem: words.contains('d').then(|| "dead".to_owned()).unwrap_or_default(),
             ..HostFacts::default()
         };
         let labels = words.contains('e').then(|| ("edge".to_owned(), "true".to_owned()));
@@ -164,7 +165,8 @@ use HostLink::{Active, Disconnected, Lost};
 #[test]
 fn hosts_with_the_label_on_the_segment_with_an_instance_may_have_it_and_others_vote_too() {
     type Row<'a> = (&'a [(&'a str, HostLink, &'a str)], &'a str, &'a str, &'a str);
-    let rows: [Row<'_>; 9] = [
+    let rows: [Row<'_>; 10] = [
+        (&[("h1", Active, "nie"), ("h2", Active, "nd"), ("h3", Active, "nd")], "h1", "h1", ""),
         (
             &[("h1", Active, "nie"), ("h2", Active, "nie"), ("h3", Active, "ni")],
             "h1, h2",
@@ -205,6 +207,27 @@ fn hosts_with_the_label_on_the_segment_with_an_instance_may_have_it_and_others_v
             world.why()
         );
     }
+}
+
+#[test]
+fn who_gets_no_record_is_told_why() {
+    let mut world = World::new(&[("h1", Active, "nied")]);
+    assert!(world.why().contains("no host has a dataplane"), "{}", world.why());
+    world.host("h1", Active, "nie");
+    world.settle();
+    assert_eq!((world.voters().as_str(), world.why().as_str()), ("h1", ""));
+    for n in 0..FLOATING_MAX {
+        let address = Ipv4Addr::new(192, 0, 2, u8::try_from(100 + n).unwrap());
+        world.service(&format!("shop/w{n}"), address);
+    }
+    world.settle();
+    let without = |service: &&Arc<Service>| {
+        blocked(&world.cluster, service)
+            .is_some_and(|b| b.reason.to_string().contains("no more can be had"))
+    };
+    let without: Vec<String> =
+        world.cluster.services().filter(without).map(|s| s.id.to_string()).collect();
+    assert_eq!(without.len(), 1, "{without:?}");
 }
 
 #[test]
