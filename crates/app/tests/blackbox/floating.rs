@@ -204,7 +204,8 @@ fn comes_back(cluster: &Cluster, client: &Client, host: &str) -> &'static str {
     if claims.last().is_some_and(|host| host == "h1") { "h1" } else { "h2" }
 }
 
-/// It stays where it is, though everybody is asked anew.
+/// It stays where it is, though everybody is asked anew. A host that starts beside it on the same
+/// two cores can hold an answer up for a while.
 #[track_caller]
 fn stays(cluster: &Cluster, client: &Client, host: &str, after: &str) {
     client.forget();
@@ -214,7 +215,7 @@ fn stays(cluster: &Cluster, client: &Client, host: &str, after: &str) {
     }
     let (longest, claims) = client.told();
     assert_eq!(claims, [host], "{after}: who said that it is his");
-    assert!(longest < ANSWER * 5, "{after}: {longest:?} without an answer");
+    assert!(longest < ANSWER * 8, "{after}: {longest:?} without an answer");
 }
 
 #[test]
@@ -303,6 +304,7 @@ fn the_last_of_two_hosts_gets_the_address_when_the_other_one_is_lost() {
         let first = wait_for("a host to have the address", || holder(cluster));
         let client = Client::start();
         client.more(20);
+        stays(cluster, &client, &first, "nothing happened");
         cluster.bed.kill(&first, None).unwrap();
         let to = other(&first);
         wait_until("the last host to have it", || holder(cluster).as_deref() == Some(to));
