@@ -15,6 +15,7 @@ mod suite;
 mod gate;
 mod sim;
 mod chaos;
+mod clients;
 mod cluster;
 mod demo;
 mod bench;

@@ -43,6 +43,9 @@ pub(crate) const TEST: &[Need] = &[
     need("ssh", "openssh-client"),
     need("sshd", "openssh-server"),
     need("sudo", "sudo"),
+    need("python3", "python3"),
+    need("node", "nodejs"),
+    need("npm", "npm"),
     need("/usr/lib/cni/bridge", "containernetworking-plugins"),
     need("dpkg-deb", "dpkg"),
     need("strip", "binutils"),
@@ -106,20 +109,37 @@ pub(crate) fn ensure(place: &Place, sets: &[&[Need]]) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("missing: {}; as root, type: {by_hand}", programs(sets));
     }
-    let step = Step::silent(&format!("installing {packages}"));
-    let daemons_stay_off = Policy::forbid()?;
-    let log = place.log("apt.log");
-    if install(&step, &missing, &log).is_err() {
-        // the lists may be old or absent
-        shell::logged(&step, apt().arg("update"), &log)?;
-        install(&step, &missing, &log)?;
-    }
-    drop(daemons_stay_off);
-    step.done("installed");
+    fetch(place, &missing)?;
     let left = self::missing(sets, |program| shell::find(program).is_some());
     if !left.is_empty() {
         bail!("installed {packages}, but {} is still not found in PATH", programs(sets));
     }
+    Ok(())
+}
+
+/// Installs one package that brings no program of its own.
+pub(crate) fn package(place: &Place, package: &'static str) -> Result<()> {
+    let by_hand = format!("apt-get install --no-install-recommends {package}");
+    if shell::find("apt-get").is_none() || !rustix::process::geteuid().is_root() {
+        bail!(
+            "missing: what Debian's package {package} brings; as root on Debian, type: {by_hand}"
+        );
+    }
+    fetch(place, &[package])
+}
+
+/// Installs packages, and starts no daemon of theirs.
+fn fetch(place: &Place, packages: &[&str]) -> Result<()> {
+    let step = Step::silent(&format!("installing {}", packages.join(" ")));
+    let daemons_stay_off = Policy::forbid()?;
+    let log = place.log("apt.log");
+    if install(&step, packages, &log).is_err() {
+        // the lists may be old or absent
+        shell::logged(&step, apt().arg("update"), &log)?;
+        install(&step, packages, &log)?;
+    }
+    drop(daemons_stay_off);
+    step.done("installed");
     Ok(())
 }
 

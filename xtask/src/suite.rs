@@ -7,7 +7,7 @@ use crate::dockerd::Dockerd;
 use crate::place::Place;
 use crate::say::{self, Step};
 use crate::shell;
-use crate::{images, needs, sim, tidy};
+use crate::{clients, images, needs, sim, tidy};
 use anyhow::{Context, Result, bail};
 use counts::{Counts, Runner};
 use skips::{Have, Skip};
@@ -25,6 +25,7 @@ pub(crate) fn test(place: &Place) -> Result<()> {
     tidy::check(place)?;
     let dockerd = Dockerd::ensure(place)?;
     images::make(place)?;
+    clients::ensure(place)?;
     let outcome = run_all(place);
     let stopped = dockerd.stop();
     let (counts, skips) = outcome?;

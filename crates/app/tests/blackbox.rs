@@ -14,6 +14,8 @@ mod apart;
 mod backup;
 #[path = "blackbox/chaos.rs"]
 mod chaos;
+#[path = "blackbox/clients.rs"]
+mod clients;
 #[path = "blackbox/cluster.rs"]
 mod cluster;
 #[path = "blackbox/cni.rs"]
