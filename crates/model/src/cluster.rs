@@ -8,6 +8,7 @@ use crate::instance::{Instance, InstanceStatus};
 use crate::limits::RECENT_KEYS_MAX;
 use crate::plain::{Attachment, PlainContainer, PlainId};
 use crate::record::{Record, RecordKey, Revision, Service, ServiceStatus, Stack, Token};
+use crate::registration::{CheckState, ClientCheck, ClientKey, ClientNode, ClientService};
 use crate::time::Index;
 use rpds::RedBlackTreeMapSync as Map;
 use std::net::Ipv4Addr;
@@ -39,6 +40,10 @@ pub struct Cluster {
     plain: Map<PlainId, Kept<PlainContainer>>,
     attachments: Map<PlainId, Kept<Attachment>>,
     floating: Map<Ipv4Addr, Kept<Floating>>,
+    client_nodes: Map<String, Kept<ClientNode>>,
+    client_services: Map<ClientKey, Kept<ClientService>>,
+    client_checks: Map<ClientKey, Kept<ClientCheck>>,
+    check_states: Map<ClientKey, Kept<CheckState>>,
     /// Instances by host: their records say the same.
     on_hosts: Map<(HostId, InstanceId), ()>,
 }
@@ -85,6 +90,10 @@ impl PartialEq for Cluster {
             && self.plain == other.plain
             && self.attachments == other.attachments
             && self.floating == other.floating
+            && self.client_nodes == other.client_nodes
+            && self.client_services == other.client_services
+            && self.client_checks == other.client_checks
+            && self.check_states == other.check_states
     }
 }
 
@@ -131,6 +140,16 @@ impl Cluster {
             Record::Plain(id, p) => self.plain.insert_mut(id.clone(), kept(p, modified)),
             Record::Attachment(a) => self.attachments.insert_mut(a.id.clone(), kept(a, modified)),
             Record::Floating(f) => self.floating.insert_mut(f.address, kept(f, modified)),
+            Record::ClientNode(n) => {
+                self.client_nodes.insert_mut(n.name.clone(), kept(n, modified));
+            }
+            Record::ClientService(s) => {
+                self.client_services.insert_mut(s.key.clone(), kept(s, modified));
+            }
+            Record::ClientCheck(c) => {
+                self.client_checks.insert_mut(c.key.clone(), kept(c, modified));
+            }
+            Record::CheckState(s) => self.check_states.insert_mut(s.key.clone(), kept(s, modified)),
         }
     }
 
@@ -151,6 +170,10 @@ impl Cluster {
             RecordKey::Plain(id) => drop(self.plain.remove_mut(id)),
             RecordKey::Attachment(id) => drop(self.attachments.remove_mut(id)),
             RecordKey::Floating(address) => drop(self.floating.remove_mut(address)),
+            RecordKey::ClientNode(name) => drop(self.client_nodes.remove_mut(name)),
+            RecordKey::ClientService(key) => drop(self.client_services.remove_mut(key)),
+            RecordKey::ClientCheck(key) => drop(self.client_checks.remove_mut(key)),
+            RecordKey::CheckState(key) => drop(self.check_states.remove_mut(key)),
         }
     }
 
@@ -194,6 +217,10 @@ impl Cluster {
             RecordKey::Plain(id) => self.plain.get(id).map(|k| k.modified),
             RecordKey::Attachment(id) => self.attachments.get(id).map(|k| k.modified),
             RecordKey::Floating(address) => self.floating.get(address).map(|k| k.modified),
+            RecordKey::ClientNode(name) => self.client_nodes.get(name).map(|k| k.modified),
+            RecordKey::ClientService(key) => self.client_services.get(key).map(|k| k.modified),
+            RecordKey::ClientCheck(key) => self.client_checks.get(key).map(|k| k.modified),
+            RecordKey::CheckState(key) => self.check_states.get(key).map(|k| k.modified),
         }
     }
 
@@ -384,6 +411,89 @@ impl Cluster {
             .range(PlainId::first_on(host)..)
             .take_while(move |(id, _)| id.host == *host)
             .map(|(_, kept)| &kept.value)
+    }
+
+    /// A node that a client registered.
+    #[must_use]
+    pub fn client_node(&self, name: &str) -> Option<&Arc<ClientNode>> {
+        self.client_nodes.get(name).map(|kept| &kept.value)
+    }
+
+    /// All nodes that clients registered, by name.
+    pub fn client_nodes(&self) -> impl Iterator<Item = &Arc<ClientNode>> {
+        self.client_nodes.values().map(|kept| &kept.value)
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn client_node_count(&self) -> usize {
+        self.client_nodes.size()
+    }
+
+    /// A service that a client registered.
+    #[must_use]
+    pub fn client_service(&self, key: &ClientKey) -> Option<&Arc<ClientService>> {
+        self.client_services.get(key).map(|kept| &kept.value)
+    }
+
+    /// All services that clients registered, by node and id.
+    pub fn client_services(&self) -> impl Iterator<Item = &Arc<ClientService>> {
+        self.client_services.values().map(|kept| &kept.value)
+    }
+
+    /// How many they are.
+    #[must_use]
+    pub fn client_service_count(&self) -> usize {
+        self.client_services.size()
+    }
+
+    /// Those of one node by id; cost follows the node.
+    pub fn client_services_of<'a>(
+        &'a self,
+        node: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<ClientService>> {
+        let all = self.client_services.range(ClientKey::first_of(node)..);
+        all.take_while(move |(key, _)| key.node == node).map(|(_, kept)| &kept.value)
+    }
+
+    /// A check that a client registered.
+    #[must_use]
+    pub fn client_check(&self, key: &ClientKey) -> Option<&Arc<ClientCheck>> {
+        self.client_checks.get(key).map(|kept| &kept.value)
+    }
+
+    /// All checks that clients registered, by node and id.
+    pub fn client_checks(&self) -> impl Iterator<Item = &Arc<ClientCheck>> {
+        self.client_checks.values().map(|kept| &kept.value)
+    }
+
+    /// Those of one node by id; cost follows the node.
+    pub fn client_checks_of<'a>(
+        &'a self,
+        node: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<ClientCheck>> {
+        let all = self.client_checks.range(ClientKey::first_of(node)..);
+        all.take_while(move |(key, _)| key.node == node).map(|(_, kept)| &kept.value)
+    }
+
+    /// How a check stands, once somebody has found out.
+    #[must_use]
+    pub fn check_state(&self, key: &ClientKey) -> Option<&Arc<CheckState>> {
+        self.check_states.get(key).map(|kept| &kept.value)
+    }
+
+    /// How all checks stand, by node and id.
+    pub fn check_states(&self) -> impl Iterator<Item = &Arc<CheckState>> {
+        self.check_states.values().map(|kept| &kept.value)
+    }
+
+    /// Those of one node by id; cost follows the node.
+    pub fn check_states_of<'a>(
+        &'a self,
+        node: &'a str,
+    ) -> impl Iterator<Item = &'a Arc<CheckState>> {
+        let all = self.check_states.range(ClientKey::first_of(node)..);
+        all.take_while(move |(key, _)| key.node == node).map(|(_, kept)| &kept.value)
     }
 
     /// All tokens.

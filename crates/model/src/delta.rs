@@ -1,11 +1,19 @@
 //! What changed from one spec or view of a host to the next: entries by their keys. A removal is an
 //! entry as well; what a delta does not name stays as it is. It fits on one base and says so.
 
+mod catalog;
+#[cfg(test)]
+mod tests;
+
+pub use catalog::CatalogDelta;
+
 use crate::floating::FloatingSeat;
 use crate::host_spec::{BalancerPlacement, HostAttachment, HostSpec, InstanceSpec, Peer};
 use crate::id::{HostId, InstanceId};
+use crate::metadata::MetaDelta;
 use crate::plain::ContainerId;
 use crate::policy::{Guard, HostPolicy, Unlisted};
+use crate::registration::CheckWish;
 use crate::stack::VolumeSpec;
 use crate::time::{Generation, Index};
 use crate::view::{Caller, HostView, Listener, NameTarget, Upstream, ViewInstance};
@@ -48,6 +56,15 @@ pub struct ViewDelta {
     /// Of `HostView::floating`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub floating: Changes<Ipv4Addr, FloatingSeat>,
+    /// Of `HostView::checks`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: Changes<String, Arc<CheckWish>>,
+    /// Of `HostView::catalog`.
+    #[serde(default, skip_serializing_if = "CatalogDelta::is_empty")]
+    pub catalog: CatalogDelta,
+    /// Of `HostView::meta`.
+    #[serde(default, skip_serializing_if = "MetaDelta::is_empty")]
+    pub meta: MetaDelta,
 }
 
 /// From one `HostSpec` to a newer one of the same host and environment.
@@ -163,8 +180,11 @@ impl ViewDelta {
     pub fn between(old: &HostView, new: &HostView) -> Option<Self> {
         let same = (old.format, &old.environment, &old.host, old.partial)
             == (new.format, &new.environment, &new.host, new.partial)
-            && (&old.dns.zones, old.dns.ttl_s) == (&new.dns.zones, new.dns.ttl_s);
-        same.then(|| Self {
+            && (&old.dns.zones, old.dns.ttl_s) == (&new.dns.zones, new.dns.ttl_s)
+            && old.dns.nobody_healthy == new.dns.nobody_healthy
+            && old.catalog.settings == new.catalog.settings;
+        let meta = MetaDelta::between(&old.meta, &new.meta).filter(|_| same)?;
+        Some(Self {
             from: old.index,
             to: new.index,
             names: changes(&old.dns.names, &new.dns.names),
@@ -175,6 +195,9 @@ impl ViewDelta {
             upstreams: changes(&old.upstreams, &new.upstreams),
             listeners: changes(&old.listeners, &new.listeners),
             floating: changes(&old.floating, &new.floating),
+            checks: changes(&old.checks, &new.checks),
+            catalog: CatalogDelta::between(&old.catalog, &new.catalog),
+            meta,
         })
     }
 
@@ -200,6 +223,11 @@ impl ViewDelta {
         put(&mut view.upstreams, &self.upstreams);
         put(&mut view.listeners, &self.listeners);
         put(&mut view.floating, &self.floating);
+        put(&mut view.checks, &self.checks);
+        if !self.catalog.is_empty() {
+            self.catalog.apply(Arc::make_mut(&mut view.catalog));
+        }
+        self.meta.apply(&mut view.meta);
         view.index = self.to;
         Ok(())
     }
@@ -215,6 +243,9 @@ impl ViewDelta {
         self.upstreams.extend(newer.upstreams.clone());
         self.listeners.extend(newer.listeners.clone());
         self.floating.extend(newer.floating.clone());
+        self.checks.extend(newer.checks.clone());
+        self.catalog.merge(&newer.catalog);
+        self.meta.merge(&newer.meta);
         Ok(())
     }
 
@@ -227,6 +258,9 @@ impl ViewDelta {
             + self.upstreams.len()
             + self.listeners.len()
             + self.floating.len()
+            + self.checks.len()
+            + self.catalog.entries()
+            + self.meta.entries()
     }
 }
 
@@ -417,148 +451,5 @@ impl Delta {
             delta.apply(Arc::make_mut(view))?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::policy::PolicyAction;
-    use crate::view::{Admit, VIEW_FORMAT};
-    use proptest::prelude::*;
-
-    fn instance(address: u8) -> ViewInstance {
-        ViewInstance {
-            address: Ipv4Addr::new(10, 42, 0, address),
-            host: "a".parse().unwrap(),
-            admit: Admit::Active,
-            check: None,
-            probers: vec![],
-            run: crate::time::Timestamp(0),
-            ready_ports: vec![],
-            running: address.is_multiple_of(2),
-            health: crate::health::Health::Unchecked,
-            counted: false,
-        }
-    }
-
-    fn upstream(port: u8) -> Upstream {
-        Upstream { endpoints: vec![], connect_timeout_ms: u64::from(port), drain_ms: 0 }
-    }
-
-    type Words = BTreeMap<u8, u8>;
-
-    fn view(index: u64, words: &[Words; 4]) -> HostView {
-        let [names, instances, upstreams, cnames] = words;
-        let id = |n: &u8| InstanceId::new("s/a".parse().unwrap(), u32::from(*n), 1);
-        let mut view = HostView::empty("e", &"a".parse().unwrap());
-        view.index = Index(index);
-        let dns = Arc::make_mut(&mut view.dns);
-        dns.names = names
-            .iter()
-            .map(|(k, v)| (format!("n{k}"), NameTarget::Address(Ipv4Addr::new(1, 1, 1, *v))))
-            .collect();
-        dns.cnames = cnames.iter().map(|(k, v)| (format!("c{k}"), format!("c{v}"))).collect();
-        dns.elsewhere = cnames.values().map(|v| format!("e{v}")).collect();
-        view.instances =
-            Arc::new(instances.iter().map(|(k, v)| (id(k), Arc::new(instance(*v)))).collect());
-        view.upstreams = upstreams.iter().map(|(k, v)| (format!("u{k}"), upstream(*v))).collect();
-        view
-    }
-
-    fn spec(generation: u64, words: &[Words; 4]) -> HostSpec {
-        let [peers, volumes, images, balancers] = words;
-        let environment = crate::host::Environment::new("e".into(), "e", Default::default());
-        let peer = |n: u8| Peer {
-            address: Ipv4Addr::new(1, 1, 1, n),
-            routes: BTreeSet::new(),
-            keys: vec![],
-        };
-        let placement = |n: u8| BalancerPlacement {
-            goal: crate::instance::Goal::Run,
-            address: Some(Ipv4Addr::new(10, 42, 1, n)),
-            listeners: vec![],
-        };
-        let id = |n: &u8| InstanceId::new("s/lb".parse().unwrap(), u32::from(*n), 1);
-        let volume = |n: u8| VolumeSpec { driver: n.to_string(), ..VolumeSpec::default() };
-        HostSpec {
-            generation: Generation(generation),
-            host: "a".parse().unwrap(),
-            environment,
-            instances: BTreeMap::new(),
-            balancers: balancers.iter().map(|(k, v)| (id(k), placement(*v))).collect(),
-            volumes: volumes.iter().map(|(k, v)| (k.to_string(), volume(*v))).collect(),
-            images_kept: images.values().map(ToString::to_string).collect(),
-            attachments: BTreeMap::new(),
-            policy: Arc::new(policy(peers, volumes)),
-            labels: Arc::new(volumes.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()),
-            peers: Arc::new(
-                peers.iter().map(|(k, v)| (format!("h{k}").parse().unwrap(), peer(*v))).collect(),
-            ),
-        }
-    }
-
-    fn policy(sources: &Words, guards: &Words) -> HostPolicy {
-        let address = |n: u8| Ipv4Addr::new(10, 42, 2, n);
-        let unlisted = [Unlisted::Off, Unlisted::Allow, Unlisted::Deny];
-        let mut all = BTreeMap::<String, BTreeSet<Ipv4Addr>>::new();
-        for (k, v) in sources {
-            all.entry(format!("s{v}")).or_default().insert(address(*k));
-        }
-        let guard = |n: u8| Guard {
-            rules: vec![],
-            default: if n.is_multiple_of(2) { PolicyAction::Allow } else { PolicyAction::Deny },
-        };
-        HostPolicy {
-            unlisted: unlisted[guards.len() % 3],
-            guarded: guards.iter().map(|(k, v)| (address(*k), format!("g{v}"))).collect(),
-            guards: guards.iter().map(|(k, v)| (format!("g{k}"), guard(*v))).collect(),
-            sources: all,
-        }
-    }
-
-    fn words() -> impl Strategy<Value = [Words; 4]> {
-        let one = || proptest::collection::btree_map(0_u8..6, 0_u8..4, 0..6);
-        [one(), one(), one(), one()]
-    }
-
-    fn between(old: (&HostSpec, &HostView), new: (&HostSpec, &HostView)) -> Delta {
-        let spec = SpecDelta::between(old.0, new.0);
-        Delta { spec, view: ViewDelta::between(old.1, new.1) }
-    }
-
-    proptest! {
-        #[test]
-        fn a_delta_makes_the_new_one_of_the_old_one_and_two_are_one(
-            a in words(), b in words(), c in words(),
-        ) {
-            let specs = [spec(1, &a), spec(4, &b), spec(5, &c)];
-            let views = [view(1, &a), view(4, &b), view(7, &c)];
-            let first = between((&specs[0], &views[0]), (&specs[1], &views[1]));
-            let second = between((&specs[1], &views[1]), (&specs[2], &views[2]));
-            let start = || (Arc::new(specs[0].clone()), Arc::new(views[0].clone()));
-            let (mut spec, mut view) = start();
-            first.apply(&mut spec, &mut view).unwrap();
-            prop_assert_eq!((&*spec, &*view), (&specs[1], &views[1]));
-            prop_assert!(first.apply(&mut spec, &mut view).is_err(), "it fits on one base");
-            prop_assert_eq!((&*spec, &*view), (&specs[1], &views[1]), "and changes no other one");
-            second.apply(&mut spec, &mut view).unwrap();
-            prop_assert_eq!((&*spec, &*view), (&specs[2], &views[2]));
-            let (mut spec, mut view) = start();
-            let text = serde_json::to_string(&first).unwrap();
-            let mut merged: Delta = serde_json::from_str(&text).unwrap();
-            prop_assert!(merged.clone().merge(&first).is_err(), "it does not follow on itself");
-            merged.merge(&second).unwrap();
-            merged.apply(&mut spec, &mut view).unwrap();
-            prop_assert_eq!((&*spec, &*view), (&specs[2], &views[2]));
-        }
-    }
-
-    #[test]
-    fn what_no_delta_can_say_has_none() {
-        let one = view(1, &Default::default());
-        let other = HostView { environment: "f".into(), ..one.clone() };
-        assert_eq!(ViewDelta::between(&one, &other), None);
-        assert_eq!(one.format, VIEW_FORMAT);
     }
 }

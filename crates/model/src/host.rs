@@ -1,5 +1,7 @@
 //! Hosts: a machine with an agent.
 
+use crate::dns::DnsSettings;
+use crate::expose::Expose;
 use crate::id::HostId;
 use crate::policy::NetworkPolicy;
 use crate::time::Timestamp;
@@ -31,6 +33,12 @@ pub struct Environment {
     /// Since when hosts are to have new keys.
     #[serde(default, skip_serializing_if = "KeyOrder::is_none")]
     pub keys: KeyOrder,
+    /// Names.
+    #[serde(default, skip_serializing_if = "DnsSettings::is_default")]
+    pub dns: DnsSettings,
+    /// Which services of the catalog are served by the hosts' balancers.
+    #[serde(default, skip_serializing_if = "Expose::is_off")]
+    pub expose: Expose,
 }
 
 /// How packets of containers get to another host.
@@ -71,6 +79,8 @@ impl Environment {
             overlay: OverlayMode::default(),
             policy: NetworkPolicy::default(),
             keys: KeyOrder::default(),
+            dns: DnsSettings::default(),
+            expose: Expose::default(),
         }
     }
 }
@@ -158,6 +168,9 @@ pub struct HostFacts {
     /// The disk of Docker's images; `None` while it has not been looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disk: Option<DiskFacts>,
+    /// Ports of exposed services on which its dataplane cannot listen, with the reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub expose_refused: BTreeMap<String, String>,
     /// Public keys with which its dataplane proves itself to others, the newest first; none while
     /// it has not told any.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -6,11 +6,12 @@ use crate::host::HostFacts;
 use crate::id::{HostId, InstanceId};
 use crate::instance::InstanceStatus;
 use crate::limits::{
-    HOST_LABELS_MAX, HOST_WORD_BYTES_MAX, PLAIN_CONTAINERS_MAX, PLAIN_WORDS_BYTES_MAX,
-    REASON_BYTES_MAX, STRAYS_TOLD_MAX,
+    EXPOSE_REFUSED_TOLD_MAX, HOST_LABELS_MAX, HOST_WORD_BYTES_MAX, PLAIN_CONTAINERS_MAX,
+    PLAIN_WORDS_BYTES_MAX, REASON_BYTES_MAX, STRAYS_TOLD_MAX,
 };
 use crate::plain::{ContainerId, PlainContainer};
 use crate::reason::cut;
+use crate::registration::{self, CheckSeen};
 use crate::time::{Generation, Index, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -49,6 +50,10 @@ pub struct HostStatus {
     /// What its dataplane says of the floating addresses that it votes about or may have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub floating: BTreeMap<Ipv4Addr, FloatingSeen>,
+    /// What its dataplane found by the checks of its node, by their ids; nothing is said of one that
+    /// has not been asked yet.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<String, CheckSeen>,
 }
 
 impl HostStatus {
@@ -72,8 +77,14 @@ impl HostStatus {
             dataplane_problem,
             plain_left_out: _,
             disk: _,
+            expose_refused,
             wireguard,
         } = &mut self.facts;
+        while expose_refused.len() > EXPOSE_REFUSED_TOLD_MAX {
+            expose_refused.pop_last();
+        }
+        expose_refused.retain(|port, _| port.len() <= HOST_WORD_BYTES_MAX);
+        expose_refused.values_mut().for_each(|why| cut(why, HOST_WORD_BYTES_MAX));
         *wireguard = crate::wireguard::counted(wireguard);
         for word in [hostname, address, agent_version, docker_version, kernel, network_driver] {
             cut(word, HOST_WORD_BYTES_MAX);
@@ -101,6 +112,7 @@ impl HostStatus {
         self.probes.values_mut().for_each(|report| cut(&mut report.detail, REASON_BYTES_MAX));
         self.usage.retain(|id, _| exists(id));
         floating::bound(&mut self.floating);
+        registration::bound(&mut self.checks);
         if let Some(requests) = &mut self.requests {
             requests.of.retain(|id, _| exists(id));
         }
@@ -199,6 +211,7 @@ mod tests {
             usage: [(other.clone(), Usage::default())].into(),
             requests: Some(Requests { at_ms: 1, of: [(known.clone(), 5), (other, 5)].into() }),
             floating: BTreeMap::new(),
+            checks: BTreeMap::new(),
         };
         status.bound(|id| *id == known);
         assert_eq!(status.plain.as_ref().unwrap().len(), PLAIN_CONTAINERS_MAX);

@@ -1,8 +1,22 @@
 //! Every bound in the product, named with its unit.
 
+mod catalog;
+mod consul;
+mod dns;
+mod expose;
+mod metadata;
 mod network;
+mod registrations;
+mod templates;
 
+pub use catalog::*;
+pub use consul::*;
+pub use dns::*;
+pub use expose::*;
+pub use metadata::*;
 pub use network::*;
+pub use registrations::*;
+pub use templates::*;
 
 /// Longest stack or service name, in bytes: one DNS label.
 pub const NAME_BYTES_MAX: usize = 63;
@@ -62,8 +76,9 @@ pub const JOIN_TOKEN_MS_MAX: u64 = 30 * 24 * 3_600_000;
 pub const EVENTS_MAX: usize = 10_000;
 /// Most revisions of a service kept.
 pub const REVISIONS_KEPT_MAX: usize = 10;
-/// Largest value in the store, in bytes.
-pub const STORE_VALUE_BYTES_MAX: usize = 512 * 1024;
+/// Largest value in the store, in bytes: the largest of a key (`CONSUL_VALUE_BYTES_MAX`) with what is
+/// kept beside it.
+pub const STORE_VALUE_BYTES_MAX: usize = 516 * 1024;
 /// Most operations (compares, puts and deletes) in one store transaction.
 pub const TXN_OPS_MAX: usize = 1_024;
 /// Longest key in the store, in bytes.
@@ -318,8 +333,6 @@ pub const DNS_CACHE_ENTRIES_MAX: usize = 10_000;
 pub const DNS_CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Longest time that an answer of the host's resolvers is kept, in seconds.
 pub const DNS_CACHE_TTL_S_MAX: u32 = 86_400;
-/// Longest time that a failure of the host's resolvers is kept, in milliseconds.
-pub const DNS_FAILURE_MS_MAX: u64 = 1_000;
 /// Longest wait until a DNS address that cannot be bound is tried again, in milliseconds.
 pub const DNS_BIND_RETRY_MS: u64 = 250;
 /// Most threads that answer DNS.

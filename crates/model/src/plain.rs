@@ -197,6 +197,9 @@ pub struct PlainContainer {
     /// all is well.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub problem: String,
+    /// It has got its stop signal and still runs: it takes nothing new.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub stopping: bool,
 }
 
 /// A port of a plain container.

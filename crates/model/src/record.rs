@@ -10,6 +10,7 @@ use crate::id::{HostId, InstanceId, InvalidName, ServiceId, StackName};
 use crate::instance::{Goal, Instance, InstanceStatus, Target};
 use crate::plain::{Attachment, PlainContainer, PlainId};
 use crate::reason::Blocked;
+use crate::registration::{CheckState, ClientCheck, ClientKey, ClientNode, ClientService};
 use crate::service::{ServiceSpec, Template};
 use crate::stack::VolumeSpec;
 use crate::time::Timestamp;
@@ -421,6 +422,14 @@ pub enum Record {
     Attachment(Arc<Attachment>),
     /// A floating address as decided and as it stands.
     Floating(Arc<Floating>),
+    /// A node that a client registered.
+    ClientNode(Arc<ClientNode>),
+    /// A service that a client registered.
+    ClientService(Arc<ClientService>),
+    /// A check that a client registered.
+    ClientCheck(Arc<ClientCheck>),
+    /// How a check stands.
+    CheckState(Arc<CheckState>),
 }
 
 impl Record {
@@ -440,6 +449,10 @@ impl Record {
             Self::Plain(id, _) => RecordKey::Plain(id.clone()),
             Self::Attachment(attachment) => RecordKey::Attachment(attachment.id.clone()),
             Self::Floating(floating) => RecordKey::Floating(floating.address),
+            Self::ClientNode(node) => RecordKey::ClientNode(node.name.clone()),
+            Self::ClientService(service) => RecordKey::ClientService(service.key.clone()),
+            Self::ClientCheck(check) => RecordKey::ClientCheck(check.key.clone()),
+            Self::CheckState(state) => RecordKey::CheckState(state.key.clone()),
         }
     }
 }
@@ -471,6 +484,14 @@ pub enum RecordKey {
     Attachment(PlainId),
     /// `floating/<address>`
     Floating(Ipv4Addr),
+    /// `client-node/<name>`
+    ClientNode(String),
+    /// `client-service/<node>/<id>`
+    ClientService(ClientKey),
+    /// `client-check/<node>/<id>`
+    ClientCheck(ClientKey),
+    /// `check-state/<node>/<id>`
+    CheckState(ClientKey),
 }
 
 impl fmt::Display for RecordKey {
@@ -488,6 +509,10 @@ impl fmt::Display for RecordKey {
             Self::Plain(id) => write!(f, "plain/{id}"),
             Self::Attachment(id) => write!(f, "attachment/{id}"),
             Self::Floating(address) => write!(f, "floating/{address}"),
+            Self::ClientNode(name) => write!(f, "client-node/{name}"),
+            Self::ClientService(key) => write!(f, "client-service/{key}"),
+            Self::ClientCheck(key) => write!(f, "client-check/{key}"),
+            Self::CheckState(key) => write!(f, "check-state/{key}"),
         }
     }
 }
@@ -514,6 +539,11 @@ impl std::str::FromStr for RecordKey {
             "plain" => Self::Plain(rest.parse()?),
             "attachment" => Self::Attachment(rest.parse()?),
             "floating" => Self::Floating(rest.parse().map_err(|_nan| bad("it is no address"))?),
+            "client-node" if rest.is_empty() => return Err(bad("it has no name")),
+            "client-node" => Self::ClientNode(rest.to_owned()),
+            "client-service" => Self::ClientService(rest.parse()?),
+            "client-check" => Self::ClientCheck(rest.parse()?),
+            "check-state" => Self::CheckState(rest.parse()?),
             _ => return Err(bad("its kind is unknown")),
         })
     }
@@ -538,6 +568,10 @@ mod tests {
             "plain/alpha/0123456789ab",
             "attachment/alpha/0123456789ab",
             "floating/192.0.2.50",
+            "client-node/db 1",
+            "client-service/alpha/alpha:web:80:udp",
+            "client-check/alpha/service:a/b",
+            "check-state/alpha/service:a/b",
         ] {
             assert_eq!(text.parse::<RecordKey>().unwrap().to_string(), text);
         }

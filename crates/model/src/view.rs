@@ -1,9 +1,14 @@
 //! `HostView`: what one host may publish: names, callers, upstreams, listeners. Derived by the
 //! server, never edited. The dataplane serves `effective(view, local)`.
 
+use crate::catalog_view::CatalogView;
+use crate::dns::NobodyHealthy;
+use crate::expose::{Balance, Outlier};
 use crate::floating::FloatingSeat;
 use crate::health::{Health, HealthCheck};
 use crate::id::{HostId, InstanceId, ServiceId};
+use crate::metadata::MetaView;
+use crate::registration::CheckWish;
 use crate::service::Transport;
 use crate::time::{Index, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -38,9 +43,22 @@ pub struct HostView {
     /// Floating addresses that this host votes about or may have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub floating: BTreeMap<Ipv4Addr, FloatingSeat>,
+    /// Checks of this host's node that its dataplane carries out, by id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<String, Arc<CheckWish>>,
     /// It has only what this host has to do with; the names of the rest are in `DnsView::elsewhere`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
+    /// The catalog, whose names are Consul's; shared between hosts like `dns`.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub catalog: Arc<CatalogView>,
+    /// What its containers are told when they ask for metadata.
+    #[serde(default, skip_serializing_if = "MetaView::is_empty")]
+    pub meta: MetaView,
+}
+
+fn is_nothing(catalog: &CatalogView) -> bool {
+    catalog.is_nothing()
 }
 
 impl HostView {
@@ -58,7 +76,10 @@ impl HostView {
             upstreams: BTreeMap::new(),
             listeners: BTreeMap::new(),
             floating: BTreeMap::new(),
+            checks: BTreeMap::new(),
             partial: false,
+            catalog: Arc::default(),
+            meta: MetaView::default(),
         }
     }
 }
@@ -80,6 +101,14 @@ pub struct DnsView {
     /// one makes the server tell what it is. Empty when the view is not `partial`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub elsewhere: BTreeSet<String>,
+    /// What services' names answer when nobody is healthy, where an instance does not say it.
+    #[serde(default, skip_serializing_if = "is_fail_open")]
+    pub nobody_healthy: NobodyHealthy,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_fail_open(said: &NobodyHealthy) -> bool {
+    *said == NobodyHealthy::All
 }
 
 /// What a name answers.
@@ -105,6 +134,9 @@ pub struct Caller {
     /// `DnsView` that is meant. They go before it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<String, String>,
+    /// Its own resolvers, `DNS_OWN_SERVERS_MAX` at most: asked before the host's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<IpAddr>,
 }
 
 /// An instance that names or upstreams refer to.
@@ -134,6 +166,10 @@ pub struct ViewInstance {
     /// The scale of its service follows its requests: they are counted and told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counted: bool,
+    /// What the names of its service answer when nobody is healthy; `None` is as the environment
+    /// has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nobody_healthy: Option<NobodyHealthy>,
 }
 
 /// May an instance take new requests?
@@ -155,6 +191,21 @@ pub struct Upstream {
     pub connect_timeout_ms: u64,
     /// Longest wait for requests in flight on a draining endpoint, milliseconds.
     pub drain_ms: u64,
+    /// How the next endpoint is chosen.
+    #[serde(default, skip_serializing_if = "Balance::is_default")]
+    pub balance: Balance,
+    /// When an endpoint that cannot be reached is out; `None` leaves it to the dataplane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outlier: Option<Outlier>,
+}
+
+impl Upstream {
+    /// One without endpoints.
+    #[must_use]
+    pub fn empty(connect_timeout_ms: u64, drain_ms: u64) -> Self {
+        let (balance, outlier) = (Balance::default(), None);
+        Self { endpoints: vec![], connect_timeout_ms, drain_ms, balance, outlier }
+    }
 }
 
 /// An address and port that may take traffic while its instance may.

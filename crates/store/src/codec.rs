@@ -216,7 +216,7 @@ fn record(kv: &Kv, record_key: &RecordKey) -> Result<Record> {
 }
 
 /// First words of the keys that this version knows.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 16] = [
     "environment",
     "stack",
     "service",
@@ -229,6 +229,10 @@ const KINDS: [&str; 12] = [
     "plain",
     "attachment",
     "floating",
+    "client-node",
+    "client-service",
+    "client-check",
+    "check-state",
 ];
 
 #[cfg(test)]

@@ -62,6 +62,8 @@ fn every_kind_of_record_survives() {
         overlay: model::host::OverlayMode::default(),
         policy: model::policy::NetworkPolicy::default(),
         keys: Default::default(),
+        dns: Default::default(),
+        expose: Default::default(),
     };
     let records = [
         stack("shop"),
@@ -167,7 +169,11 @@ fn every_kind_of_key_is_known() {
             RecordKey::Attachment(_) => {
                 Some(RecordKey::Floating(std::net::Ipv4Addr::new(192, 0, 2, 50)))
             }
-            RecordKey::Floating(_) => None,
+            RecordKey::Floating(_) => Some(RecordKey::ClientNode("db".into())),
+            RecordKey::ClientNode(_) => Some(RecordKey::ClientService("h1/web".parse().unwrap())),
+            RecordKey::ClientService(key) => Some(RecordKey::ClientCheck(key)),
+            RecordKey::ClientCheck(key) => Some(RecordKey::CheckState(key)),
+            RecordKey::CheckState(_) => None,
         };
     }
     assert_eq!(kinds, KINDS);
