@@ -1,5 +1,9 @@
 //! The change log told to people: what one edit of a record means, in a fixed word and a sentence.
 
+mod expose;
+
+pub use expose::of_exposure;
+
 use model::event::{Event, Severity};
 use model::floating::{Floating, FloatingHolder};
 use model::health::Health;
@@ -43,6 +47,9 @@ pub fn describe(
             Some(told)
         }
         (_, Some(Record::Floating(floating))) => of_floating(prev, floating),
+        (Some(Record::Environment(prev)), Some(Record::Environment(next))) => {
+            expose::of_settings(&prev.expose, &next.expose)
+        }
         _ => None,
     };
     told.map(|told| told.event(index, at))
@@ -339,10 +346,12 @@ fn labels(prev: &Host, next: &Host) -> Option<String> {
 fn of_host(prev: Option<&Host>, next: &Host) -> Option<Told> {
     let problems = |host: &Host| {
         let facts = &host.facts;
+        let refused = facts.expose_refused.iter().map(|(port, why)| format!("port {port}: {why}"));
         [&facts.engine_problem, &facts.network_problem, &facts.dataplane_problem]
             .into_iter()
             .filter(|text| !text.is_empty())
             .cloned()
+            .chain(refused)
             .collect::<Vec<_>>()
             .join("; ")
     };

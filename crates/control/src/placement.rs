@@ -212,7 +212,11 @@ impl Fleet {
                 | RecordKey::InstanceStatus(_)
                 | RecordKey::Token(_)
                 | RecordKey::Plain(_)
-                | RecordKey::Floating(_) => {}
+                | RecordKey::Floating(_)
+                | RecordKey::ClientNode(_)
+                | RecordKey::ClientService(_)
+                | RecordKey::ClientCheck(_)
+                | RecordKey::CheckState(_) => {}
             }
         }
     }

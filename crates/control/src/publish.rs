@@ -1,15 +1,19 @@
 //! What one host may publish, derived from the cluster: names, callers, upstreams, listeners.
 
 mod catalog;
+mod directory;
+pub mod exposure;
 mod follow;
 mod interest;
 mod links;
 mod local;
+mod metadata;
 mod peers;
 pub mod plain;
 mod publisher;
 mod relations;
 mod routes;
+mod touched;
 mod ways;
 
 pub(crate) use peers::peers;
@@ -18,6 +22,8 @@ pub use publisher::{Marks, News, Published, Publisher};
 use crate::ledger;
 use crate::parts::Part;
 use crate::probing::Ring;
+use exposure::Exposure;
+use exposure::round::Part as ExposedPart;
 use follow::World;
 use local::Local;
 use model::change::Edit;
@@ -113,11 +119,15 @@ pub fn concerns(before: Option<&Record>, edit: &Edit) -> bool {
         (_, Edit::Put(Record::Token(_)) | Edit::Delete(RecordKey::Token(_))) => false,
         (Some(Record::ServiceStatus(old)), Edit::Put(Record::ServiceStatus(new))) => {
             // Images that are kept for a rollback.
-            old.revisions != new.revisions
+            // And what metadata says of the service.
+            (&old.revisions, &old.rollout, &old.scaled)
+                != (&new.revisions, &new.rollout, &new.scaled)
+                || (&old.blocked, old.incarnations) != (&new.blocked, new.incarnations)
         }
         (Some(Record::InstanceStatus(_, old)), Edit::Put(Record::InstanceStatus(_, new))) => {
             (old.phase, old.health, old.started_at) != (new.phase, new.health, new.started_at)
-                || old.image_id != new.image_id
+                || (&old.image_id, &old.container_id) != (&new.image_id, &new.container_id)
+                || old.restarts != new.restarts
         }
         (Some(old), Edit::Put(new)) => old != new,
         _ => true,
@@ -140,20 +150,41 @@ pub fn partial_view(cluster: &Cluster, host: &HostId, asked: &BTreeSet<String>) 
 fn derive(cluster: &Cluster, host: &HostId, asked: Option<&BTreeSet<String>>) -> HostView {
     let (relations, ring) = (Relations::of(cluster), Ring::of(cluster));
     let world = World { cluster, relations: &relations, ring: &ring };
-    let (dns, instances) = match asked {
+    let exposure = Exposure::of(cluster);
+    let serves = exposure.is_served_by(cluster, host);
+    let (dns, mut instances) = match asked {
         None => world.all(),
         Some(asked) => {
             let mut probing = publisher::probing(cluster, &relations, &ring);
-            let interest = interest::of(cluster, &relations, host, asked);
+            let interest = interest::of(cluster, &relations, host, asked, &exposure);
             world.part(&interest, &probing.remove(host).unwrap_or_default())
         }
     };
-    let Local { upstreams, listeners, floating, .. } = Local::of(cluster, host);
+    if asked.is_none() || serves {
+        exposure.add_to(&mut instances);
+    }
+    let local = Local::of(cluster, host);
+    let exposed = ExposedPart::of(&exposure, cluster, host, &local);
+    let Local { mut upstreams, mut listeners, floating, checks, .. } = local;
+    upstreams.extend(exposure.upstreams().filter(|_| serves));
+    listeners.extend(exposed.listeners);
     let callers = Arc::new(catalog::callers(cluster, &relations, host));
     let (index, partial) = (cluster.index(), asked.is_some());
     let empty = empty(cluster, host);
+    let told = asked.map(directory::asked);
+    let settings = catalog::settings(cluster).consul;
+    let catalog = Arc::new(directory::Directory::of(cluster).view(&settings, told.as_ref()));
+    let meta = metadata::whole(cluster, &relations, &ring);
+    let meta = match asked {
+        None => meta,
+        Some(asked) => {
+            let interest = interest::of(cluster, &relations, host, asked, &exposure);
+            metadata::Scope::of(host, asked, interest).part(&meta)
+        }
+    };
+    let empty = HostView { catalog, meta, ..empty };
     let view = HostView { index, partial, dns, instances, callers, upstreams, ..empty };
-    HostView { listeners, floating, ..view }
+    HostView { listeners, floating, checks, ..view }
 }
 
 fn empty(cluster: &Cluster, host: &HostId) -> HostView {

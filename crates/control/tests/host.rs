@@ -165,6 +165,8 @@ fn host(instances: impl IntoIterator<Item = (InstanceId, InstanceSpec)>) -> Host
             overlay: model::host::OverlayMode::default(),
             policy: model::policy::NetworkPolicy::default(),
             keys: Default::default(),
+            dns: Default::default(),
+            expose: Default::default(),
         },
         instances: instances.into_iter().collect(),
         balancers: BTreeMap::new(),

@@ -32,6 +32,10 @@ mod hosts;
 mod images;
 #[path = "planner/jobs.rs"]
 mod jobs;
+#[path = "planner/metadata.rs"]
+mod metadata;
+#[path = "planner/names.rs"]
+mod names;
 #[path = "planner/plain.rs"]
 mod plain;
 #[path = "planner/rancher.rs"]

@@ -129,6 +129,8 @@ impl Unit {
             overlay: model::host::OverlayMode::default(),
             policy: model::policy::NetworkPolicy::default(),
             keys: Default::default(),
+            dns: Default::default(),
+            expose: Default::default(),
         };
         let host = Host {
             id: "alpha".parse().unwrap(),

@@ -159,6 +159,10 @@ impl Auditor {
             | RecordKey::InstanceStatus(_)
             | RecordKey::Plain(_)
             | RecordKey::Floating(_)
+            | RecordKey::ClientNode(_)
+            | RecordKey::ClientService(_)
+            | RecordKey::ClientCheck(_)
+            | RecordKey::CheckState(_)
             | RecordKey::Token(_) => {}
         }
     }

@@ -237,7 +237,12 @@ impl Planner {
                     self.suspects.insert(RecordKey::Plain(id.clone()));
                     self.suspects.insert(RecordKey::Attachment(id.clone()));
                 }
-                RecordKey::Token(_) | RecordKey::Floating(_) => {}
+                RecordKey::Token(_)
+                | RecordKey::Floating(_)
+                | RecordKey::ClientNode(_)
+                | RecordKey::ClientService(_)
+                | RecordKey::ClientCheck(_)
+                | RecordKey::CheckState(_) => {}
             }
         }
     }

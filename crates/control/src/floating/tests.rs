@@ -52,7 +52,7 @@ impl World {
         let facts = HostFacts {
             address: format!("192.0.2.{last}"),
             segment: words.contains('n').then(|| "192.0.2.0/24".parse().unwrap()),
-            dataplane_problem: words.contains('d').then(|| "dead".to_owned()).unwrap_or_default(),
+            dataplane_problem: if words.contains('d') { "dead".into() } else { String::new() },
             ..HostFacts::default()
         };
         let labels = words.contains('e').then(|| ("edge".to_owned(), "true".to_owned()));

@@ -9,6 +9,7 @@ use model::container_spec::{BUILT_IMAGE_LABEL, ContainerSpec, Mount, VolumesFrom
 use model::host_spec::{BalancerPlacement, Ended, HostAttachment, HostSpec, InstanceSpec};
 use model::id::{HostId, InstanceId, ServiceId};
 use model::instance::{Goal, Instance, Phase};
+use model::metadata::labels::Labelled;
 use model::plain::ContainerId;
 use model::record::{Revision, Service};
 use model::scaling::{Metric, Mode, Scaling};
@@ -17,11 +18,6 @@ use model::stack::VolumeSpec;
 use model::time::Generation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-
-/// Rancher's name of the primary's part of a service.
-const PRIMARY: &str = "io.rancher.service.primary.launch.config";
-/// Name of the managed network, as Rancher's label tells it.
-const NETWORK: &str = "remuda";
 
 /// What the host should hold now; without an environment it is nothing.
 #[must_use]
@@ -310,48 +306,20 @@ impl Made<'_> {
     }
 
     fn labels(&self, part: &Part<'_>) -> BTreeMap<String, String> {
-        let id = &part.id;
-        let environment = self.cluster.environment().map(|e| e.id.clone()).unwrap_or_default();
-        let stack = id.service.stack.to_string();
-        let (service, launch) = match part.name {
-            None => (id.service.to_string(), PRIMARY.to_owned()),
-            Some(name) => (format!("{}/{name}", id.service), name.to_string()),
-        };
-        let unit = names::uuid(&environment, "unit", &self.instance.id.to_string());
-        let uuid = names::uuid(&environment, "container", &id.to_string());
-        let mut labels: BTreeMap<String, String> = [
-            ("io.remuda.environment", environment.clone()),
-            ("io.remuda.instance", id.to_string()),
-            ("io.remuda.revision", self.instance.target.revision.to_string()),
-            ("io.rancher.environment.uuid", environment),
-            ("io.rancher.stack.name", stack.clone()),
-            ("io.rancher.stack_service.name", service.clone()),
-            ("io.rancher.project.name", stack),
-            ("io.rancher.project_service.name", service),
-            ("io.rancher.container.name", id.public_name()),
-            ("io.rancher.container.uuid", uuid),
-            ("io.rancher.service.deployment.unit", unit),
-            ("io.rancher.service.launch.config", launch),
-        ]
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
-        if part.owns_address() {
-            labels.insert("io.rancher.cni.network".into(), NETWORK.into());
-            if let Some(mac) = &part.container.mac_address {
-                labels.insert("io.rancher.container.mac_address".into(), mac.clone());
-            }
-            if let (Some(address), Some(environment)) = (part.address, self.cluster.environment()) {
-                let prefix = environment.subnet.prefix_len();
-                labels.insert("io.rancher.container.ip".into(), format!("{address}/{prefix}"));
-            }
-        }
+        let environment = self.cluster.environment();
         let global = self.service.is_some_and(|s| s.settings.mode == Mode::Global);
-        if global || self.revision.template.placement.requested_host.is_some() {
-            let host = self.instance.host.to_string();
-            labels.insert("io.rancher.service.requested.host.id".into(), host);
-        }
-        labels
+        let pinned = global || self.revision.template.placement.requested_host.is_some();
+        let prefix = environment.map(|e| e.subnet.prefix_len());
+        let labelled = Labelled {
+            environment: environment.map(|e| e.id.as_str()).unwrap_or_default(),
+            id: &part.id,
+            revision: self.instance.target.revision,
+            address: part.address.zip(prefix),
+            owns_network: part.owns_address(),
+            mac: part.container.mac_address.as_deref(),
+            pinned: pinned.then_some(&self.instance.host),
+        };
+        labelled.labels()
     }
 }
 

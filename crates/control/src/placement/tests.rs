@@ -123,6 +123,8 @@ impl World {
             overlay: model::host::OverlayMode::default(),
             policy: model::policy::NetworkPolicy::default(),
             keys: Default::default(),
+            dns: Default::default(),
+            expose: Default::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         for line in hosts {

@@ -7,24 +7,19 @@ use crate::host::search;
 use crate::parts::{in_host_network, parts};
 use crate::probing::Ring;
 use model::cluster::Cluster;
+use model::dns::{DnsSettings, LABEL_NOBODY_HEALTHY, NobodyHealthy, ZONES};
 use model::id::{HostId, InstanceId, ServiceId, ServiceName};
 use model::instance::{Goal, Instance, Phase};
-use model::limits::DNS_TTL_S;
+use model::limits::DNS_OWN_SERVERS_MAX;
+use model::metadata::{METADATA_ADDRESS, METADATA_NAME};
 use model::record::Service;
 use model::scaling::{Metric, Scaling};
 use model::service::{Kind, Template};
 use model::time::Timestamp;
 use model::view::{Admit, Caller, DnsView, NameTarget, ViewInstance};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-
-/// Zones that we answer with authority.
-const ZONES: [&str; 2] = ["rancher.internal", "remuda.internal"];
-/// The name at which metadata and DNS are found.
-pub(super) const METADATA_NAME: &str = "rancher-metadata";
-/// Its address.
-const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
 
 /// What views say of the containers of one instance.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -45,15 +40,37 @@ impl Names {
     /// With the names that there are without any service, and those to ask for.
     pub(super) fn view(
         mut self,
+        cluster: &Cluster,
         elsewhere: BTreeSet<String>,
         plain: BTreeMap<String, NameTarget>,
     ) -> DnsView {
         self.names.extend(plain);
-        self.names.insert(METADATA_NAME.into(), NameTarget::Address(METADATA));
+        self.names.insert(METADATA_NAME.into(), NameTarget::Address(METADATA_ADDRESS));
         let zones = ZONES.iter().map(|zone| (*zone).to_owned()).collect();
         let Self { names, cnames } = self;
-        DnsView { zones, ttl_s: DNS_TTL_S, names, cnames, elsewhere }
+        let DnsSettings { ttl_s, nobody_healthy, .. } = settings(cluster);
+        DnsView { zones, ttl_s, names, cnames, elsewhere, nobody_healthy }
     }
+}
+
+/// What the environment says of names.
+pub(super) fn settings(cluster: &Cluster) -> DnsSettings {
+    cluster.environment().map(|known| known.dns.clone()).unwrap_or_default()
+}
+
+/// What a service says that its names answer when nobody is healthy.
+fn nobody_healthy(template: &Template) -> Option<NobodyHealthy> {
+    template.container()?.labels.get(LABEL_NOBODY_HEALTHY)?.trim().parse().ok()
+}
+
+/// The resolvers that a container is given by its user; ours, and those on its own loopback, are
+/// none that could be asked from here.
+fn own_servers(servers: &[String]) -> Vec<IpAddr> {
+    let servers = servers.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+    let others = servers.filter(|ip| {
+        !ip.is_loopback() && !ip.is_unspecified() && *ip != IpAddr::V4(METADATA_ADDRESS)
+    });
+    others.take(DNS_OWN_SERVERS_MAX).collect()
 }
 
 /// Is what is said of a container no more than that it is over?
@@ -118,7 +135,8 @@ pub(super) fn unit(
         if part.owns_address() {
             let search = search(&part.id, part.container);
             let aliases = relations.aliases.get(service).cloned().unwrap_or_default();
-            unit.callers.insert(address, Caller { service: service.clone(), search, aliases });
+            let (service, servers) = (service.clone(), own_servers(&part.container.dns));
+            unit.callers.insert(address, Caller { service, search, aliases, servers });
         }
         listed.check = part.health_check.cloned();
         if listed.check.is_some() && part.owns_address() {
@@ -126,6 +144,7 @@ pub(super) fn unit(
             let seen = cluster.instance_status(&part.id).and_then(|seen| seen.started_at);
             listed.run = seen.unwrap_or_default();
         }
+        listed.nobody_healthy = nobody_healthy(template);
         listed.ready_ports = ready_ports(&relations.routed, service, &part);
         unit.instances.insert(part.id, Arc::new(listed));
     }
@@ -182,6 +201,7 @@ fn told(
         running: matches!(phase, Phase::Running | Phase::Draining),
         health: seen.map(|s| s.health).unwrap_or_default(),
         counted: cluster.service(&instance.id.service).is_some_and(|s| follows_requests(s)),
+        nobody_healthy: None,
     })
 }
 

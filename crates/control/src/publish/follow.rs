@@ -5,17 +5,16 @@
 use super::catalog::{self, Names, Unit};
 use super::local::Local;
 use super::publisher::{Publisher, Shared};
-use super::relations::{Relations, may_alter};
-use super::{interest, links, plain};
+use super::relations::Relations;
+use super::touched::Touched;
+use super::{links, plain};
 use crate::host::{Held, held};
 use crate::probing::Ring;
 use model::cluster::Cluster;
 use model::delta::{Changes, Delta, SpecDelta, ViewDelta, changes};
 use model::id::{HostId, InstanceId, ServiceId};
 use model::instance::Instance;
-use model::plain::PlainId;
-use model::record::RecordKey;
-use model::service::Template;
+use model::metadata::METADATA_NAME;
 use model::view::{NameTarget, ViewInstance};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -70,7 +69,7 @@ impl World<'_> {
 
     /// Is this name ours, or that of one of our containers?
     fn claims(&self, name: &str) -> bool {
-        if name == catalog::METADATA_NAME {
+        if name == METADATA_NAME {
             return true;
         }
         let begins = name.trim_end_matches(|c: char| c.is_ascii_digit());
@@ -85,7 +84,7 @@ impl World<'_> {
         let instances = self.cluster.instances().map(|instance| &instance.id.service);
         let all: BTreeSet<&ServiceId> = services.chain(instances).collect();
         let (instances, names) = self.entries(all.iter().copied());
-        let names = names.view(BTreeSet::new(), self.plain_names());
+        let names = names.view(self.cluster, BTreeSet::new(), self.plain_names());
         (Arc::new(names), Arc::new(instances))
     }
 
@@ -101,124 +100,9 @@ impl World<'_> {
                 instances.insert(id.clone(), one);
             }
         }
-        let names = names.view(self.relations.elsewhere(interest), self.plain_names());
+        let elsewhere = self.relations.elsewhere(interest);
+        let names = names.view(self.cluster, elsewhere, self.plain_names());
         (Arc::new(names), Arc::new(instances))
-    }
-}
-
-fn is_probed(template: &Template) -> bool {
-    let mut sidekicks = template.sidekicks.values();
-    template.health_check.is_some() || sidekicks.any(|one| one.health_check.is_some())
-}
-
-/// What changes can have touched.
-#[derive(Default)]
-pub(super) struct Touched {
-    /// Instances by their id; true when the record itself was written, which is an order.
-    units: BTreeMap<InstanceId, bool>,
-    /// Services whose records are others, or that are told otherwise.
-    pub(super) services: BTreeSet<ServiceId>,
-    /// Stacks or images of services: what hosts hold for them.
-    holdings: BTreeSet<ServiceId>,
-    /// Plain containers.
-    pub(super) plain: BTreeSet<PlainId>,
-    /// Hosts that have, or had, to do with a floating address that is otherwise now.
-    seated: BTreeSet<HostId>,
-    /// Hosts whose address outside is another one, or their keys are.
-    pub(super) moved: BTreeSet<HostId>,
-    /// Hosts whose labels are others.
-    labelled: BTreeSet<HostId>,
-    /// Hosts of which something else is written.
-    hosts: bool,
-    /// What services have to do with each other may be otherwise.
-    pub(super) related: bool,
-    pub(super) ring: bool,
-}
-
-impl Touched {
-    /// `None` when everything is to be derived again.
-    pub(super) fn between(before: &Cluster, now: &Cluster) -> Option<Self> {
-        let many = |cluster: &Cluster| cluster.hosts().nth(1).is_some();
-        if before.environment() != now.environment() || many(before) != many(now) {
-            return None;
-        }
-        let mut touched = Self::default();
-        let both = [before, now];
-        for key in now.changed_since(before.index())? {
-            match key {
-                RecordKey::Environment | RecordKey::Token(_) => {}
-                RecordKey::Host(id) => {
-                    touched.hosts = true;
-                    let reached = both.map(|c| {
-                        let facts = &c.host(id)?.facts;
-                        Some((&facts.address, &facts.wireguard))
-                    });
-                    if reached[0] != reached[1] {
-                        touched.moved.insert(id.clone());
-                    }
-                    let labels = both.map(|c| c.host(id).map(|host| host.all_labels()));
-                    if labels[0] != labels[1] {
-                        touched.labelled.insert(id.clone());
-                    }
-                    let [old, new] = both.map(|c| c.host(id).is_some_and(|h| Ring::holds(h)));
-                    touched.ring |= old != new;
-                }
-                RecordKey::Stack(name) => {
-                    let services = both.iter().flat_map(|c| c.services_of(name));
-                    touched.holdings.extend(services.map(|service| service.id.clone()));
-                }
-                RecordKey::Service(id) | RecordKey::Revision(id, _) => {
-                    let seen = !touched.services.insert(id.clone());
-                    touched.related |= !seen && may_alter(before, now, id);
-                }
-                RecordKey::ServiceStatus(id) => {
-                    let images = both.map(|c| c.service_status(id).map(|s| &s.revisions));
-                    if images[0] != images[1] {
-                        touched.holdings.insert(id.clone());
-                    }
-                }
-                RecordKey::Plain(id) | RecordKey::Attachment(id) => {
-                    touched.plain.insert(id.clone());
-                }
-                RecordKey::Floating(address) => {
-                    let records = both.iter().filter_map(|c| c.floating(*address));
-                    touched.seated.extend(records.flat_map(|one| one.addresses.keys().cloned()));
-                }
-                RecordKey::Instance(id) => _ = touched.units.insert(id.instance(), true),
-                RecordKey::InstanceStatus(id) => {
-                    touched.units.entry(id.instance()).or_default();
-                }
-            }
-        }
-        Some(touched)
-    }
-
-    /// Adds the instances that are touched by what else is.
-    fn spread(&mut self, before: &World<'_>, now: &World<'_>) {
-        self.services.extend(now.relations.other_than(before.relations));
-        for service in self.services.iter().chain(&self.holdings) {
-            for world in [before, now] {
-                for instance in world.cluster.instances_of(service) {
-                    self.units.entry(instance.id.clone()).or_default();
-                }
-            }
-        }
-        for host in &self.moved {
-            for instance in now.cluster.instances_on(host) {
-                self.units.entry(instance.id.clone()).or_default();
-            }
-        }
-        if self.ring {
-            // Few of those that are probed have other probers, and which is not known.
-            for instance in now.cluster.instances() {
-                let id = &instance.id.service;
-                let revision = now.cluster.revision(id, instance.target.revision);
-                let probed = revision.is_some_and(|revision| is_probed(&revision.template));
-                if probed && !self.units.contains_key(&instance.id) {
-                    self.units.insert(instance.id.clone(), false);
-                }
-            }
-        }
     }
 }
 
@@ -246,19 +130,19 @@ pub(super) struct Round<'a> {
     asking: BTreeSet<HostId>,
     /// Instances whose records were written; true for those that are on another host than before.
     pub(super) placed: BTreeMap<InstanceId, bool>,
-    told: BTreeMap<HostId, Pending>,
+    pub(super) told: BTreeMap<HostId, Pending>,
 }
 
 /// What a host is to be told.
 #[derive(Default)]
 pub(super) struct Pending {
-    delta: Delta,
+    pub(super) delta: Delta,
     /// There is an order that it has to have heard, whatever it changes.
     ordered: bool,
 }
 
 impl Pending {
-    fn view(&mut self) -> &mut ViewDelta {
+    pub(super) fn view(&mut self) -> &mut ViewDelta {
         self.delta.view.get_or_insert_default()
     }
 
@@ -287,6 +171,7 @@ impl<'a> Round<'a> {
     /// Brings the publisher to the new world: what each host is to be told comes back, without the
     /// marks of when.
     pub(super) fn run(mut self, publisher: &mut Publisher) -> BTreeMap<HostId, Delta> {
+        self.directory(publisher);
         self.units_touched = !self.touched.units.is_empty();
         for (id, ordered) in std::mem::take(&mut self.touched.units) {
             self.unit(&id, ordered, publisher);
@@ -298,6 +183,7 @@ impl<'a> Round<'a> {
         self.owners(publisher);
         self.asking(publisher);
         self.spread_entries(publisher);
+        self.expose(publisher);
         self.plain_names(publisher);
         self.peers(publisher);
         self.policy(publisher);
@@ -460,6 +346,7 @@ impl<'a> Round<'a> {
             view.floating.extend(seats);
             view.upstreams.extend(changes(&old.upstreams, &new.upstreams));
             view.listeners.extend(changes(&old.listeners, &new.listeners));
+            view.checks.extend(changes(&old.checks, &new.checks));
             let spec = pending.spec();
             spec.volumes.extend(changes(&old.volumes, &new.volumes));
             spec.attachments.extend(changes(&old.attachments, &new.attachments));
@@ -527,7 +414,7 @@ impl<'a> Round<'a> {
         for host in hosts {
             let Some(known) = publisher.hosts.get(&host) else { continue };
             let (relations, cluster) = (self.now.relations, self.now.cluster);
-            let new = interest::of(cluster, relations, &host, &known.asked);
+            let new = publisher.interest(cluster, relations, &host, &known.asked);
             let old = publisher.set_interest(&host, new.clone());
             if old == new && !self.touched.related {
                 continue;

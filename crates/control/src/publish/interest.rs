@@ -2,6 +2,7 @@
 //! host knows the stacks that have something on it, what those are linked to or lead to, what it
 //! probes, and what was asked for there; of the rest it knows the names, and asks.
 
+use super::exposure::Exposure;
 use super::links;
 use super::relations::Relations;
 use model::cluster::Cluster;
@@ -22,6 +23,7 @@ pub(super) fn of(
     relations: &Relations,
     host: &HostId,
     asked: &BTreeSet<String>,
+    exposure: &Exposure,
 ) -> BTreeSet<ServiceId> {
     let mut open: Vec<ServiceId> = vec![];
     let mut stacks = BTreeSet::new();
@@ -36,6 +38,9 @@ pub(super) fn of(
         if let Some(Kind::Balancer(balancer)) = revision.map(|revision| &revision.template.kind) {
             open.extend(balancer.rules.iter().map(|rule| rule.service.clone()));
         }
+    }
+    if exposure.is_served_by(cluster, host) {
+        open.extend(exposure.services().cloned());
     }
     open.extend(asked.iter().filter_map(|name| relations.named.get(name)).flatten().cloned());
     let mut known = BTreeSet::new();

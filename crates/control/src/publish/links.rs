@@ -45,6 +45,7 @@ pub(super) fn outside(
                 running: true,
                 health: Health::Unchecked,
                 counted: false,
+                nobody_healthy: None,
             };
             listed.insert(InstanceId::new(service.id.clone(), n, 0), Arc::new(one));
         }

@@ -1,6 +1,7 @@
 //! What is a host's own: its ports and balancers, and what belongs to what it holds.
 
 use super::{CONNECT_TIMEOUT_MS, catalog, listener_id, routes};
+use crate::catalog::checks;
 use crate::floating;
 use crate::host::{attachments, belongings, labels};
 use crate::parts::parts;
@@ -10,6 +11,7 @@ use model::host_spec::HostAttachment;
 use model::id::{HostId, InstanceId};
 use model::instance::Instance;
 use model::plain::ContainerId;
+use model::registration::CheckWish;
 use model::service::{PortMapping, Transport};
 use model::stack::VolumeSpec;
 use model::view::{Endpoint, Listener, ListenerMode, Upstream};
@@ -31,6 +33,7 @@ pub(super) struct Local {
     pub(super) labels: Arc<BTreeMap<String, String>>,
     /// Without keys.
     pub(super) floating: BTreeMap<Ipv4Addr, FloatingSeat>,
+    pub(super) checks: BTreeMap<String, Arc<CheckWish>>,
 }
 
 impl Local {
@@ -42,6 +45,7 @@ impl Local {
         local.add_host_ports(cluster, &placed);
         routes::add_balancers(cluster, &placed, &mut local);
         local.add_seats(cluster, host);
+        local.checks = checks::wishes(cluster, host);
         local
     }
 
@@ -78,8 +82,7 @@ impl Local {
         let Some(number) = port.host_port else { return };
         let id = listener_id(port.host_ip, number, port.protocol);
         let upstream = format!("{HOST_PORT}{id}");
-        let empty =
-            Upstream { endpoints: vec![], connect_timeout_ms: CONNECT_TIMEOUT_MS, drain_ms };
+        let empty = Upstream::empty(CONNECT_TIMEOUT_MS, drain_ms);
         let endpoint = Endpoint { instance: of.clone(), port: port.container_port, weight: 1 };
         self.upstreams.entry(upstream.clone()).or_insert(empty).endpoints.push(endpoint);
         self.listeners.entry(id).or_insert_with(|| Listener {

@@ -125,6 +125,7 @@ pub(super) fn add_selected(
             running: plain.state == PlainState::Running && !lost,
             health: plain.health,
             counted: false,
+            nobody_healthy: None,
         };
         listed.insert(selected_id(&service.id, id, listed), Arc::new(one));
     }

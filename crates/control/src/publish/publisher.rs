@@ -3,20 +3,27 @@
 //! know is kept here: it follows from the cluster that they were told of last.
 
 use super::catalog::{self, Unit};
-use super::follow::{Round, Touched, World};
+use super::directory::{self, Directory};
+use super::exposure::Exposure;
+use super::exposure::round::{News as ExposureNews, Part as ExposedPart};
+use super::follow::{Round, World};
 use super::interest;
 use super::local::Local;
+use super::metadata::{self, Scope};
 use super::peers::Peers;
 use super::relations::Relations;
+use super::touched::Touched;
 use crate::host::spec_of;
 use crate::policy::Policies;
 use crate::probing::Ring;
+use model::catalog_view::CatalogView;
 use model::cluster::Cluster;
 use model::delta::Delta;
 use model::floating::{FloatingSeat, SeatKey};
 use model::host_spec::HostSpec;
 use model::id::{HostId, InstanceId, ServiceId};
 use model::limits::{ASKED_NAMES_MAX, LINK_HISTORY_WEIGHT_MAX, VIEW_WHOLE_INSTANCES_MAX};
+use model::metadata::MetaView;
 use model::time::{Generation, Index};
 use model::view::{DnsView, HostView, NameTarget, ViewInstance};
 use sha2::{Digest as _, Sha256};
@@ -55,6 +62,8 @@ pub enum News {
 
 /// What hosts that know the same share.
 pub(super) type Shared = (Arc<DnsView>, Arc<BTreeMap<InstanceId, Arc<ViewInstance>>>);
+/// With the catalog.
+type Alike = (Index, Shared, Arc<CatalogView>);
 
 /// The publications of many hosts, with the cluster that they were made from.
 #[derive(Debug)]
@@ -79,26 +88,60 @@ pub struct Publisher {
     pub(super) asked_anew: BTreeSet<HostId>,
     /// The names of plain containers.
     pub(super) plain: BTreeMap<String, NameTarget>,
+    /// What of the catalog is served by hosts.
+    pub(super) exposure: Exposure,
+    /// What is to be told of it.
+    pub(super) exposure_news: ExposureNews,
+    /// What keeps services from being served may be otherwise since it was asked for.
+    pub(super) exposure_unsure: bool,
     /// What the keys of floating addresses are made of.
     secret: Option<[u8; 32]>,
     /// While not `partial`: what all hosts are told alike, at its index.
-    alike: Option<(Index, Shared)>,
+    alike: Option<Alike>,
+    /// What is offered, and where.
+    pub(super) directory: Directory,
+    /// The metadata of the environment.
+    pub(super) meta: MetaView,
+    /// While `partial`: the hosts that are told all of it.
+    pub(super) meta_whole: BTreeSet<HostId>,
+    /// Hosts that have to do with other services than before this round.
+    pub(super) turned: BTreeSet<HostId>,
 }
 
 /// One host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Followed {
     marks: Marks,
     pub(super) local: Local,
+    /// What it is told of exposure.
+    pub(super) exposed: ExposedPart,
     /// While `partial`: what it has to do with.
     pub(super) interest: BTreeSet<ServiceId>,
     pub(super) asked: BTreeSet<String>,
+    /// While `partial`: the services of the catalog that it is told of.
+    pub(super) told: BTreeSet<String>,
+    /// While `partial`: what it is told of the metadata.
+    pub(super) scope: Scope,
     /// What it was told last, oldest first, with the serial that it fits on.
     history: VecDeque<(u64, Arc<Delta>)>,
     weight: usize,
 }
 
 impl Followed {
+    fn new(host: &HostId) -> Self {
+        Self {
+            marks: Marks::default(),
+            local: Local::default(),
+            exposed: ExposedPart::default(),
+            interest: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            told: BTreeSet::new(),
+            scope: Scope::Part(host.clone(), BTreeSet::new()),
+            history: VecDeque::new(),
+            weight: 0,
+        }
+    }
+
     fn remember(&mut self, delta: &Arc<Delta>) {
         self.history.push_back((self.marks.serial, Arc::clone(delta)));
         self.weight += delta.weight();
@@ -156,8 +199,15 @@ impl Publisher {
             probing: BTreeMap::new(),
             asked_anew: BTreeSet::new(),
             plain: BTreeMap::new(),
+            exposure: Exposure::default(),
+            exposure_news: ExposureNews::default(),
+            exposure_unsure: true,
             secret: None,
             alike: None,
+            directory: Directory::default(),
+            meta: MetaView::default(),
+            meta_whole: BTreeSet::new(),
+            turned: BTreeSet::new(),
         }
     }
 
@@ -195,10 +245,21 @@ impl Publisher {
         if touched.ring {
             self.ring = Arc::new(Ring::of(cluster));
         }
+        self.follow_exposure(&before, cluster);
         let was = World { cluster: &before, relations: &relations, ring: &ring };
-        let (relations, ring) = (Arc::clone(&self.relations), Arc::clone(&self.ring));
-        let is = World { cluster, relations: &relations, ring: &ring };
-        let told = Round::new(was, is, touched).run(self);
+        let (relations_now, ring_now) = (Arc::clone(&self.relations), Arc::clone(&self.ring));
+        let is = World { cluster, relations: &relations_now, ring: &ring_now };
+        let changed = metadata::follow(
+            &self.meta,
+            (&before, cluster),
+            (&relations, &relations_now),
+            (&ring, &ring_now),
+        );
+        let Some(changed) = changed else { return self.begin_anew(cluster) };
+        let mut told = Round::new(was, is, touched).run(self);
+        let meta = self.meta.clone();
+        changed.apply(&mut self.meta);
+        metadata::spread(self, &meta, &changed, &mut told);
         self.asked_anew.clear();
         let news = told.into_iter().filter_map(|(host, delta)| {
             let followed = self.hosts.get_mut(&host)?;
@@ -214,11 +275,16 @@ impl Publisher {
         self.ring = Arc::new(Ring::of(cluster));
         self.peers = Peers::of(cluster);
         self.policies = Policies::of(cluster);
+        self.directory.begin(cluster);
+        self.exposure = Exposure::of(cluster);
+        self.exposure_unsure = true;
         self.partial = interest::is_partial(cluster, self.whole_max, self.partial);
         self.interested.clear();
         self.asked_anew.clear();
         let (relations, ring) = (Arc::clone(&self.relations), Arc::clone(&self.ring));
         self.plain = World { cluster, relations: &relations, ring: &ring }.plain_names();
+        self.meta = metadata::whole(cluster, &relations, &ring);
+        self.meta_whole.clear();
         self.probing = match self.partial {
             true => probing(cluster, &self.relations, &self.ring),
             false => BTreeMap::new(),
@@ -227,18 +293,26 @@ impl Publisher {
         for host in &hosts {
             self.begin(cluster, host);
         }
+        self.turned.clear();
         hosts.into_iter().map(|host| (host, News::Whole)).collect()
     }
 
     fn begin(&mut self, cluster: &Cluster, host: &HostId) {
-        let mut followed = self.hosts.remove(host).unwrap_or_default();
+        let mut followed = self.hosts.remove(host).unwrap_or_else(|| Followed::new(host));
         followed.forget();
         followed.local = Local::of(cluster, host);
+        followed.begin_exposed(&self.exposure, cluster, host);
         followed.interest.clear();
+        followed.told = directory::asked(&followed.asked);
         self.serial += 1;
         let (generation, index) = (Generation(cluster.index().0), cluster.index());
         followed.marks = Marks { serial: self.serial, generation, index };
-        let interest = interest::of(cluster, &self.relations, host, &followed.asked);
+        let interest =
+            interest::of(cluster, &self.relations, host, &followed.asked, &self.exposure);
+        followed.scope = Scope::of(host, &followed.asked, interest.clone());
+        if self.partial && followed.scope == Scope::All {
+            self.meta_whole.insert(host.clone());
+        }
         self.hosts.insert(host.clone(), followed);
         if self.partial {
             self.set_interest(host, interest);
@@ -252,7 +326,7 @@ impl Publisher {
         }
         match self.made_from.clone() {
             Some(cluster) => self.begin(&cluster, host),
-            None => _ = self.hosts.insert(host.clone(), Followed::default()),
+            None => _ = self.hosts.insert(host.clone(), Followed::new(host)),
         }
     }
 
@@ -262,6 +336,7 @@ impl Publisher {
         for host in &gone {
             self.set_interest(host, BTreeSet::new());
             self.hosts.remove(host);
+            self.meta_whole.remove(host);
         }
     }
 
@@ -315,18 +390,38 @@ impl Publisher {
             upstreams: followed.local.upstreams.clone(),
             listeners: followed.local.listeners.clone(),
             floating: followed.local.floating.clone(),
+            checks: followed.local.checks.clone(),
             ..super::empty(&cluster, host)
         };
+        if followed.exposed.serves() {
+            view.upstreams.extend(self.exposure.upstreams());
+        }
+        view.listeners.extend(followed.exposed.listeners.clone());
         self.seal(view.floating.iter_mut().map(|(address, seat)| (*address, seat)));
+        let names = catalog::settings(&cluster).consul;
+        view.meta = match self.partial {
+            true => followed.scope.part(&self.meta),
+            false => self.meta.clone(),
+        };
         if self.partial {
             let none = BTreeSet::new();
             let probed = self.probing.get(host).unwrap_or(&none);
             (view.dns, view.instances) = world.part(&followed.interest, probed);
+            view.catalog = Arc::new(self.directory.view(&names, Some(&followed.told)));
+            if followed.exposed.serves() {
+                self.exposure.add_to(&mut view.instances);
+            }
         } else {
-            let known = self.alike.take().filter(|(index, _)| *index == cluster.index());
-            let (_, shared) = known.unwrap_or_else(|| (cluster.index(), world.all()));
-            self.alike = Some((cluster.index(), shared.clone()));
-            (view.dns, view.instances) = shared;
+            let known = self.alike.take().filter(|(index, ..)| *index == cluster.index());
+            let (index, shared, catalog) = known.unwrap_or_else(|| {
+                let catalog = Arc::new(self.directory.view(&names, None));
+                let (dns, mut instances) = world.all();
+                self.exposure.add_to(&mut instances);
+                (cluster.index(), (dns, instances), catalog)
+            });
+            (view.dns, view.instances) = shared.clone();
+            view.catalog = Arc::clone(&catalog);
+            self.alike = Some((index, shared, catalog));
         }
         Some(Published { spec: Arc::new(spec), view: Arc::new(view) })
     }
@@ -343,6 +438,9 @@ impl Publisher {
         new: BTreeSet<ServiceId>,
     ) -> BTreeSet<ServiceId> {
         let Some(followed) = self.hosts.get_mut(host) else { return BTreeSet::new() };
+        if followed.interest != new {
+            self.turned.insert(host.clone());
+        }
         for id in followed.interest.difference(&new) {
             if let Some(hosts) = self.interested.get_mut(id) {
                 hosts.remove(host);

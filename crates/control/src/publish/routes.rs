@@ -91,11 +91,11 @@ fn upstream(cluster: &Cluster, rules: &[&PortRule]) -> Upstream {
             drain_ms = drain_ms.max(target.map_or(DRAIN_MS_DEFAULT, |r| r.template.drain_ms));
         }
     }
-    Upstream { endpoints, connect_timeout_ms: CONNECT_TIMEOUT_MS, drain_ms }
+    Upstream { endpoints, ..Upstream::empty(CONNECT_TIMEOUT_MS, drain_ms) }
 }
 
 /// Rancher's words for hosts: `*.foo.com` and `*foo` are ends, `foo.*` and `foo*` beginnings.
-fn host_match(hostname: &str) -> HostMatch {
+pub(super) fn host_match(hostname: &str) -> HostMatch {
     let name = hostname.to_ascii_lowercase();
     match (name.strip_prefix('*'), name.strip_suffix('*')) {
         _ if name.is_empty() || name == "*" => HostMatch::Any,

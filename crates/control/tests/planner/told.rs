@@ -5,6 +5,7 @@ use control::publish::{self, News, Published, Publisher};
 use model::cluster::Cluster;
 use model::delta::Delta;
 use model::id::HostId;
+use model::metadata::METADATA_NAME;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -41,12 +42,17 @@ impl Told {
         self.hosts.insert(host.clone(), (serial, whole));
     }
 
-    /// What is asked for on a host: nothing, or one name more or less with the rounds.
+    /// What is asked for on a host: nothing, or one name more or less with the rounds, and now and
+    /// then all metadata.
     fn asked(&self, cluster: &Cluster, nth: usize) -> BTreeSet<String> {
         let turn = usize::try_from(self.rounds / 3).unwrap() + nth;
         let ids = cluster.services().map(|service| &service.id);
-        let names = ids.map(|id| format!("{}.{}", id.service, id.stack).to_lowercase());
-        names.skip(turn % 5).step_by(5).collect()
+        let names = ids.flat_map(|id| {
+            let name = format!("{}.{}", id.service, id.stack).to_lowercase();
+            [name, format!("consul:{}-{}", id.stack, id.service).to_lowercase()]
+        });
+        let all = turn.is_multiple_of(4).then(|| METADATA_NAME.to_owned());
+        names.skip(turn % 5).step_by(5).chain(all).collect()
     }
 
     pub(crate) fn follow(&mut self, cluster: &Cluster) {

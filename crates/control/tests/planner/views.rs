@@ -9,7 +9,9 @@ use model::host::HostLink;
 use model::id::HostId;
 use model::instance::Goal;
 use model::record::Record;
+use model::registration::{CheckPlan, CheckProbe, CheckStatus, ClientCheck, ClientKey};
 use model::scaling::{Metric, Scaling};
+use model::time::Timestamp;
 use model::view::{Admit, HostView, ListenerMode, NameTarget};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -262,4 +264,38 @@ fn voters_and_candidates_of_a_floating_address_are_told_their_seats_with_a_key()
     assert_eq!(publisher.follow(&world.cluster).len(), 3, "beta is told that it has none");
     assert!(seat(&mut publisher, &hosts[1]).is_none());
     assert!(seat(&mut publisher, &hosts[2]).is_some_and(|seat| seat.number == 2));
+}
+
+/// What hosts are told change by change is held against it at every `put`.
+#[test]
+fn checks_that_clients_ask_for_are_told_to_their_host_alone() {
+    let mut world = shop();
+    world.host("beta", HostLink::Active);
+    let check = |node: &str, id: &str, probe: CheckProbe| {
+        Record::ClientCheck(Arc::new(ClientCheck {
+            key: ClientKey::new(node, id),
+            name: id.into(),
+            notes: String::new(),
+            service: String::new(),
+            plan: CheckPlan::of(probe),
+            status: CheckStatus::Critical,
+            deregister_after_ms: None,
+            since: Timestamp(7),
+        }))
+    };
+    let tcp = |port: u16| CheckProbe::Tcp { address: format!("127.0.0.1:{port}") };
+    world.put(check("alpha", "a", tcp(1)));
+    world.put(check("alpha", "word", CheckProbe::Ttl(1_000)));
+    world.put(check("outside", "b", tcp(2)));
+    let told = |world: &World, host: &str| {
+        let view = publish::view(&world.cluster, &host.parse().unwrap());
+        view.checks
+            .iter()
+            .map(|(id, wish)| format!("{id} {:?}", wish.plan.probe))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told(&world, "alpha"), ["a Tcp { address: \"127.0.0.1:1\" }"]);
+    assert!(told(&world, "beta").is_empty());
+    world.put(check("alpha", "a", tcp(3)));
+    assert_eq!(told(&world, "alpha"), ["a Tcp { address: \"127.0.0.1:3\" }"]);
 }

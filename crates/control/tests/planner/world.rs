@@ -65,6 +65,8 @@ impl World {
             overlay: model::host::OverlayMode::default(),
             policy: NetworkPolicy::default(),
             keys: Default::default(),
+            dns: Default::default(),
+            expose: Default::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         world.host("alpha", HostLink::Active);
