@@ -9,6 +9,7 @@
 //! Its death stops changes on this host and nothing else.
 
 mod act;
+mod consul;
 mod dataplane;
 mod drain;
 mod images;
@@ -20,11 +21,13 @@ mod plain;
 mod plug;
 mod reconcile;
 mod session;
+mod stopping;
 mod streams;
 mod supply;
 mod transfer;
 mod watcher;
 
+pub use crate::consul::serve_consul;
 pub use crate::dataplane::{DataplaneCommand, DataplanePort, DataplaneState, Local};
 pub use crate::journal::Journal;
 pub use crate::plug::unplug_all;

@@ -1,15 +1,20 @@
 //! What the reconciler has seen, put into the words of `control` and `dataplane`. Pure.
 
 use crate::dataplane::{DataplaneState, Local};
+use crate::stopping::Stopping;
 use api::link::Publication;
+use control::catalog::registrator;
 use control::host::{Joined, Probe, SeenContainer};
+use control::publish::exposure;
 use dataplane::{LocalInstance, Run};
 use engine::seen::SeenContainer as EngineContainer;
 use model::health::Health;
 use model::host_spec::BalancerPlacement;
 use model::host_status::ProbeReport;
-use model::id::InstanceId;
+use model::id::{HostId, InstanceId};
 use model::instance::{Goal, InstanceStatus, Phase};
+use model::limits::EXPOSE_REFUSED_TOLD_MAX;
+use model::plain::{ContainerId, PlainId};
 use model::time::{Index, Timestamp};
 use model::view::{HostView, ListenerMode};
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +49,7 @@ fn joined(mode: &str) -> String {
 pub(crate) fn local<'a>(
     containers: impl Iterator<Item = (&'a InstanceId, &'a Vec<Arc<EngineContainer>>)>,
     unplugged: &BTreeSet<&str>,
+    stopping: &Stopping,
 ) -> Local {
     containers
         .map(|(id, all)| {
@@ -58,9 +64,42 @@ pub(crate) fn local<'a>(
                 container_id: c.id.clone(),
             });
             let docker_health = running.map_or(Health::Unchecked, |c| c.docker_health);
-            (id.clone(), LocalInstance { run, docker_health })
+            let stopping = running.is_some_and(|c| stopping.is(c));
+            (id.clone(), LocalInstance { run, docker_health, stopping })
         })
         .collect()
+}
+
+/// What the dataplane is told of plain containers that are, or may soon be, served by balancers:
+/// those with tags, and those that the view lists and that are no more. Nothing while they are not
+/// known.
+pub(crate) fn exposed(
+    host: &HostId,
+    known: Option<&BTreeMap<ContainerId, EngineContainer>>,
+    view: Option<&HostView>,
+    stopping: &Stopping,
+) -> Local {
+    let Some(known) = known else { return Local::new() };
+    let listed = view.iter().flat_map(|view| view.instances.iter());
+    let listed = listed.filter(|(id, one)| one.host == *host && exposure::is_plain(id));
+    let mut local: Local = listed.map(|(id, _)| (id.clone(), LocalInstance::default())).collect();
+    for (container, seen) in known {
+        let id =
+            exposure::id_of_plain(&PlainId { host: host.clone(), container: container.clone() });
+        let Some(id) = id.filter(|id| local.contains_key(id) || has_tags(seen)) else { continue };
+        let runs = seen.running() && !seen.paused();
+        let run = runs.then(|| Run {
+            started_at: seen.started_at.unwrap_or_default(),
+            container_id: seen.id.clone(),
+        });
+        let docker_health = if runs { seen.docker_health } else { Health::Unchecked };
+        local.insert(id, LocalInstance { run, docker_health, stopping: stopping.is(seen) });
+    }
+    local
+}
+
+fn has_tags(seen: &EngineContainer) -> bool {
+    registrator::words(&seen.variables, &seen.labels).keys().any(|key| key.ends_with("tags"))
 }
 
 /// Somebody froze the container that runs: what to do.
@@ -88,8 +127,9 @@ pub(crate) fn probes_of_others(
     let Some(publication) = publication.filter(|_| state.problem.is_empty()) else {
         return BTreeMap::new();
     };
-    let others =
-        state.report.probes.iter().filter(|(id, _)| !publication.spec.instances.contains_key(*id));
+    let is_other =
+        |id: &InstanceId| !publication.spec.instances.contains_key(id) && !exposure::is_plain(id);
+    let others = state.report.probes.iter().filter(|(id, _)| is_other(id));
     others
         .map(|(id, verdict)| {
             let (health, detail) = (verdict.health, verdict.detail.clone());
@@ -105,7 +145,8 @@ pub(crate) fn port_troubles(
 ) -> BTreeMap<InstanceId, String> {
     let mut troubles = BTreeMap::new();
     let Some(view) = view else { return troubles };
-    for (id, status) in state.report.listeners.iter().filter(|(_, status)| !status.ok) {
+    let listeners = state.report.listeners.iter().filter(|(id, _)| !exposure::is_listener(id));
+    for (id, status) in listeners.filter(|(_, status)| !status.ok) {
         let Some(listener) = view.listeners.get(id) else { continue };
         let (ListenerMode::Forward { upstream } | ListenerMode::Port { upstream }) = &listener.mode
         else {
@@ -118,6 +159,19 @@ pub(crate) fn port_troubles(
         }
     }
     troubles
+}
+
+/// Ports of exposed services that cannot be listened on, and why.
+pub(crate) fn expose_refused(
+    view: Option<&HostView>,
+    state: &DataplaneState,
+) -> BTreeMap<String, String> {
+    let refused = state.report.listeners.iter().filter_map(|(id, status)| {
+        let listener = view?.listeners.get(id).filter(|_| exposure::is_listener(id))?;
+        let port = format!("{}/{}", listener.port, listener.transport);
+        (!status.ok && !status.error.is_empty()).then(|| (port, status.error.clone()))
+    });
+    refused.take(EXPOSE_REFUSED_TOLD_MAX).collect()
 }
 
 /// The status of a balancer: its listeners are its process.
@@ -163,4 +217,58 @@ pub(crate) fn keep_time(
         new.changed_at = before.changed_at;
     }
     new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::seen::RunState;
+    use model::view::{Admit, ViewInstance};
+
+    #[test]
+    fn plain_containers_with_tags_are_told_and_those_that_the_view_lists_and_are_gone() {
+        let host: HostId = "h1".parse().unwrap();
+        let id = |text: &str| exposure::id_of_plain(&text.parse().unwrap()).unwrap();
+        let seen = |label: &str, state| EngineContainer {
+            id: "c".into(),
+            state,
+            started_at: Some(Timestamp(5)),
+            labels: [(label.to_owned(), "http".to_owned())].into(),
+            ..EngineContainer::default()
+        };
+        let known: BTreeMap<ContainerId, EngineContainer> = [
+            ("tagged", seen("SERVICE_TAGS", RunState::Running)),
+            ("port", seen("SERVICE_80_TAGS", RunState::Paused)),
+            ("other", seen("tier", RunState::Running)),
+            ("listed", seen("tier", RunState::Running)),
+        ]
+        .into_iter()
+        .map(|(id, seen)| (id.parse().unwrap(), seen))
+        .collect();
+        let instance = |host: &str| ViewInstance {
+            address: std::net::Ipv4Addr::LOCALHOST,
+            host: host.parse().unwrap(),
+            admit: Admit::Active,
+            check: None,
+            probers: vec![],
+            run: Timestamp::default(),
+            ready_ports: vec![],
+            running: true,
+            health: Health::Unchecked,
+            counted: false,
+            nobody_healthy: None,
+        };
+        let mut view = HostView::empty("e1", &host);
+        let of = [("h1/listed", "h1"), ("h1/gone", "h1"), ("h2/far", "h2")];
+        let of = of.map(|(text, host)| (id(text), Arc::new(instance(host))));
+        view.instances = Arc::new(of.into());
+        let stopping = Stopping::default();
+        let local = exposed(&host, Some(&known), Some(&view), &stopping);
+        let told: BTreeMap<String, bool> =
+            local.iter().map(|(id, one)| (id.service.to_string(), one.run.is_some())).collect();
+        let wanted =
+            [("h1/gone", false), ("h1/listed", true), ("h1/port", false), ("h1/tagged", true)];
+        assert_eq!(told, wanted.map(|(text, runs)| (text.to_owned(), runs)).into());
+        assert!(exposed(&host, None, Some(&view), &stopping).is_empty(), "not known is not gone");
+    }
 }

@@ -20,7 +20,7 @@ pub(crate) fn is_listed(seen: &SeenContainer) -> bool {
 }
 
 /// A container in the words of the server.
-pub(crate) fn told(seen: &SeenContainer, problem: &str) -> PlainContainer {
+pub(crate) fn told(seen: &SeenContainer, problem: &str, stopping: bool) -> PlainContainer {
     let up = seen.running();
     PlainContainer {
         name: seen.name.clone(),
@@ -44,6 +44,7 @@ pub(crate) fn told(seen: &SeenContainer, problem: &str) -> PlainContainer {
         labels: seen.labels.clone(),
         variables: seen.variables.clone(),
         problem: problem.to_owned(),
+        stopping,
     }
 }
 
@@ -252,7 +253,7 @@ mod tests {
         assert_eq!(words(&one, Some(ours()), &memo), "");
         let later = next(&one, Some(ours()), &memo, NOW.plus_ms(30_000));
         assert!(later.is_some() && memo.problem.contains("already in use"));
-        assert_eq!(told(&one, &memo.problem).problem, memo.problem);
+        assert_eq!(told(&one, &memo.problem, false).problem, memo.problem);
         memo.note(&task, Ok(()), NOW);
         assert_eq!((memo.problem.as_str(), memo.retry_at()), ("", None));
     }
@@ -272,7 +273,7 @@ mod tests {
         ] {
             assert_eq!(is_listed(&one), listed, "{one:?}");
         }
-        let told = told(&connected(ended(asks()), ours()), "");
+        let told = told(&connected(ended(asks()), ours()), "", false);
         assert_eq!((told.state, told.addresses.len()), (PlainState::Exited, 0));
     }
 }

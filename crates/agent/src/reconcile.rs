@@ -304,6 +304,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             self.report(Some(&publication), &state);
             return RESYNC_RETRY;
         }
+        let stops_at = self.plains.tidy(now);
         self.publish_local();
         let attach_at = self.begin_attaching(&publication.spec, now);
         let plug_at = self.begin_plugging(&publication.spec, now);
@@ -334,7 +335,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             .collect();
         self.memos.retain(|id, _| publication.spec.instances.contains_key(id));
         self.report(Some(&publication), &state);
-        let wake = [wake, plan.wake_at, attach_at, plug_at].into_iter().flatten().min();
+        let wake = [wake, plan.wake_at, attach_at, plug_at, stops_at].into_iter().flatten().min();
         let until = wake.map_or(PERIOD, |at| Duration::from_millis(at.since_ms(now).max(1)));
         // A list that failed is tried again soon, whatever else is due.
         until.min(if self.resync_wanted { RESYNC_RETRY } else { PERIOD })
@@ -539,6 +540,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         facts.strays = self.strays(publication);
         facts.plain_left_out = self.plains.left_out;
         facts.disk.clone_from(&self.cleaner.disk);
+        facts.expose_refused = observe::expose_refused(publication.map(|p| &*p.view), state);
         if let Some(publication) = publication.filter(|_| self.engine_problem.is_empty()) {
             facts.network_problem = self.network_trouble(publication, state);
         }
@@ -555,6 +557,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             usage: self.meter.usage.clone(),
             requests: state.report.requests.clone(),
             floating: state.report.floating.clone(),
+            checks: state.report.checks.clone(),
         };
         self.parts.status.send_if_modified(|known| {
             if known.as_deref() == Some(&status) {

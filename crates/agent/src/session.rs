@@ -448,6 +448,7 @@ mod tests {
             usage: BTreeMap::new(),
             requests: None,
             floating: BTreeMap::new(),
+            checks: BTreeMap::new(),
         };
         let mut teller = Teller::new();
         let told = |status: &HostStatus, teller: &mut Teller| {

@@ -278,7 +278,10 @@ impl Place {
             upstreams: BTreeMap::new(),
             listeners: BTreeMap::new(),
             floating: [].into(),
+            checks: [].into(),
             partial: false,
+            catalog: Arc::default(),
+            meta: Default::default(),
         };
         let next = Publication {
             epoch: "1".into(),

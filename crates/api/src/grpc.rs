@@ -9,7 +9,7 @@ mod server_side;
 
 pub use agent_side::{Caller, GrpcLink, Standing};
 pub use membership::{Enrolled, Joining, enroll};
-pub use server_side::{Enroller, LinkServer};
+pub use server_side::{Enroller, Forwarded, LinkServer};
 
 use bytes::Bytes;
 use model::time::Timestamp;
@@ -27,6 +27,8 @@ const ENROLL: &str = "/remuda.Agent/Enroll";
 const RENEW: &str = "/remuda.Agent/Renew";
 const SESSION: &str = "/remuda.Agent/Session";
 const ATTACH: &str = "/remuda.Agent/Attach";
+/// Paths of plain HTTP that clients asked the agent: they go to the server as they are.
+const FORWARDED: &str = "/v1/";
 const STREAM_HEADER: &str = "remuda-stream";
 
 /// Body of `Enroll`.

@@ -47,6 +47,8 @@ pub const EVENTS: &str = "/api/v1/events";
 pub const ENVIRONMENT: &str = "/api/v1/environment";
 /// What the network policy says of one connection.
 pub const POLICY_VERDICT: &str = "/api/v1/network/policy/verdict";
+/// Services of the catalog that the hosts' balancers serve.
+pub const EXPOSED: &str = "/api/v1/network/exposed";
 /// All hosts.
 pub const HOSTS: &str = "/api/v1/hosts";
 /// Make a join token: POST; list them: GET.
@@ -69,6 +71,8 @@ pub const NET_CHECK: &str = "/api/v1/network/check";
 pub const BUILD: &str = "/api/v1/images/build";
 /// Pull an image on the hosts.
 pub const PULL: &str = "/api/v1/images/pull";
+/// The Consul API for who has a token: keys, for `remuda kv`.
+pub const CONSUL: &str = "/v1/{*path}";
 /// A copy of the store.
 pub const BACKUP: &str = "/api/v1/backup";
 

@@ -1,8 +1,10 @@
 //! Requests and answers of the HTTP API.
 
+mod exposed;
 mod host;
 mod service;
 
+pub use exposed::*;
 pub use host::*;
 pub use service::*;
 

@@ -133,6 +133,12 @@ fn time_of(edit: &Edit) -> Option<Timestamp> {
             Rollout::Failed { at, .. } => *at,
         },
         Record::Floating(floating) => floating.holder.as_ref()?.since,
-        Record::Environment(_) | Record::Plain(..) | Record::Attachment(_) => return None,
+        Record::CheckState(state) => state.changed_at,
+        Record::ClientCheck(check) => check.since,
+        Record::Environment(_)
+        | Record::Plain(..)
+        | Record::Attachment(_)
+        | Record::ClientNode(_)
+        | Record::ClientService(_) => return None,
     })
 }

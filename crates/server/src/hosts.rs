@@ -380,6 +380,7 @@ async fn ingest<S: Store>(shared: &Shared<S>, mut status: HostStatus, joins: boo
     presence::note_facts(shared, &status.host, &status.facts, joins).await;
     plain::ingest(shared, &host, status.plain.as_deref()).await;
     crate::floating::ingest(shared, &host, &status.floating).await;
+    crate::registrar::ingest(shared, &host, &status.checks).await;
 }
 
 /// The status records that differ from what is known, of instances that are known on that host.
@@ -515,6 +516,7 @@ mod tests {
                 usage: BTreeMap::new(),
                 requests: None,
                 floating: BTreeMap::new(),
+                checks: BTreeMap::new(),
             };
             let told =
                 !transitions(&cluster, &status, &Verdicts::default(), Timestamp(1)).is_empty();

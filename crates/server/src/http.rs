@@ -23,7 +23,7 @@ use crate::state::Shared;
 use api::routes;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 use model::limits::API_BODY_BYTES_MAX;
 use store::Store;
 
@@ -52,6 +52,7 @@ pub(crate) fn router<S: Store>(shared: Shared<S>) -> Router {
         .route(routes::EVENTS, get(events::list::<S>))
         .route(routes::ENVIRONMENT, get(environment::show::<S>).put(environment::put::<S>))
         .route(routes::POLICY_VERDICT, get(environment::verdict::<S>))
+        .route(routes::EXPOSED, get(environment::exposed::<S>))
         .route(routes::HOSTS, get(hosts::list::<S>))
         .route(routes::HOST_TOKENS, post(tokens::create::<S>).get(tokens::list::<S>))
         .route(routes::HOST_TOKEN, delete(tokens::revoke::<S>))
@@ -66,6 +67,7 @@ pub(crate) fn router<S: Store>(shared: Shared<S>) -> Router {
         .route(routes::STATS, get(relay::stats::<S>))
         .route(routes::PULL, post(relay::pull::<S>))
         .layer(DefaultBodyLimit::max(API_BODY_BYTES_MAX))
+        .route(routes::CONSUL, any(crate::consul::api::<S>).layer(DefaultBodyLimit::disable()))
         .route(routes::BUILD, post(relay::build::<S>).layer(DefaultBodyLimit::disable()))
         .method_not_allowed_fallback(not_allowed)
         .layer(axum::middleware::from_fn_with_state(shared.clone(), auth::require::<S>));

@@ -6,7 +6,7 @@ use crate::members::{claim, refusal};
 use crate::state::Shared;
 use api::certificate::{self, Grant};
 use api::error::ErrorInfo;
-use api::grpc::{EnrollRequest, EnrollResponse, Enroller, RenewRequest, RenewResponse};
+use api::grpc::{EnrollRequest, EnrollResponse, Enroller, Forwarded, RenewRequest, RenewResponse};
 use api::link::Hello;
 use api::peer::{Peer, Refusal};
 use control::operate::member::{self, Joining};
@@ -109,6 +109,14 @@ impl<S: Store> Enroller for Joiner<S> {
             .map_err(told)?;
         tracing::info!(host = %old.host, until = until.utc(), "certificate renewed");
         Ok(RenewResponse { certificate_pem })
+    }
+
+    async fn forwarded(
+        &self,
+        peer: &Peer,
+        request: http::Request<hyper::body::Incoming>,
+    ) -> http::Response<Forwarded> {
+        crate::consul::forwarded(&self.0, peer.certificate.as_ref(), request).await
     }
 
     fn refused(&self, peer: &Peer, why: &str) {

@@ -9,6 +9,7 @@
 mod admission;
 mod authority;
 mod boot;
+mod consul;
 mod events;
 mod floating;
 mod follow;
@@ -28,6 +29,7 @@ mod preview;
 mod publish;
 mod reconcile;
 mod refusals;
+mod registrar;
 mod rows;
 mod scheduler;
 mod state;
@@ -36,6 +38,7 @@ mod usage;
 mod validate;
 mod verdicts;
 
+pub use crate::consul::ConsulOptions;
 pub use authority::{Authority, AuthorityError};
 pub use http::document;
 pub use preview::validate as check_stack;
@@ -129,6 +132,7 @@ pub struct Server<S> {
     switchboard: Switchboard,
     arrivals: tokio::sync::mpsc::Receiver<api::link::Arrival>,
     scheduler: Option<SchedulerUrl>,
+    consul: Option<ConsulOptions>,
     /// Path of the admin token's file.
     pub token_file: PathBuf,
 }
@@ -170,7 +174,8 @@ impl<S: Store> Server<S> {
         let (switchboard, arrivals) = Switchboard::new();
         let hosts = hosts::Hosts::new(switchboard.clone());
         let parts = Parts { store, authority, hosts, epoch, scratch: dir, clock, cluster };
-        Ok(Self { shared: Shared::new(parts), switchboard, arrivals, scheduler: None, token_file })
+        let shared = Shared::new(parts);
+        Ok(Self { shared, switchboard, arrivals, scheduler: None, consul: None, token_file })
     }
 
     /// Certificates of agents live so long, in milliseconds, from the next one on.
@@ -185,6 +190,13 @@ impl<S: Store> Server<S> {
     #[must_use]
     pub fn with_scheduler(mut self, url: Option<SchedulerUrl>) -> Self {
         self.scheduler = url;
+        self
+    }
+
+    /// Answers clients of Consul as well.
+    #[must_use]
+    pub fn with_consul(mut self, options: ConsulOptions) -> Self {
+        self.consul = Some(options);
         self
     }
 
@@ -227,10 +239,14 @@ impl<S: Store> Server<S> {
     /// Serves until the future is dropped. Without a socket (simulation) there is no API.
     ///
     /// # Errors
-    /// `Error::Tls` when the certificates cannot be used.
+    /// `Error::Tls` when the certificates cannot be used, `Error::Store` when keys cannot be read.
     pub async fn run(self, socket: Option<TcpListener>) -> Result<(), Error> {
-        let Self { shared, switchboard, arrivals, scheduler, .. } = self;
+        let Self { shared, switchboard, arrivals, scheduler, consul, .. } = self;
         let mut tasks = JoinSet::new();
+        let (registrar, asked) = ::consul::Registrar::new();
+        if let Some(options) = consul {
+            consul::start(&shared, options, registrar, &mut tasks).await?;
+        }
         if let Some(socket) = socket {
             tasks.spawn(listen::Listener::new(&shared, switchboard)?.run(socket));
         }
@@ -241,6 +257,7 @@ impl<S: Store> Server<S> {
         tasks.spawn(keys::run(shared.clone()));
         tasks.spawn(verdicts::run(shared.clone()));
         tasks.spawn(publish::run(shared.clone()));
+        tasks.spawn(registrar::run(shared.clone(), asked));
         let scheduler = scheduler.map(|url| scheduler::start(url, &mut tasks));
         tasks.spawn(reconcile::run(shared, scheduler));
         while let Some(ended) = tasks.join_next().await {

@@ -16,7 +16,7 @@ use axum::Router;
 use control::operate::member;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use model::limits::ENROLL_MS_MAX;
+use model::limits::{ENROLL_MS_MAX, LINK_STREAMS_MAX};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,8 @@ use tokio_rustls::LazyConfigAcceptor;
 /// Connections served at the same time; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4_096;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Calls at a time of who is no member.
+const STRANGER_STREAMS_MAX: u32 = 8;
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// How long a connection that is cut has for its last word.
 const LAST_WORD: Duration = Duration::from_millis(300);
@@ -143,12 +145,16 @@ impl<S: Store> Listener<S> {
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
         let peer = Peer::new(peer, shown.and_then(certificate::read));
         // Who is no member has time to join, and no more.
-        let stay = (!self.is_member(&peer)).then_some(Duration::from_millis(ENROLL_MS_MAX));
+        let is_member = self.is_member(&peer);
+        let stay = (!is_member).then_some(Duration::from_millis(ENROLL_MS_MAX));
+        // A blocking query of a client of its host is a stream that waits.
+        let streams = if is_member { LINK_STREAMS_MAX } else { STRANGER_STREAMS_MAX };
         let service = LinkServer::new(self.switchboard.clone(), self.joiner.clone(), peer.clone());
         let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE)
             .keep_alive_timeout(KEEPALIVE)
+            .max_concurrent_streams(streams)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         let over = async {
             if let Some(stay) = stay {

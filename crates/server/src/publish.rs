@@ -12,7 +12,7 @@ use control::publish::{News, Published, Publisher};
 use model::cluster::Cluster;
 use model::id::HostId;
 use model::limits::LINK_WHOLES_MAX;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>) {
     let mut works = Works {
         run: shared.started.0,
         publisher: Publisher::default().with_secret(crate::floating::secret(&shared.authority)),
+        troubles: BTreeMap::new(),
         wanting: BTreeSet::new(),
         given: None,
         permits: Arc::new(Semaphore::new(LINK_WHOLES_MAX)),
@@ -66,6 +67,8 @@ struct Works<S> {
     /// Tells the serials of this run from those of others.
     run: i64,
     publisher: Publisher,
+    /// What keeps services from being exposed, as it was told last.
+    troubles: BTreeMap<String, String>,
     /// Hosts whose sessions need the whole.
     wanting: BTreeSet<HostId>,
     /// The host that was given one last.
@@ -91,6 +94,12 @@ impl<S: Store> Works<S> {
             if let Some(session) = self.shared.hosts.session(&host) {
                 self.begin(host, &session);
             }
+        }
+        if let Some(troubles) = self.publisher.exposure_troubles() {
+            let (index, now) = (cluster.index(), self.shared.now());
+            let told = control::events::of_exposure(&self.troubles, &troubles, index, now);
+            self.shared.events.push(index, told);
+            self.troubles = troubles;
         }
         self.wanting.extend(wholes);
         self.give_wholes();

@@ -1,9 +1,11 @@
 //! What people see of a cluster: rows of stacks, services, instances and hosts. Pure.
 
+mod exposed;
 mod host;
 mod instance;
 mod standalone;
 
+pub(crate) use exposed::{add_reasons, exposed_rows};
 pub(crate) use host::{host_detail, host_row};
 pub(crate) use instance::{image_of, instance_rows};
 pub(crate) use standalone::standalone_rows;

@@ -8,13 +8,14 @@ use crate::latest::{Follower, Interest, Latest};
 use crate::refusals::Refusals;
 use crate::usage::Usages;
 use crate::verdicts::Verdicts;
+use ::consul::Consul;
 use api::error::{ErrorInfo, Kind};
 use api::wire::Accepted;
 use model::change::Proposal;
 use model::cluster::Cluster;
 use model::time::{Clock, Index, Timestamp};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use store::{Epoch, Store, codec};
 
@@ -50,6 +51,8 @@ pub(crate) struct Shared<S> {
     pub scratch: PathBuf,
     clock: Clock,
     latest: Latest,
+    /// What clients of Consul ask, once it is open.
+    consul: Arc<OnceLock<Consul<S>>>,
     /// Last trouble with the store, for `remuda status`; empty when it is well. Held for a copy only.
     problem: Arc<Mutex<String>>,
 }
@@ -69,6 +72,7 @@ impl<S: Clone> Clone for Shared<S> {
             scratch: self.scratch.clone(),
             clock: self.clock.clone(),
             latest: self.latest.clone(),
+            consul: Arc::clone(&self.consul),
             problem: Arc::clone(&self.problem),
         }
     }
@@ -110,6 +114,7 @@ impl<S: Store> Shared<S> {
             scratch: parts.scratch,
             clock: parts.clock,
             latest: Latest::new(parts.cluster),
+            consul: Arc::default(),
             problem: Arc::default(),
         }
     }
@@ -118,6 +123,31 @@ impl<S: Store> Shared<S> {
     #[must_use]
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The clock.
+    #[must_use]
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    /// The newest state for who must not hold the store.
+    #[must_use]
+    pub(crate) fn clusters(&self) -> Latest {
+        self.latest.clone()
+    }
+
+    /// What clients of Consul ask, once it is open.
+    #[must_use]
+    pub(crate) fn consul(&self) -> Option<&Consul<S>> {
+        self.consul.get()
+    }
+
+    /// It is open. Said once.
+    pub(crate) fn set_consul(&self, consul: Consul<S>) {
+        if self.consul.set(consul).is_err() {
+            tracing::error!("the consul api was opened twice");
+        }
     }
 
     /// The newest state.

@@ -201,7 +201,8 @@ mod tests {
         let path = dir.path().join("publication.json");
         let text = std::fs::read_to_string(&path).unwrap();
         // Agents of before wrote no number.
-        let older = text.replacen("\"format\":2,", "", 1);
+        let number = format!("\"format\":{},", crate::journal::FORMAT);
+        let older = text.replacen(&number, "", 1);
         assert_ne!(older, text);
         std::fs::write(&path, older).unwrap();
         let kept = journal.read().await.unwrap();

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::time::Instant;
 
+const SIGKILL: u8 = 9;
+
 impl<E: Engine, F: Fabric> Reconciler<E, F> {
     /// A hint of the engine: containers that died are out of traffic at once.
     pub(super) fn hear(&mut self, hint: Hint) {
@@ -39,8 +41,21 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
 
     fn note(&mut self, event: &EngineEvent) {
         if event.owner.is_none() {
-            // Somebody else's: its list is what counts, and its end is no failure of ours.
-            if !matches!(event.action, EventAction::Create | EventAction::Other(_)) {
+            // Somebody else's: its list is what counts, and its end is no failure of ours. Before
+            // anybody has looked it takes nothing new.
+            let signal = match event.action {
+                EventAction::Kill { signal } => Some(signal),
+                EventAction::Die { .. } => Some(SIGKILL),
+                _ => None,
+            };
+            if let Some(signal) = signal {
+                self.plains.signalled(&event.id, signal, self.parts.clock.now());
+                self.publish_local();
+            }
+            if !matches!(
+                event.action,
+                EventAction::Create | EventAction::Kill { .. } | EventAction::Other(_)
+            ) {
                 self.look_at(event.id.clone());
             }
             return;
@@ -81,6 +96,14 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 true
             }
             EventAction::Start | EventAction::Pause | EventAction::Destroy => true,
+            EventAction::Kill { signal } => {
+                let seen = self.known_mut(&event.id).map(|(_, seen)| seen.clone());
+                if let Some(seen) = seen {
+                    self.plains.ours_signalled(&seen, *signal, now);
+                    self.publish_local();
+                }
+                false
+            }
             EventAction::Create | EventAction::Rename | EventAction::Other(_) => false,
         };
         if look {
@@ -293,8 +316,11 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             .collect();
         let unplugged = publication.iter().flat_map(|p| self.unplugged(containers, &p.spec));
         let unplugged: BTreeSet<&str> = unplugged.collect();
-        let mut local = observe::local(containers.iter(), &unplugged);
-        local.extend(observe::local(missing.iter().map(|id| (id, &none)), &unplugged));
+        let stopping = self.plains.stopping();
+        let mut local = observe::local(containers.iter(), &unplugged, stopping);
+        local.extend(observe::local(missing.iter().map(|id| (id, &none)), &unplugged, stopping));
+        let view = publication.as_ref().map(|p| &*p.view);
+        local.extend(observe::exposed(&self.parts.host, self.plains.known(), view, stopping));
         self.parts.local.send_if_modified(|known| {
             if known.as_deref() == Some(&local) {
                 return false;

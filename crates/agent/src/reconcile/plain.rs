@@ -5,6 +5,7 @@ use super::{Look, RESYNC_RETRY, Reconciler};
 use crate::NETWORK;
 use crate::plain::{self, Memo, Task};
 use crate::plug::NONE;
+use crate::stopping::Stopping;
 use engine::Engine;
 use engine::seen::{PlainList, SeenContainer};
 use model::host_spec::HostSpec;
@@ -31,6 +32,8 @@ pub(super) struct Plains {
     /// What CNI has plugged in, by Docker's id, and why it has not.
     plugged: BTreeMap<String, Ipv4Addr>,
     plug_problems: BTreeMap<String, String>,
+    /// Which are being stopped, those of our stacks too.
+    stopping: Stopping,
     /// What is told of them: the same one until something changes.
     told: Option<Arc<BTreeMap<ContainerId, PlainContainer>>>,
 }
@@ -38,6 +41,11 @@ pub(super) struct Plains {
 impl Plains {
     pub(super) fn new(by_cni: bool) -> Self {
         Self { by_cni, ..Self::default() }
+    }
+
+    /// All that were seen; `None` while they were not listed.
+    pub(super) fn known(&self) -> Option<&BTreeMap<ContainerId, SeenContainer>> {
+        self.seen.as_ref()
     }
 
     /// All that were seen.
@@ -75,7 +83,7 @@ impl Plains {
     fn tell(&mut self) {
         let Some(seen) = &self.seen else { return };
         let one = |(id, seen): (&ContainerId, &SeenContainer)| {
-            let mut told = plain::told(seen, self.problem_of(id, seen));
+            let mut told = plain::told(seen, self.problem_of(id, seen), self.stopping.is(seen));
             let address = self.plugged.get(&seen.id).filter(|_| seen.running());
             told.addresses.extend(address.map(|address| (NETWORK.to_owned(), *address)));
             (id.clone(), told)
@@ -114,7 +122,36 @@ impl Plains {
         self.tell();
     }
 
+    /// Which are being stopped.
+    pub(super) fn stopping(&self) -> &Stopping {
+        &self.stopping
+    }
+
+    /// A plain container got a signal, or its process ended.
+    pub(super) fn signalled(&mut self, container: &str, signal: u8, now: Timestamp) {
+        let Ok(id) = ContainerId::parse(container) else { return };
+        let Some(seen) = self.seen.as_ref().and_then(|seen| seen.get(&id)) else { return };
+        if self.stopping.note(seen, signal, now) {
+            self.tell();
+        }
+    }
+
+    /// The same of one of ours.
+    pub(super) fn ours_signalled(&mut self, seen: &SeenContainer, signal: u8, now: Timestamp) {
+        self.stopping.note(seen, signal, now);
+    }
+
+    /// Forgets stops that did not come; says when the next one is over.
+    pub(super) fn tidy(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let (some, next) = self.stopping.tidy(now);
+        if some {
+            self.tell();
+        }
+        next
+    }
+
     pub(super) fn forget(&mut self, container: &str) {
+        self.stopping.forget(container);
         let (Ok(id), Some(seen)) = (ContainerId::parse(container), &mut self.seen) else { return };
         if seen.remove(&id).is_some() {
             self.memos.remove(&id);

@@ -1,17 +1,19 @@
 //! The agent's side of the gRPC link: dials out, one TLS connection per session.
 
-use super::connection::{Connection, call, dial};
+use super::connection::{Connection, Load, call, dial};
 use super::membership;
 use super::server_side::frames_of;
 use super::{ATTACH, SESSION, STREAM_HEADER, decode, encode};
 use crate::link::{AgentLink, AgentRun, Down, Hello, LinkError, SESSION_QUEUE_MAX, Session, Up};
 use crate::stream::{Chunk, Duplex, STREAM_QUEUE_MAX};
 use crate::tls::{self, Identity};
+use bytes::Bytes;
 use model::time::Clock;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
+use tower::Service as _;
 
 /// Who dials: what the agent says of itself with each session.
 #[derive(Clone, Debug)]
@@ -43,6 +45,9 @@ pub struct GrpcLink {
     tls: Arc<Mutex<Arc<rustls::ClientConfig>>>,
     /// Connection of the running session, for `attach`; held for a clone only.
     connection: Arc<Mutex<Option<Connection>>>,
+    /// Connection of what clients ask, apart from the session's: many wait there for long. Held
+    /// while it is dialled, so that it is dialled once.
+    forwards: Arc<tokio::sync::Mutex<Option<Connection>>>,
     standing: watch::Sender<Standing>,
 }
 
@@ -68,6 +73,7 @@ impl GrpcLink {
             caller,
             tls: Arc::new(Mutex::new(tls)),
             connection: Arc::default(),
+            forwards: Arc::default(),
             standing: watch::Sender::new(Standing::Unknown),
         })
     }
@@ -95,6 +101,36 @@ impl GrpcLink {
     /// `LinkError::Unreachable` when there is no connection, or why the server refuses.
     pub async fn renew(&self) -> Result<Identity, LinkError> {
         membership::renew(&self.address, self.live()?).await
+    }
+
+    /// Asks the server plain HTTP, as a client asked this agent: path and query as they are. The
+    /// body of the answer comes as the server sends it.
+    ///
+    /// # Errors
+    /// `LinkError::Unreachable` when there is no session, or it ends before the answer.
+    pub async fn forward(
+        &self,
+        request: http::Request<Bytes>,
+    ) -> Result<http::Response<hyper::body::Incoming>, LinkError> {
+        let why = |why: String| LinkError::Unreachable { address: self.address.clone(), why };
+        self.live()?;
+        let mut connection = {
+            let mut forwards = self.forwards.lock().await;
+            match &*forwards {
+                Some(connection) if !connection.is_closed() => connection.clone(),
+                _ => {
+                    let tls = Arc::clone(&lock(&self.tls));
+                    let connection = dial(&self.address, tls, Load::Forwards).await?;
+                    *forwards = Some(connection.clone());
+                    connection
+                }
+            }
+        };
+        let request = request.map(|body| tonic::body::Body::new(http_body_util::Full::new(body)));
+        std::future::poll_fn(|cx| connection.poll_ready(cx))
+            .await
+            .map_err(|e| why(e.to_string()))?;
+        connection.call(request).await.map_err(|e| why(e.to_string()))
     }
 
     fn live(&self) -> Result<Connection, LinkError> {
@@ -136,7 +172,7 @@ impl GrpcLink {
 impl AgentLink for GrpcLink {
     async fn connect(&self, mut hello: Hello) -> Result<Session, LinkError> {
         let tls = Arc::clone(&lock(&self.tls));
-        let connection = dial(&self.address, tls, false).await?;
+        let connection = dial(&self.address, tls, Load::Session).await?;
         hello.clock = Some(self.caller.clock.now());
         hello.run = Some(self.caller.run.clone());
         let (up, up_rx) = mpsc::channel::<Up>(SESSION_QUEUE_MAX);
@@ -178,7 +214,7 @@ impl AgentLink for GrpcLink {
         let tls = Arc::clone(&lock(&self.tls));
         // What fills a connection, or its window, must not keep heartbeats waiting.
         let connection = match bulk {
-            true => dial(&self.address, tls, true).await?,
+            true => dial(&self.address, tls, Load::Bulk).await?,
             false => session,
         };
         let (tx, out) = mpsc::channel::<Chunk>(STREAM_QUEUE_MAX);

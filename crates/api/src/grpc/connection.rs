@@ -28,7 +28,40 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 const BULK_KEEPALIVE: Duration = Duration::from_secs(6);
 /// So much of a bulky stream is on its way to the agent at a time, in bytes.
 const BULK_WINDOW_BYTES: u32 = 512 * 1024;
+/// So much of one answer to a client is on its way to the agent at a time, in bytes, …
+const ANSWER_WINDOW_BYTES: u32 = 256 * 1024;
+/// … and of all of them: a client that does not read holds up only its own.
+const ANSWERS_WINDOW_BYTES: u32 = 128 * 1024 * 1024;
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Load {
+    /// A session: little, and soon.
+    Session,
+    /// One stream that carries much.
+    Bulk,
+    /// What clients of this host ask: many streams, most of which wait.
+    Forwards,
+}
+
+impl Load {
+    /// Windows of a stream and of the connection, in bytes; none is hyper's choice.
+    fn windows(self) -> Option<(u32, u32)> {
+        match self {
+            Self::Session => None,
+            Self::Bulk => Some((BULK_WINDOW_BYTES, BULK_WINDOW_BYTES)),
+            Self::Forwards => Some((ANSWER_WINDOW_BYTES, ANSWERS_WINDOW_BYTES)),
+        }
+    }
+
+    fn keepalive(self) -> Duration {
+        match self {
+            Self::Session => KEEPALIVE,
+            Self::Bulk | Self::Forwards => BULK_KEEPALIVE,
+        }
+    }
+}
 
 /// What an answer of the server means to an agent.
 fn link_error(address: &str, status: &tonic::Status) -> LinkError {
@@ -88,6 +121,13 @@ where
 #[derive(Clone, Debug)]
 pub(super) struct Connection(SendRequest<Body>);
 
+impl Connection {
+    /// Has it ended?
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
 impl tower::Service<http::Request<Body>> for Connection {
     type Response = http::Response<hyper::body::Incoming>;
     type Error = hyper::Error;
@@ -146,11 +186,11 @@ fn tls_error(address: &str, error: &std::io::Error) -> LinkError {
     }
 }
 
-/// Connects, for a session or for a stream that carries much.
+/// Connects.
 pub(super) async fn dial(
     address: &str,
     tls: Arc<rustls::ClientConfig>,
-    bulk: bool,
+    load: Load,
 ) -> Result<Connection, LinkError> {
     let unreachable = |why: String| LinkError::Unreachable { address: address.to_owned(), why };
     let work = async {
@@ -162,15 +202,13 @@ pub(super) async fn dial(
             .await
             .map_err(|e| tls_error(address, &e))?;
         let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-        if bulk {
-            builder
-                .initial_stream_window_size(BULK_WINDOW_BYTES)
-                .initial_connection_window_size(BULK_WINDOW_BYTES);
+        if let Some((stream, connection)) = load.windows() {
+            builder.initial_stream_window_size(stream).initial_connection_window_size(connection);
         }
         let (sender, connection) = builder
             .timer(TokioTimer::new())
             .keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(if bulk { BULK_KEEPALIVE } else { KEEPALIVE })
+            .keep_alive_timeout(load.keepalive())
             .keep_alive_while_idle(true)
             .handshake(TokioIo::new(stream))
             .await

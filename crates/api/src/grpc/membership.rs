@@ -1,6 +1,6 @@
 //! How a host becomes a member and stays one: the agent's side of `Enroll` and `Renew`.
 
-use super::connection::{Connection, call_once, dial};
+use super::connection::{Connection, Load, call_once, dial};
 use super::{ENROLL, EnrollRequest, EnrollResponse, RENEW, RenewRequest, RenewResponse};
 use crate::certificate;
 use crate::link::LinkError;
@@ -48,7 +48,7 @@ pub async fn enroll(joining: &Joining<'_>) -> Result<Enrolled, LinkError> {
     let failed = |e: tls::TlsError| refused(crate::error::chain(&e));
     let tls = tls::pinned_client_config(pin, before, tls::ALPN_AGENT).map_err(failed)?;
     let (request_pem, key_pem) = certificate::request().map_err(failed)?;
-    let connection = dial(address, tls, false).await?;
+    let connection = dial(address, tls, Load::Session).await?;
     let (token, host) = (token.to_owned(), host.clone());
     let body = EnrollRequest { token, host, request_pem, clock: Some(clock) };
     let answer: EnrollResponse = call_once(address, connection, ENROLL, &body).await?;

@@ -2,13 +2,14 @@
 //! the connection's client certificate names.
 
 use super::{
-    ATTACH, ENROLL, EnrollRequest, EnrollResponse, Frame, RENEW, RenewRequest, RenewResponse,
-    SESSION, STREAM_HEADER, decode, encode,
+    ATTACH, ENROLL, EnrollRequest, EnrollResponse, FORWARDED, Frame, RENEW, RenewRequest,
+    RenewResponse, SESSION, STREAM_HEADER, decode, encode,
 };
 use crate::certificate::Certificate;
 use crate::link::{Down, Hello, LinkError, Switchboard, Up};
 use crate::peer::{Peer, Refusal};
 use crate::stream::Chunk;
+use bytes::Bytes;
 use model::limits::{ENROLL_BYTES_MAX, LINK_FRAME_BYTES_MAX, LINK_FRAMES_SKIPPED_MAX};
 use std::future::Future;
 use std::pin::Pin;
@@ -26,6 +27,10 @@ use tonic_prost::ProstCodec;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last word to an agent may take.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Body of an answer to plain HTTP.
+pub type Forwarded =
+    http_body_util::combinators::UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>;
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 type FrameStream = Pin<Box<dyn Stream<Item = Result<Frame, Status>> + Send>>;
@@ -51,6 +56,13 @@ pub trait Enroller: Clone + Send + Sync + 'static {
         peer: &Peer,
         request: RenewRequest,
     ) -> impl Future<Output = Result<RenewResponse, Refusal>> + Send;
+
+    /// Answers plain HTTP that a client asked the agent; who is no member is refused here.
+    fn forwarded(
+        &self,
+        peer: &Peer,
+        request: http::Request<hyper::body::Incoming>,
+    ) -> impl Future<Output = http::Response<Forwarded>> + Send;
 
     /// An agent was refused, or its session was ended, for something that it said or is.
     fn refused(&self, peer: &Peer, why: &str);
@@ -302,6 +314,10 @@ impl<E: Enroller> tower::Service<http::Request<hyper::body::Incoming>> for LinkS
     fn call(&mut self, request: http::Request<hyper::body::Incoming>) -> Self::Future {
         let server = self.clone();
         Box::pin(async move {
+            if request.uri().path().starts_with(FORWARDED) {
+                let answer = server.enroller.forwarded(&server.peer, request).await;
+                return Ok(answer.map(Body::new));
+            }
             let codec = ProstCodec::<Frame, Frame>::default();
             let mut grpc = Grpc::new(codec)
                 .max_decoding_message_size(LINK_FRAME_BYTES_MAX)

@@ -147,9 +147,15 @@ pub struct EnvironmentRequest {
         deserialize_with = "model::policy::strict_environment"
     )]
     pub policy: Option<model::policy::NetworkPolicy>,
+    /// Which services of the catalog the hosts' balancers serve, whole; no domains is off.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "model::expose::strict")]
+    pub expose: Option<model::expose::Expose>,
     /// Every host makes a new key for what it encrypts, now.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub rotate_keys: bool,
+    /// Names in DNS, whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<model::dns::DnsSettings>,
 }
 
 /// Query of `POLICY_VERDICT`.

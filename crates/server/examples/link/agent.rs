@@ -264,6 +264,7 @@ impl Agent {
             usage: BTreeMap::new(),
             requests: None,
             floating: BTreeMap::new(),
+            checks: BTreeMap::new(),
             plain: None,
         }
     }

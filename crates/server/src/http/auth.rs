@@ -73,6 +73,8 @@ mod tests {
             overlay: model::host::OverlayMode::default(),
             policy: model::policy::NetworkPolicy::default(),
             keys: Default::default(),
+            dns: Default::default(),
+            expose: Default::default(),
         };
         let (text, parts) = api::token::format(api::token::API_PREFIX, [1; 6], [2; 32], "");
         let (other, _) = api::token::format(api::token::API_PREFIX, [1; 6], [3; 32], "");

@@ -1,16 +1,19 @@
 //! The environment: what it is, what is done when a host joins, how packets get from host to host,
-//! who may connect to whom, and the order to make new keys.
+//! who may connect to whom, names in DNS, what of the catalog is exposed, and the order to make new
+//! keys.
 
 use super::extract;
+use crate::rows;
 use crate::state::Shared;
 use api::error::ErrorInfo;
 use api::routes;
-use api::wire::{Accepted, EnvironmentRequest, PolicyQuery};
+use api::wire::{Accepted, EnvironmentRequest, ExposedRow, PolicyQuery};
 use axum::Json;
 use axum::extract::State;
 use control::operate::network;
 use control::policy;
 use model::change::{Change, Edit, Proposal};
+use model::expose::Expose;
 use model::host::{Environment, OverlayMode};
 use model::policy::{InvalidPorts, PolicyPorts, PolicyVerdict};
 use model::record::{Record, RecordKey};
@@ -41,6 +44,13 @@ pub(super) async fn put<S: Store>(
     if let Some(policy) = &request.policy {
         policy.check().map_err(ErrorInfo::invalid)?;
     }
+    if let Some(dns) = &request.dns {
+        dns.check().map_err(ErrorInfo::invalid)?;
+    }
+    let expose = request.expose.clone().map(Expose::normal);
+    if let Some(expose) = &expose {
+        expose.check().map_err(ErrorInfo::invalid)?;
+    }
     let answer = shared
         .propose(|cluster, now| {
             let known = cluster.environment().ok_or_else(none)?;
@@ -58,7 +68,10 @@ pub(super) async fn put<S: Store>(
             if request.rotate_keys {
                 keys = network::next_keys(keys, now);
             }
-            let next = Environment { rebalance, overlay, policy, keys, ..(**known).clone() };
+            let dns = request.dns.as_ref().unwrap_or(&known.dns).clone();
+            let expose = expose.as_ref().unwrap_or(&known.expose).clone();
+            let known_to = (**known).clone();
+            let next = Environment { rebalance, overlay, policy, keys, dns, expose, ..known_to };
             if next == **known {
                 return Ok(Proposal::default());
             }
@@ -70,6 +83,12 @@ pub(super) async fn put<S: Store>(
         })
         .await?;
     Ok(Json(answer))
+}
+
+/// Services of the catalog that the hosts' balancers serve, and what keeps them from it.
+#[utoipa::path(get, path = routes::EXPOSED, responses((status = 200, body = Vec<ExposedRow>)))]
+pub(super) async fn exposed<S: Store>(State(shared): State<Shared<S>>) -> Json<Vec<ExposedRow>> {
+    Json(rows::exposed_rows(&shared.cluster()))
 }
 
 /// What the network policy says of one connection, and which rule says it.

@@ -35,5 +35,6 @@ pub(super) async fn list<S: Store>(
         page.instances.extend(rows::instance_rows(&cluster, service));
         page.services.push(rows::service_row(&cluster, service));
     }
+    rows::add_reasons(&cluster, &mut page);
     Ok(Json(page))
 }

@@ -52,6 +52,7 @@ const TOKEN: &str = "token";
         super::environment::show,
         super::environment::put,
         super::environment::verdict,
+        super::environment::exposed,
         super::net_check::check,
         super::relay::logs,
         super::relay::exec,

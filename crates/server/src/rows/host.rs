@@ -28,7 +28,9 @@ fn reason(host: &Host, trouble: &str) -> String {
         0 => String::new(),
         more => format!("{more} more plain containers than are listed"),
     };
-    [strays.as_str(), &host.reason, trouble, left_out.as_str()]
+    let refused = facts.expose_refused.iter();
+    let refused: Vec<String> = refused.map(|(port, why)| format!("port {port}: {why}")).collect();
+    [strays.as_str(), &host.reason, trouble, left_out.as_str(), &refused.join("; ")]
         .into_iter()
         .chain(problems.map(String::as_str))
         .filter(|text| !text.is_empty())

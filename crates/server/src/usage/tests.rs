@@ -17,6 +17,7 @@ fn of(host: &str, requests: Option<Requests>) -> HostStatus {
         usage: BTreeMap::new(),
         requests,
         floating: BTreeMap::new(),
+        checks: BTreeMap::new(),
     }
 }
 

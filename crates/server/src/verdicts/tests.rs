@@ -79,6 +79,7 @@ fn says(host: &str, own: Option<InstanceStatus>, probe: Option<(Health, i64)>) -
         usage: BTreeMap::new(),
         requests: None,
         floating: BTreeMap::new(),
+        checks: BTreeMap::new(),
     }
 }
 

@@ -199,6 +199,7 @@ impl Agent {
             usage: BTreeMap::new(),
             requests: None,
             floating: BTreeMap::new(),
+            checks: BTreeMap::new(),
         }))
     }
 }

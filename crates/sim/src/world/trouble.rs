@@ -200,6 +200,7 @@ fn mistaken(world: &World, by: usize, other: usize) -> HostStatus {
         usage: BTreeMap::new(),
         requests: None,
         floating: BTreeMap::new(),
+        checks: BTreeMap::new(),
     }
 }
 

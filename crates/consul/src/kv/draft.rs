@@ -1,0 +1,250 @@
+//! Writes that are being put together: each sees those before it, all of them become one
+//! transaction, which holds only while nothing that it rests on has changed. Pure.
+
+use super::entry::{Entry, PENDING, encode, encode_gone, kv_key, session_key};
+use super::map::Map;
+use bytes::Bytes;
+use model::limits::{CONSUL_KEYS_MAX, CONSUL_KV_BYTES_MAX};
+use model::time::Index;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use store::{Compare, Op, Txn};
+
+/// Why a write cannot be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The session that should lock does not exist.
+    NoSession(String),
+    /// There is no room.
+    Full(String),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoSession(id) => write!(f, "invalid session \"{id}\""),
+            Self::Full(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Writes over a map.
+#[derive(Debug)]
+pub(crate) struct Draft<'m> {
+    map: &'m Map,
+    /// What the keys that were touched become.
+    changed: BTreeMap<Arc<str>, Option<Entry>>,
+    /// What was stored at the keys that were looked at.
+    reads: BTreeMap<Arc<str>, Option<u64>>,
+    /// Sessions that must still be there, by when they were put.
+    sessions: BTreeMap<Arc<str>, u64>,
+    more: Vec<Op>,
+}
+
+impl<'m> Draft<'m> {
+    pub(crate) fn new(map: &'m Map) -> Self {
+        Self {
+            map,
+            changed: BTreeMap::new(),
+            reads: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            more: vec![],
+        }
+    }
+
+    /// A key as the writes so far leave it. The transaction holds only while it is so.
+    pub(crate) fn get(&mut self, key: &str) -> Option<Entry> {
+        if let Some(changed) = self.changed.get(key) {
+            return changed.clone();
+        }
+        self.reads.entry(key.into()).or_insert_with(|| self.map.stored_at(key));
+        self.map.get(key).value.map(|entry| (*entry).clone())
+    }
+
+    /// Every key below a prefix as the writes so far leave it.
+    pub(crate) fn list(&mut self, prefix: &str) -> Vec<Entry> {
+        let mut keys: Vec<Arc<str>> =
+            self.map.below(prefix).map(|entry| Arc::clone(&entry.key)).collect();
+        keys.extend(self.changed.keys().filter(|key| key.starts_with(prefix)).cloned());
+        keys.sort();
+        keys.dedup();
+        keys.iter().filter_map(|key| self.get(key)).collect()
+    }
+
+    fn put(&mut self, entry: Entry) -> Result<(), Refused> {
+        let before = self.map.get(&entry.key).value.map_or(0, |before| before.weight());
+        let bytes = self.map.bytes().saturating_sub(before) + entry.weight();
+        if bytes > CONSUL_KV_BYTES_MAX {
+            let max = CONSUL_KV_BYTES_MAX / (1024 * 1024);
+            return Err(Refused::Full(format!(
+                "the keys and values have {max} MiB already, the most that there can be: delete some"
+            )));
+        }
+        if self.map.stored_at(&entry.key).is_none() && self.map.len() >= CONSUL_KEYS_MAX {
+            return Err(Refused::Full(format!(
+                "there are {CONSUL_KEYS_MAX} keys already, the most that there can be: delete some"
+            )));
+        }
+        self.changed.insert(Arc::clone(&entry.key), Some(entry));
+        Ok(())
+    }
+
+    /// Puts a value; the same value and flags again change nothing. A lock stays.
+    pub(crate) fn set(&mut self, key: &str, value: Bytes, flags: u64) -> Result<(), Refused> {
+        match self.get(key) {
+            Some(old) if old.value == value && old.flags == flags => Ok(()),
+            Some(old) => self.put(Entry { value, flags, modify_index: PENDING, ..old }),
+            None => self.put(new(key, value, flags)),
+        }
+    }
+
+    /// Is the key as a client knows it? 0 means that it is not there.
+    fn is_at(&mut self, key: &str, index: u64) -> bool {
+        match (self.get(key), index) {
+            (None, 0) => true,
+            (None, _) | (Some(_), 0) => false,
+            (Some(entry), index) => entry.modify_index == index && index != PENDING,
+        }
+    }
+
+    /// Puts a value when the key is as the client knows it.
+    pub(crate) fn cas(
+        &mut self,
+        key: &str,
+        value: Bytes,
+        flags: u64,
+        index: u64,
+    ) -> Result<bool, Refused> {
+        if !self.is_at(key, index) {
+            return Ok(false);
+        }
+        self.set(key, value, flags).map(|()| true)
+    }
+
+    /// Locks a key for a session that exists. The holder may do it again.
+    pub(crate) fn lock(
+        &mut self,
+        key: &str,
+        value: Bytes,
+        flags: u64,
+        session: &str,
+    ) -> Result<bool, Refused> {
+        let known = self.map.session(session);
+        let known = known.ok_or_else(|| Refused::NoSession(session.to_owned()))?;
+        let id: Arc<str> = session.into();
+        self.sessions.insert(Arc::clone(&id), known.index);
+        let old = self.get(key);
+        match old {
+            Some(old) if old.session.as_deref() == Some(session) => {
+                if old.value != value || old.flags != flags {
+                    self.put(Entry { value, flags, modify_index: PENDING, ..old })?;
+                }
+                Ok(true)
+            }
+            Some(Entry { session: Some(_), .. }) => Ok(false),
+            old => {
+                let old = old.unwrap_or_else(|| new(key, Bytes::new(), 0));
+                let lock_index = old.lock_index + 1;
+                let session = Some(id);
+                self.put(Entry {
+                    value,
+                    flags,
+                    lock_index,
+                    session,
+                    modify_index: PENDING,
+                    ..old
+                })?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// Lets go of a key that the session holds, and puts a value.
+    pub(crate) fn unlock(
+        &mut self,
+        key: &str,
+        value: Bytes,
+        flags: u64,
+        session: &str,
+    ) -> Result<bool, Refused> {
+        match self.get(key) {
+            Some(old) if old.session.as_deref() == Some(session) => {
+                let modify_index = PENDING;
+                self.put(Entry { value, flags, session: None, modify_index, ..old })?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Frees a key of a session that has ended: the value stays.
+    pub(crate) fn release(&mut self, key: &str, session: &str) {
+        if let Some(old) = self.get(key)
+            && old.session.as_deref() == Some(session)
+        {
+            let entry = Entry { session: None, modify_index: PENDING, ..old };
+            self.changed.insert(Arc::clone(&entry.key), Some(entry));
+        }
+    }
+
+    /// Takes a key away; one that is missing is fine.
+    pub(crate) fn delete(&mut self, key: &str) {
+        if self.get(key).is_some() {
+            self.changed.insert(key.into(), None);
+        }
+    }
+
+    /// Takes a key away when it is as the client knows it. 0 never deletes one that is there.
+    pub(crate) fn delete_cas(&mut self, key: &str, index: u64) -> bool {
+        match self.get(key) {
+            None => true,
+            Some(entry) if entry.modify_index == index && index != PENDING => {
+                self.delete(key);
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// A further operation of the transaction: on a session, or one that was forgotten.
+    pub(crate) fn also(&mut self, op: Op, rests_on: Option<(&str, u64)>) {
+        if let Some((id, index)) = rests_on {
+            self.sessions.insert(id.into(), index);
+        }
+        self.more.push(op);
+    }
+
+    /// The transaction, at `now` in milliseconds since 1970. Without operations there is nothing
+    /// to do.
+    pub(crate) fn txn(self, now: i64) -> Txn {
+        let compare = |(key, at): (&Arc<str>, &Option<u64>)| match at {
+            None => Compare::Absent(kv_key(key)),
+            Some(index) => Compare::Modified(kv_key(key), Index(*index)),
+        };
+        let mut compares: Vec<Compare> = self.reads.iter().map(compare).collect();
+        let there = |(id, at): (&Arc<str>, &u64)| Compare::Modified(session_key(id), Index(*at));
+        compares.extend(self.sessions.iter().map(there));
+        let mut ops = self.more;
+        for (key, entry) in &self.changed {
+            // Made and taken away again in one transaction.
+            if entry.is_none() && self.map.get(key).value.is_none() {
+                continue;
+            }
+            let value = entry.as_ref().map_or_else(|| encode_gone(now), |e| encode(e, now));
+            ops.push(Op::Put { key: kv_key(key), value, lease: None });
+        }
+        Txn { compares, ops }
+    }
+}
+
+fn new(key: &str, value: Bytes, flags: u64) -> Entry {
+    Entry {
+        key: key.into(),
+        value,
+        flags,
+        lock_index: 0,
+        session: None,
+        create_index: PENDING,
+        modify_index: PENDING,
+    }
+}

@@ -1,0 +1,75 @@
+//! Templates: `${name.full}`, `${name.prefix}`, `${name.suffix}` and `${match(1)}` in the texts of a
+//! query, filled in from the name that was asked for.
+
+use super::definition::Definition;
+use model::limits::FILTER_PATTERN_BYTES_MAX;
+
+/// Is it a pattern?
+pub(super) fn check(pattern: &str) -> Result<(), String> {
+    compile(pattern).map(drop)
+}
+
+fn compile(pattern: &str) -> Result<regex::Regex, String> {
+    let mut builder = regex::RegexBuilder::new(pattern);
+    let built = builder.size_limit(FILTER_PATTERN_BYTES_MAX).build();
+    built.map_err(|error| format!("Bad Template.Regexp '{pattern}': {error}"))
+}
+
+/// The query that a template makes of a name, which begins as its own.
+pub(super) fn fill(template: &Definition, name: &str) -> Result<Definition, String> {
+    let suffix = name.strip_prefix(template.name.as_str()).unwrap_or_default();
+    let pattern = &template.template.regexp;
+    let groups: Vec<String> = match pattern.is_empty() {
+        true => vec![],
+        false => compile(pattern)?.captures(name).map_or_else(Vec::new, |found| {
+            let groups = found.iter().map(|group| group.map_or("", |group| group.as_str()));
+            groups.map(str::to_owned).collect()
+        }),
+    };
+    let put = |text: &String| put(text, name, &template.name, suffix, &groups);
+    let mut filled = template.clone();
+    let service = &mut filled.service;
+    service.service = put(&service.service)?;
+    service.near = put(&service.near)?;
+    for text in &mut service.tags {
+        *text = put(text)?;
+    }
+    for text in service.node_meta.values_mut().chain(service.service_meta.values_mut()) {
+        *text = put(text)?;
+    }
+    if template.template.remove_empty_tags {
+        service.tags.retain(|tag| !tag.is_empty());
+    }
+    Ok(filled)
+}
+
+fn put(
+    text: &str,
+    name: &str,
+    prefix: &str,
+    suffix: &str,
+    groups: &[String],
+) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, behind)) = rest.split_once("${") {
+        let (word, after) =
+            behind.split_once('}').ok_or_else(|| format!("{text:?} has a ${{ without its }}"))?;
+        out.push_str(before);
+        let group = word.strip_prefix("match(").and_then(|n| n.strip_suffix(')'));
+        out.push_str(match (word, group) {
+            ("name.full", _) => name,
+            ("name.prefix", _) => prefix,
+            ("name.suffix", _) => suffix,
+            ("agent.segment", _) => "",
+            (_, Some(n)) => {
+                let n: usize = n.parse().map_err(|_nan| format!("{word:?} has no number"))?;
+                groups.get(n).map_or("", String::as_str)
+            }
+            _ => return Err(format!("{text:?}: ${{{word}}} is not known")),
+        });
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
