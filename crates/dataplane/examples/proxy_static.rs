@@ -32,6 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         connect_timeout: Duration::from_millis(250),
         drain: Duration::from_secs(10),
         stop: Duration::ZERO,
+        balance: Default::default(),
+        outlier: None,
     };
     let name = "backends".to_owned();
     let mode = match mode.as_str() {

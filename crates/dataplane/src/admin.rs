@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use model::floating::SeatKey;
 use model::health::Health;
 use model::limits::{DATAPLANE_ADMIN_CONNECTIONS_MAX, DATAPLANE_ADMIN_MS_MAX};
+use model::registration::CheckProbe;
 use model::time::Index;
 use model::view::HostView;
 use serde::Serialize;
@@ -40,6 +41,8 @@ pub(crate) struct Inside {
     pub(crate) proxy: ProxyStatus,
     pub(crate) dns: [(&'static str, u64); 3],
     pub(crate) dns_listening: Listening,
+    pub(crate) metadata: [(&'static str, u64); 3],
+    pub(crate) metadata_listening: Listening,
 }
 
 /// Accepts until it is dropped.
@@ -115,9 +118,11 @@ fn health(inside: &Inside) -> Response<Full<Bytes>> {
     if inside.view.is_none() {
         problems.push_str("no view yet\n");
     }
-    for (addr, state) in &inside.dns_listening {
-        if let Err(why) = state {
-            problems.push_str(&format!("dns {addr}: {why}\n"));
+    for (what, all) in [("dns", &inside.dns_listening), ("metadata", &inside.metadata_listening)] {
+        for (addr, why) in
+            all.iter().filter_map(|(addr, state)| Some((addr, state.as_ref().err()?)))
+        {
+            problems.push_str(&format!("{what} {addr}: {why}\n"));
         }
     }
     for (id, status) in &inside.proxy.listeners {
@@ -145,6 +150,13 @@ fn dump(inside: &Inside) -> Response<Full<Bytes>> {
     let mut view = inside.view.as_deref().cloned();
     let seats = view.iter_mut().flat_map(|view| view.floating.values_mut());
     seats.for_each(|seat| seat.key = SeatKey::default());
+    // Nor may they read what checks log in with.
+    for wish in view.iter_mut().flat_map(|view| view.checks.values_mut()) {
+        if let CheckProbe::Http { headers, body, .. } = &mut Arc::make_mut(wish).plan.probe {
+            headers.0.values_mut().for_each(Vec::clear);
+            body.clear();
+        }
+    }
     let dump = Dump {
         in_force: inside.in_force,
         view: view.as_ref(),
@@ -185,6 +197,8 @@ fn metrics(inside: &Inside) -> String {
         ("local_instances", sum(&mut [inside.local.len()].into_iter())),
     ];
     let dns = inside.dns.iter().map(|(name, value)| (format!("dns_{name}"), *value));
+    let metadata = inside.metadata.iter().map(|(name, value)| (format!("metadata_{name}"), *value));
+    let dns = dns.chain(metadata);
     for (name, value) in rows.iter().map(|(name, value)| ((*name).to_owned(), *value)).chain(dns) {
         let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
         // Writing to a String cannot fail.

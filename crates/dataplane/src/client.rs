@@ -3,8 +3,8 @@
 
 use crate::error::Error;
 use crate::protocol::{
-    FromAgent, FromDataplane, Local, PROTOCOL_VERSION, Report, WIRE_VERSION, common_version, frame,
-    socket_path,
+    FromAgent, FromDataplane, Local, METADATA_VERSION, PROTOCOL_VERSION, Report, WIRE_VERSION,
+    common_version, frame, socket_path, split::Split,
 };
 use model::limits::{DATAPLANE_EVENTS_MAX, DATAPLANE_GREETING_MS_MAX};
 use model::view::HostView;
@@ -60,7 +60,8 @@ impl Client {
         let (sender, events) = mpsc::channel(DATAPLANE_EVENTS_MAX);
         let mut tasks = JoinSet::new();
         tasks.spawn(read(from, sender, Event::Hello { version, pid }));
-        tasks.spawn(write(to, views, locals, wires));
+        let takes_metadata = version >= METADATA_VERSION;
+        tasks.spawn(write(to, takes_metadata, views, locals, wires));
         let takes_wire = version >= WIRE_VERSION;
         Ok(Self { view, local, wire, takes_wire, events, _tasks: tasks })
     }
@@ -137,32 +138,42 @@ async fn read(mut from: OwnedReadHalf, events: mpsc::Sender<Event>, hello: Event
 
 async fn write(
     mut to: OwnedWriteHalf,
+    takes_metadata: bool,
     mut views: watch::Receiver<Option<Arc<HostView>>>,
     mut locals: watch::Receiver<Option<Arc<Local>>>,
     mut wires: watch::Receiver<Option<Arc<WireWish>>>,
 ) {
+    let mut split = Split::default();
     loop {
-        let message = tokio::select! {
+        let messages: Vec<FromAgent> = tokio::select! {
             // Containers first: a view without them would be served as the server last knew them.
             biased;
             changed = locals.changed() => match changed {
-                Ok(()) => locals.borrow_and_update().clone().map(FromAgent::Local),
+                Ok(()) => one(locals.borrow_and_update().clone().map(FromAgent::Local)),
                 Err(_client_dropped) => return,
             },
             changed = wires.changed() => match changed {
-                Ok(()) => wires.borrow_and_update().clone().map(FromAgent::Wire),
+                Ok(()) => one(wires.borrow_and_update().clone().map(FromAgent::Wire)),
                 Err(_client_dropped) => return,
             },
             changed = views.changed() => match changed {
-                Ok(()) => views.borrow_and_update().clone().map(FromAgent::View),
+                Ok(()) => match views.borrow_and_update().clone() {
+                    Some(view) => split.messages(&view, takes_metadata),
+                    None => vec![],
+                },
                 Err(_client_dropped) => return,
             },
         };
-        let Some(message) = message else { continue };
-        if let Err(error) = frame::write(&mut to, &message).await {
-            // The reader sees the end too and says it by `next`.
-            tracing::warn!(%error, "the dataplane takes nothing more");
-            return;
+        for message in messages {
+            if let Err(error) = frame::write(&mut to, &message).await {
+                // The reader sees the end too and says it by `next`.
+                tracing::warn!(%error, "the dataplane takes nothing more");
+                return;
+            }
         }
     }
+}
+
+fn one(message: Option<FromAgent>) -> Vec<FromAgent> {
+    message.into_iter().collect()
 }

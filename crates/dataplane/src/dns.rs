@@ -3,6 +3,7 @@
 
 mod answer;
 mod bind;
+mod consul;
 mod forward;
 mod later;
 mod serve;
@@ -116,8 +117,9 @@ impl Dns {
         Ok(Self { shared, listening, tables, asked, runtime: Some((stop, thread)) })
     }
 
-    /// Answers from this table from now on.
-    pub(crate) fn publish(&self, table: Table) {
+    /// Answers from the table that is made of the one before from now on.
+    pub(crate) fn publish(&self, make: impl FnOnce(&Table) -> Table) {
+        let table = make(&self.shared.table.load());
         self.shared.table.store(Arc::new(table));
         self.tables.send_replace(());
     }

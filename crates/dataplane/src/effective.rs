@@ -7,12 +7,13 @@ mod tests;
 
 use crate::probe::is_probed;
 use crate::protocol::{Local, ProbeVerdict, Probes};
+use model::dns::NobodyHealthy;
 use model::health::Health;
 use model::id::InstanceId;
 use model::time::Timestamp;
 use model::view::{Admit, HostView, NameTarget, ViewInstance};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// What is served: addresses by name, endpoints by upstream.
@@ -23,6 +24,8 @@ pub struct Effective {
     pub names: BTreeMap<String, Vec<Ipv4Addr>>,
     /// Endpoints of each upstream of the View, in its order.
     pub upstreams: BTreeMap<String, Vec<ServedEndpoint>>,
+    /// Instances that take nothing new, by all that is known here: names of Consul leave them out.
+    pub unfit: BTreeSet<InstanceId>,
 }
 
 /// An endpoint as it is served.
@@ -112,7 +115,22 @@ pub fn effective(view: &HostView, local: &Local, probes: &Probes) -> Effective {
         });
         (id.clone(), served.collect())
     });
-    Effective { names: names.collect(), upstreams: upstreams.collect() }
+    let (names, upstreams) = (names.collect(), upstreams.collect());
+    let unfit = known.iter().filter(|(_, known)| !known.serves());
+    let unfit = unfit.map(|(id, _)| (*id).clone()).collect();
+    Effective { names, upstreams, unfit }
+}
+
+/// What is known of the health of a container of this host, newer than the view.
+pub(crate) fn health_here(
+    view: &HostView,
+    id: &InstanceId,
+    local: &Local,
+    probes: &Probes,
+) -> Option<Health> {
+    let instance = view.instances.get(id);
+    let by_docker = || local.get(id).map(|local| local.docker_health);
+    instance.map(|instance| known(view, id, instance, local, probes).health).or_else(by_docker)
 }
 
 fn turn(known: Known, none_up: bool) -> Turn {
@@ -136,8 +154,8 @@ fn known(
     local: &Local,
     probes: &Probes,
 ) -> Known {
-    let active = instance.admit == Admit::Active;
     let told = local.get(id);
+    let active = instance.admit == Admit::Active && !told.is_some_and(|local| local.stopping);
     let (running, run) = match told {
         Some(local) => (local.run.is_some(), local.run.as_ref().map(|run| run.started_at)),
         None => (instance.running, None),
@@ -200,7 +218,7 @@ fn addresses(
                 found.push(instance.address);
             }
         }
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         found.retain(|address| seen.insert(*address));
         found
     };
@@ -213,5 +231,11 @@ fn addresses(
         |known| known.active,
         |_any| true,
     ];
-    steps.into_iter().map(that).find(|found| !found.is_empty()).unwrap_or_default()
+    // Unless the service, or else the environment, would rather have none.
+    let said = instances.iter().find_map(|id| view.instances.get(id)?.nobody_healthy);
+    let steps = match said.unwrap_or(view.dns.nobody_healthy) {
+        NobodyHealthy::All => &steps[..],
+        NobodyHealthy::None => &steps[..2],
+    };
+    steps.iter().copied().map(that).find(|found| !found.is_empty()).unwrap_or_default()
 }

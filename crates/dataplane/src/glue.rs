@@ -1,7 +1,8 @@
 //! The View and what is served of it in the words of the proxy, and back. Pure.
 
-use crate::effective::{Effective, ServedEndpoint, Turn};
-use crate::protocol::{ListenerStatus, Probes, Report};
+use crate::effective::{Effective, ServedEndpoint, Turn, health_here};
+use crate::metadata::{Seen, SeenHere};
+use crate::protocol::{ListenerStatus, Local, Probes, Report};
 use crate::proxy::{EndpointConfig, EndpointState, ProxyConfig, ProxyStatus, UpstreamConfig};
 use model::host_status::Requests;
 use model::id::InstanceId;
@@ -20,6 +21,8 @@ pub(crate) fn proxy_config(view: &HostView, served: &Effective) -> ProxyConfig {
             connect_timeout: Duration::from_millis(upstream.connect_timeout_ms),
             drain: Duration::from_millis(upstream.drain_ms),
             stop: Duration::from_millis(PROXY_STOP_MS_MAX),
+            balance: upstream.balance,
+            outlier: upstream.outlier,
         };
         (id.clone(), config)
     });
@@ -76,6 +79,18 @@ pub(crate) fn report(
         // Whoever encrypts, and who keeps floating addresses, say so themselves.
         ..Report::default()
     }
+}
+
+/// What is known of the containers of this host, for who asks for metadata.
+pub(crate) fn seen_here(view: &HostView, local: &Local, probes: &Probes) -> SeenHere {
+    let all = local.iter().filter_map(|(id, one)| {
+        let health = health_here(view, id, local, probes)?;
+        let run = one.run.as_ref();
+        let started_at = run.map(|run| run.started_at).unwrap_or_default();
+        let container_id = run.map(|run| run.container_id.clone());
+        Some((id.clone(), Seen { container_id, started_at, health }))
+    });
+    all.collect()
 }
 
 /// Keys of the endpoints whose requests the view wants counted.

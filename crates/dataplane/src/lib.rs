@@ -1,9 +1,9 @@
-//! The dataplane of one host: DNS, health probes and balancers, in a process of its own that goes
+//! The dataplane of one host: DNS, metadata, health probes and balancers, in a process of its own that goes
 //! on when server and agent are dead. It decides nothing: it serves `effective(view, local)`. Who has a
 //! floating address it settles with its like on other hosts.
 //!
 //! ```text
-//! agent ── View, Local ──▶ plane ──▶ dns table, proxy configuration, probe targets
+//! agent ── View, Local ──▶ plane ──▶ dns table, metadata, proxy configuration, probe targets
 //!       ◀── Report ───────       ◀── verdicts, listeners, requests in flight
 //! ```
 
@@ -13,7 +13,9 @@ mod client;
 
 mod effective;
 mod dns;
+mod metadata;
 mod probe;
+mod check;
 pub mod proxy;
 mod floating;
 mod glue;
@@ -30,6 +32,7 @@ pub use dns::{DnsOptions, Resolvers};
 pub use effective::{Effective, ServedEndpoint, Turn, effective};
 pub use error::Error;
 pub use folder::stop;
+pub use metadata::MetadataOptions;
 pub use protocol::{
     ListenerStatus, Local, LocalInstance, PROTOCOL_VERSION, ProbeVerdict, Probes, Report, Run,
 };

@@ -2,20 +2,24 @@
 //! and hands it to DNS, proxy and prober. One task owns all state; nothing here waits for others.
 
 use crate::admin::{Inside, Question};
+use crate::check::{Checker, Found, News};
 use crate::dns::{Dns, Table};
 use crate::effective::{Effective, effective};
 use crate::floating::{self, Keeper};
 use crate::glue;
+use crate::metadata::{Kept, Metadata, Teller};
 use crate::probe::{Prober, Targets, Verdict, targets};
-use crate::protocol::{FromAgent, Local, Probes, Report};
+use crate::protocol::{FromAgent, Local, MetaUpdate, Probes, Report};
 use crate::proxy::{Proxy, ProxyConfig, Stopped};
 use crate::run::WirePort;
 use crate::state::{Live, Remembered};
 use model::host_status::Requests;
 use model::limits::DATAPLANE_COUNT_MS;
+use model::metadata::METADATA_NAME;
 use model::time::Index;
 use model::view::{HostView, VIEW_FORMAT};
 use model::wireguard::{WireStatus, WireWish};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +31,7 @@ use tokio::time::Instant;
 pub(crate) struct Inputs {
     pub(crate) messages: mpsc::Receiver<FromAgent>,
     pub(crate) verdicts: mpsc::Receiver<Verdict>,
+    pub(crate) checked: mpsc::Receiver<News>,
     pub(crate) questions: mpsc::Receiver<Question>,
 }
 
@@ -34,9 +39,11 @@ pub(crate) struct Inputs {
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) dns: Dns,
+    pub(crate) metadata: Metadata,
     pub(crate) proxy: Proxy,
     pub(crate) prober: Prober,
     pub(crate) keeper: Keeper,
+    pub(crate) checker: Checker,
 }
 
 /// The state, and who carries it out.
@@ -45,6 +52,7 @@ pub(crate) struct Plane {
     view: Option<Arc<HostView>>,
     local: Arc<Local>,
     probes: Arc<Probes>,
+    checks: Arc<Found>,
     served: Arc<Effective>,
     config: Arc<ProxyConfig>,
     /// Applications of a configuration under way, by number.
@@ -52,12 +60,17 @@ pub(crate) struct Plane {
     number: u64,
     /// The newest that is in force everywhere, and its view.
     in_force: (u64, Index),
+    /// Of the newest view, though only its metadata may have come.
+    index: Index,
+    /// What is told to who asks for metadata.
+    teller: Teller,
     parts: Parts,
     /// What to encrypt, and who does it.
     wire: Option<Arc<WireWish>>,
     wires: Option<WirePort>,
     report: watch::Sender<Report>,
     memory: watch::Sender<Remembered>,
+    meta_memory: watch::Sender<Option<Arc<Kept>>>,
     /// What was counted last, told with every report.
     requests: Option<Requests>,
     began: Instant,
@@ -77,22 +90,28 @@ impl Plane {
         parts: Parts,
         wires: Option<WirePort>,
         report: watch::Sender<Report>,
-        memory: watch::Sender<Remembered>,
+        (memory, meta_memory): (watch::Sender<Remembered>, watch::Sender<Option<Arc<Kept>>>),
+        teller: Teller,
     ) -> Self {
+        let index = remembered.view.as_ref().map(|view| view.index).unwrap_or_default();
         let mut plane = Self {
             view: remembered.view,
             local: remembered.live.local,
             probes: remembered.live.probes,
+            checks: remembered.live.checks,
             served: Arc::default(),
             config: Arc::default(),
             applying: JoinSet::new(),
             number: 0,
             in_force: (0, Index::default()),
+            index,
+            teller,
             parts,
             wire: remembered.wire,
             wires,
             report,
             memory,
+            meta_memory,
             requests: None,
             began: Instant::now(),
         };
@@ -111,6 +130,7 @@ impl Plane {
         let mut stop = std::pin::pin!(stop);
         let mut proxy_changed = self.parts.proxy.changed();
         let mut asked = self.parts.dns.asked_changed();
+        let mut asked_meta = self.parts.metadata.asked_changed();
         let mut seen = self.parts.keeper.seen.clone();
         let mut encrypted = self.wires.as_ref().map(|wires| wires.status.clone());
         let mut count = tokio::time::interval(Duration::from_millis(DATAPLANE_COUNT_MS));
@@ -123,6 +143,7 @@ impl Plane {
                     }
                 }
                 Some(first) = inputs.verdicts.recv() => self.take_verdicts(first, &mut inputs.verdicts),
+                Some(first) = inputs.checked.recv() => self.take_checked(first, &mut inputs.checked),
                 Some(done) = self.applying.join_next() => match done {
                     Ok((number, index, result)) => {
                         if self.applied(number, index, result) == Flow::End {
@@ -133,6 +154,7 @@ impl Plane {
                 },
                 Ok(()) = proxy_changed.changed() => self.tell(),
                 Ok(()) = asked.changed() => self.tell(),
+                Ok(()) = asked_meta.changed() => self.tell(),
                 () = told(&mut encrypted) => self.tell(),
                 Ok(()) = seen.changed() => self.tell(),
                 _ = count.tick() => self.count(),
@@ -146,7 +168,7 @@ impl Plane {
     /// Takes a message and all that wait behind it: only the newest counts.
     fn take(&mut self, first: FromAgent, more: &mut mpsc::Receiver<FromAgent>) -> Flow {
         let mut next = Some(first);
-        let mut new_view = false;
+        let (mut new_view, mut changed) = (false, false);
         while let Some(message) = next {
             match message {
                 FromAgent::Hello { .. } => {}
@@ -158,10 +180,15 @@ impl Plane {
                     );
                 }
                 FromAgent::View(view) => {
-                    new_view = true;
+                    (new_view, changed) = (true, true);
+                    self.index = view.index;
                     self.view = Some(view);
                 }
-                FromAgent::Local(local) => self.local = local,
+                FromAgent::Meta(update) => self.take_meta(*update),
+                FromAgent::Local(local) => {
+                    changed = true;
+                    self.local = local;
+                }
                 FromAgent::Wire(wire) => {
                     self.wire = Some(wire);
                     self.encrypt();
@@ -170,8 +197,30 @@ impl Plane {
             }
             next = more.try_recv().ok();
         }
-        self.serve(new_view);
+        if changed {
+            self.serve(new_view);
+        }
         Flow::On
+    }
+
+    /// Tells other metadata. The rest of what is served stays as it is.
+    fn take_meta(&mut self, update: MetaUpdate) {
+        let MetaUpdate { host, index, alone, whole, delta } = update;
+        let news = match whole {
+            Some(meta) => self.teller.replace(host, &meta),
+            None => self.teller.change(&delta),
+        };
+        if news {
+            self.parts.metadata.publish(self.teller.world());
+            self.meta_memory.send_replace(self.teller.kept().map(Arc::new));
+        }
+        if alone {
+            self.index = index;
+            if self.applying.is_empty() {
+                self.in_force.1 = index;
+                self.tell();
+            }
+        }
     }
 
     fn take_verdicts(&mut self, first: Verdict, more: &mut mpsc::Receiver<Verdict>) {
@@ -185,6 +234,30 @@ impl Plane {
         self.serve(false);
     }
 
+    fn take_checked(&mut self, first: News, more: &mut mpsc::Receiver<News>) {
+        let checks = Arc::make_mut(&mut self.checks);
+        let mut next = Some(first);
+        while let Some((id, seen)) = next {
+            let status = seen.status.as_str();
+            tracing::info!(check = id, status, "checked");
+            checks.insert(id, seen);
+            next = more.try_recv().ok();
+        }
+        self.check();
+        self.remember();
+        self.tell();
+    }
+
+    /// Has the checks of the view carried out; of others nothing is known any more.
+    fn check(&mut self) {
+        let Some(view) = &self.view else { return };
+        let is_asked = |id: &String, run| view.checks.get(id).is_some_and(|wish| wish.run == run);
+        if self.checks.iter().any(|(id, seen)| !is_asked(id, seen.run)) {
+            Arc::make_mut(&mut self.checks).retain(|id, seen| is_asked(id, seen.run));
+        }
+        self.parts.checker.set(&view.checks);
+    }
+
     /// Serves what is known now: what is as it was is not touched.
     fn serve(&mut self, new_view: bool) {
         let Some(view) = self.view.clone() else { return };
@@ -194,18 +267,25 @@ impl Plane {
         }
         self.parts.prober.set(targets);
         let served = effective(&view, &self.local, &self.probes);
-        if new_view || served.names != self.served.names {
-            self.parts.dns.publish(Table::of(&view, &served));
+        let names = (&served.names, &served.unfit);
+        if new_view || names != (&self.served.names, &self.served.unfit) {
+            self.parts.dns.publish(|before| Table::after(Some(before), &view, &served));
         }
         let config = glue::proxy_config(&view, &served);
         if new_view || config != *self.config {
             self.config = Arc::new(config);
             self.number += 1;
-            let (number, index) = (self.number, view.index);
+            let (number, index) = (self.number, self.index);
             let applied = self.parts.proxy.apply(self.config.clone());
             self.applying.spawn(async move { (number, index, applied.await) });
         }
+        if self.teller.see(glue::seen_here(&view, &self.local, &self.probes)) {
+            self.parts.metadata.publish(self.teller.world());
+        }
         self.parts.keeper.wish(floating::wish(&view, &served));
+        if new_view {
+            self.check();
+        }
         self.served = Arc::new(served);
         self.remember();
         self.tell();
@@ -226,7 +306,11 @@ impl Plane {
     fn remember(&self) {
         let new = Remembered {
             view: self.view.clone(),
-            live: Live { local: self.local.clone(), probes: self.probes.clone() },
+            live: Live {
+                local: self.local.clone(),
+                probes: self.probes.clone(),
+                checks: self.checks.clone(),
+            },
             wire: self.wire.clone(),
         };
         self.memory.send_if_modified(|old| {
@@ -243,7 +327,9 @@ impl Plane {
             return Flow::End;
         }
         if number > self.in_force.0 {
-            self.in_force = (number, index);
+            // What came since without another configuration is in force with it.
+            let newest = if number == self.number { self.index } else { index };
+            self.in_force = (number, newest);
             self.tell();
         }
         Flow::On
@@ -273,15 +359,25 @@ impl Plane {
             &self.probes,
             &status,
             self.requests.as_ref(),
-            self.parts.dns.asked(),
+            self.asked(),
         );
         new.wire = self.wires.as_ref().map(|wires| wires.status.borrow().clone());
         new.floating.clone_from(&self.parts.keeper.seen.borrow());
+        new.checks = (*self.checks).clone();
         self.report.send_if_modified(|old| {
             let changed = *old != new;
             *old = new;
             changed
         });
+    }
+
+    /// What the server is to be asked for.
+    fn asked(&self) -> BTreeSet<String> {
+        let mut asked = self.parts.dns.asked();
+        if self.parts.metadata.is_asked() {
+            asked.insert(METADATA_NAME.to_owned());
+        }
+        asked
     }
 
     fn answer(&self, question: Question) {
@@ -294,6 +390,8 @@ impl Plane {
             proxy: self.parts.proxy.status(),
             dns: self.parts.dns.counts(),
             dns_listening: self.parts.dns.listening().borrow().clone(),
+            metadata: self.parts.metadata.counts(),
+            metadata_listening: self.parts.metadata.listening().borrow().clone(),
         };
         if question.send(inside).is_err() {
             tracing::trace!("asker hung up");

@@ -3,11 +3,14 @@
 //! one that both know. Absence of a connection never means anything: all goes on as last told.
 
 pub(crate) mod frame;
+pub(crate) mod split;
 
 use model::floating::FloatingSeen;
 use model::health::Health;
 use model::host_status::Requests;
-use model::id::InstanceId;
+use model::id::{HostId, InstanceId};
+use model::metadata::{MetaDelta, MetaView};
+use model::registration::CheckSeen;
 use model::time::{Index, Timestamp};
 use model::view::HostView;
 use model::wireguard::{WireStatus, WireWish};
@@ -18,13 +21,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Version of this protocol; a side speaks its own and the one before.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 
 /// Oldest version that this side still speaks.
 pub(crate) const PROTOCOL_VERSION_MIN: u32 = 1;
 
 /// From this version on a dataplane can be told what to encrypt.
 pub(crate) const WIRE_VERSION: u32 = 2;
+
+/// From this version on a dataplane is told of metadata, apart from the view.
+pub(crate) const METADATA_VERSION: u32 = 3;
 
 /// Containers of this host, newer than the View; an instance that is not in it is as the View says.
 pub type Local = BTreeMap<InstanceId, LocalInstance>;
@@ -39,6 +45,9 @@ pub struct LocalInstance {
     pub run: Option<Run>,
     /// What Docker's own HEALTHCHECK says of it.
     pub docker_health: Health,
+    /// It has got its stop signal: it takes nothing new, what is in flight ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopping: bool,
 }
 
 /// One start of a container.
@@ -96,6 +105,9 @@ pub struct Report {
     /// How its floating addresses stand.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub floating: BTreeMap<Ipv4Addr, FloatingSeen>,
+    /// What it found by the checks of this host's node, by their ids.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub checks: BTreeMap<String, CheckSeen>,
 }
 
 /// From the agent.
@@ -113,8 +125,28 @@ pub(crate) enum FromAgent {
     Local(Arc<Local>),
     /// What to encrypt between hosts; since version 2.
     Wire(Arc<WireWish>),
+    /// What is told to who asks for metadata; since version 3.
+    Meta(Box<MetaUpdate>),
     /// End.
     Shutdown,
+}
+
+/// News of the metadata.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MetaUpdate {
+    /// Of which host.
+    pub(crate) host: HostId,
+    /// Index of the view that it came with.
+    pub(crate) index: Index,
+    /// Nothing else of that view is other than before, so that no view follows.
+    #[serde(default)]
+    pub(crate) alone: bool,
+    /// All of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) whole: Option<MetaView>,
+    /// What has changed since the last update of this connection.
+    #[serde(default, skip_serializing_if = "MetaDelta::is_empty")]
+    pub(crate) delta: MetaDelta,
 }
 
 /// From the dataplane.
@@ -151,9 +183,14 @@ mod tests {
 
     #[test]
     fn both_sides_agree_on_the_newest_common_version_or_on_none() {
-        for (theirs, theirs_min, expect) in
-            [(1, 1, Some(1)), (2, 1, Some(2)), (3, 1, Some(2)), (9, 3, None), (0, 0, None)]
-        {
+        for (theirs, theirs_min, expect) in [
+            (1, 1, Some(1)),
+            (2, 1, Some(2)),
+            (3, 1, Some(3)),
+            (4, 1, Some(3)),
+            (9, 4, None),
+            (0, 0, None),
+        ] {
             assert_eq!(common_version(theirs, theirs_min), expect, "{theirs} {theirs_min}");
         }
     }

@@ -1,9 +1,11 @@
 //! Puts a dataplane together and takes it apart again.
 
+use crate::check::Checker;
 use crate::dns::{Dns, DnsOptions, Table};
 use crate::effective::effective;
 use crate::error::Error;
 use crate::floating::Keeper;
+use crate::metadata::{Kept, Metadata, MetadataOptions, Teller};
 use crate::plane::{Inputs, Parts, Plane};
 use crate::probe::Prober;
 use crate::protocol::Report;
@@ -14,7 +16,7 @@ use model::limits::{DATAPLANE_GRACE_MS, DATAPLANE_QUEUE_MAX};
 use model::wireguard::{WireStatus, WireWish};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -30,6 +32,8 @@ pub struct Options {
     pub view: Option<PathBuf>,
     /// Names.
     pub dns: DnsOptions,
+    /// Metadata.
+    pub metadata: MetadataOptions,
     /// Threads that carry traffic; one for each processor when there is none named.
     pub proxy_threads: Option<usize>,
     /// Metrics, health and dump; `None` is nowhere. A port in use is only warned of.
@@ -55,6 +59,7 @@ impl Options {
             dir,
             view: None,
             dns: DnsOptions::default(),
+            metadata: MetadataOptions::default(),
             proxy_threads: None,
             admin: Some(([127, 0, 0, 1], 7602).into()),
             wires: None,
@@ -81,6 +86,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         }
         None => state::load(&dir),
     };
+    let teller = teller(&options, &dir, &remembered);
     let index = remembered.view.as_ref().map_or(0, |view| view.index.0);
     tracing::info!(dir = %dir.display(), view = index, "dataplane starts");
 
@@ -94,13 +100,18 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         Table::of(view, &effective(view, &live.local, &live.probes))
     });
     let dns = Dns::start(options.dns, table.unwrap_or_default())?;
+    let metadata = Metadata::start(options.metadata, teller.world())?;
     let (prober, verdicts) = Prober::start((*remembered.live.probes).clone())?;
     let keeper =
         Keeper::start().map_err(|source| Error::Thread { name: "floating".into(), source })?;
     let (report, reports) = watch::channel(Report::default());
     let (memory, memories) = watch::channel(remembered.clone());
-    let parts = Parts { dns, proxy, prober, keeper };
-    let plane = Plane::new(remembered.clone(), parts, options.wires, report, memory);
+    let known = (*remembered.live.checks).clone();
+    let (checker, checked) = Checker::start(known, dns.listening())?;
+    let (meta_memory, meta_memories) = watch::channel(None);
+    let parts = Parts { dns, metadata, proxy, prober, keeper, checker };
+    let memories_in = (memory, meta_memory);
+    let plane = Plane::new(remembered.clone(), parts, options.wires, report, memories_in, teller);
 
     let (to_plane, messages) = mpsc::channel(DATAPLANE_QUEUE_MAX);
     let (asker, questions) = mpsc::channel(DATAPLANE_QUEUE_MAX);
@@ -117,8 +128,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let mut writer = JoinSet::new();
     if options.view.is_none() {
         writer.spawn(state::keep(dir.clone(), remembered, memories));
+        writer.spawn(state::keep_metadata(dir.clone(), meta_memories));
     }
-    let inputs = Inputs { messages, verdicts, questions };
+    let inputs = Inputs { messages, verdicts, checked, questions };
     let (proxy, keeper) = plane.run(inputs, stop).await;
     // Others take its floating addresses while it ends.
     keeper.stop().await;
@@ -133,6 +145,17 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     doors.shutdown().await;
     tracing::info!("dataplane ends");
     Ok(())
+}
+
+/// What is told of metadata at first: what is remembered, or is in the file that is served.
+fn teller(options: &Options, dir: &Path, remembered: &Remembered) -> Teller {
+    let kept = match &options.view {
+        Some(_) => None,
+        None => state::load_metadata(dir),
+    };
+    let of_view = remembered.view.as_ref();
+    let of_view = of_view.map(|view| Kept { host: view.host.clone(), meta: view.meta.clone() });
+    Teller::new(kept.or(of_view))
 }
 
 /// Every connection is a file: as many as the host allows, not the few that a shell gives.

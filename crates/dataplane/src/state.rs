@@ -4,9 +4,11 @@
 #[cfg(test)]
 mod tests;
 
+use crate::check::Found;
 use crate::error::Error;
+use crate::metadata::Kept;
 use crate::protocol::{Local, Probes};
-use model::limits::{DATAPLANE_STATE_MS, DATAPLANE_STATE_RETRY_MS};
+use model::limits::{DATAPLANE_STATE_MS, DATAPLANE_STATE_RETRY_MS, METADATA_STATE_PAUSE};
 use model::view::{HostView, VIEW_FORMAT};
 use model::wireguard::WireWish;
 use serde::de::DeserializeOwned;
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout_at};
 
 /// What this host knew, newer than the View.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,7 @@ use tokio::time::sleep;
 pub(crate) struct Live {
     pub(crate) local: Arc<Local>,
     pub(crate) probes: Arc<Probes>,
+    pub(crate) checks: Arc<Found>,
 }
 
 /// All that is remembered.
@@ -143,6 +146,52 @@ pub(crate) async fn keep(
         };
         if !open {
             return;
+        }
+    }
+}
+
+fn metadata_path(dir: &Path) -> PathBuf {
+    dir.join("metadata.json")
+}
+
+/// Reads the metadata that the last dataplane of `dir` told.
+pub(crate) fn load_metadata(dir: &Path) -> Option<Kept> {
+    read(&metadata_path(dir), |_: &Kept| Ok(()))
+}
+
+/// Writes the metadata that is sent until its sender is gone, the last of it always. It is written
+/// the less often the longer it takes: the agent has it too.
+pub(crate) async fn keep_metadata(dir: PathBuf, mut news: watch::Receiver<Option<Arc<Kept>>>) {
+    let path = metadata_path(&dir);
+    let gathering = Duration::from_millis(DATAPLANE_STATE_MS);
+    let mut not_before = Instant::now();
+    let mut open = true;
+    while open && news.changed().await.is_ok() {
+        loop {
+            open = open && gather(&mut news, not_before.max(Instant::now() + gathering)).await;
+            let kept = news.borrow_and_update().clone();
+            let (began, to) = (Instant::now(), path.clone());
+            let work =
+                tokio::task::spawn_blocking(move || kept.map_or(Ok(()), |kept| write(&to, &*kept)));
+            let written = work.await.map_err(io::Error::other).flatten();
+            not_before = Instant::now() + began.elapsed() * METADATA_STATE_PAUSE;
+            let Err(error) = written else { break };
+            tracing::error!(path = %path.display(), %error, "metadata not written, trying again");
+            if !open {
+                return;
+            }
+            not_before = Instant::now() + Duration::from_millis(DATAPLANE_STATE_RETRY_MS);
+        }
+    }
+}
+
+/// Lets news gather until then; false when there will be none any more.
+async fn gather(news: &mut watch::Receiver<Option<Arc<Kept>>>, until: Instant) -> bool {
+    loop {
+        match timeout_at(until, news.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_closed)) => return false,
+            Err(_elapsed) => return true,
         }
     }
 }

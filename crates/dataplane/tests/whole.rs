@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says where it failed")]
 
+#[path = "whole/metadata.rs"]
+mod metadata;
 #[path = "whole/world.rs"]
 mod world;
 

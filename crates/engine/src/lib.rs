@@ -14,6 +14,7 @@ pub mod fake;
 mod fit;
 mod moment;
 mod reference;
+mod signal;
 
 pub use docker::{Docker, DockerOptions};
 pub use error::{Error, ImageWhy, Result};

@@ -121,6 +121,8 @@ pub struct SeenContainer {
     pub resolv_conf: Option<PathBuf>,
     /// Docker's own file behind its /etc/hosts.
     pub hosts: Option<PathBuf>,
+    /// Number of the signal that stops it, when it is another one than SIGTERM.
+    pub stop_signal: Option<u8>,
 }
 
 /// Containers that are nobody's of ours.
@@ -257,6 +259,11 @@ pub enum EventAction {
     Die {
         /// Exit code.
         exit_code: i64,
+    },
+    /// It got a signal.
+    Kill {
+        /// Which one, by its number.
+        signal: u8,
     },
     /// Out of memory.
     Oom,

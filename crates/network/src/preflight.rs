@@ -91,6 +91,7 @@ fn ports(link_local: Ipv4Addr) -> Vec<(HostPort, &'static str)> {
         ((udp, 8600, loopback), "DNS for the host"),
         ((tcp, DNS_PORT, link_local), "DNS for containers"),
         ((udp, DNS_PORT, link_local), "DNS for containers"),
+        ((tcp, METADATA_PORT, link_local), "metadata for containers"),
     ]
 }
 

@@ -97,11 +97,16 @@ impl Away {
     fn new() -> Self {
         let next = ["neigh", "add", "198.51.100.9", "lladdr", "02:00:00:00:00:09", "dev", "away"];
         for args in [
-            &["link", "add", "away", "type", "dummy"][..],
+            &["link", "add", "away", "type", "veth", "peer", "name", "beyond"][..],
             &["address", "add", "198.51.100.1/24", "dev", "away"],
-            &["link", "set", "away", "up"],
-            &next,
         ] {
+            netns::run("ip", args);
+        }
+        // Nothing but what is forwarded is sent there: IPv6 speaks by itself.
+        std::fs::write("/proc/sys/net/ipv6/conf/away/disable_ipv6", "1").unwrap();
+        for args in
+            [&["link", "set", "beyond", "up"][..], &["link", "set", "away", "up"], &next[..]]
+        {
             netns::run("ip", args);
         }
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
@@ -156,6 +161,7 @@ fn as_root_containers_of_one_bridge_connect_as_the_policy_says() {
         let [db, web, other] = [1, 2, 3].map(container);
         let fabric = Linux::new(data.path());
         ensure(&fabric, HostPolicy::default());
+        let away = Away::new();
         let before = whole_state();
         for port in [80, 81] {
             echo(db.on(|| TcpListener::bind(("0.0.0.0", port))).unwrap());
@@ -191,7 +197,6 @@ fn as_root_containers_of_one_bridge_connect_as_the_policy_says() {
             names.recv_from(&mut [0; 8]).is_ok()
         });
         assert!(!pretends, "a container that has another address is not let through");
-        let away = Away::new();
         other.exec("ip", &["route", "replace", "default", "via", "10.42.0.1"]);
         assert!(away.goes_out(&other, address(3)), "by its own address");
         let pretended = Ipv4Addr::new(192, 0, 2, 7);

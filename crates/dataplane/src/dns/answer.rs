@@ -3,9 +3,14 @@
 #[cfg(test)]
 mod tests;
 
+use super::consul::answer::Given;
 use super::table::{Found, Table};
-use super::wire::{self, Name, Query, Rcode, Refusal, Reply, TYPE_A, TYPE_AAAA, TYPE_SOA};
-use model::limits::{DNS_ANSWER_ADDRESSES_MAX, DNS_TCP_BYTES_MAX, DNS_UDP_BYTES_MAX};
+use super::wire::{
+    self, Name, Query, Rcode, Refusal, Reply, TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_SOA,
+};
+use model::limits::{
+    DNS_ANSWER_ADDRESSES_MAX, DNS_NEGATIVE_TTL_S, DNS_TCP_BYTES_MAX, DNS_UDP_BYTES_MAX,
+};
 use rand::Rng;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -29,8 +34,8 @@ pub(crate) enum Step<'a> {
     Drop,
     /// The host's resolvers know.
     Forward(Query<'a>),
-    /// The host's resolvers know what this name, which ours stands for, is.
-    Chase(Query<'a>, Name),
+    /// The host's resolvers know what this name is, which ours stands for, for so many seconds.
+    Chase(Query<'a>, Name, u32),
     /// The server knows, by this name: the same question is answered from a table to come.
     Later(Query<'a>, Arc<str>),
 }
@@ -74,6 +79,20 @@ pub(crate) fn answer<'a>(
         IpAddr::V6(_) => None,
     };
     let (found, zone) = table.find(query.name(), caller);
+    if found == Found::Foreign {
+        let room = (limit, transport);
+        match table.consul.answer(&query, room, rng, out) {
+            Some(Given::Sent) => return Step::Send,
+            Some(Given::Later(name)) => return Step::Later(query, name),
+            Some(Given::Chase(target, ttl)) => return Step::Chase(query, target, ttl),
+            None => {}
+        }
+    }
+    // A question for everything has no answer that would be right.
+    if query.kind == TYPE_ANY {
+        wire::refuse(message, Rcode::NotImp, out);
+        return Step::Send;
+    }
     match found {
         Found::Foreign => return Step::Forward(query),
         Found::Elsewhere(name) => return Step::Later(query, name.clone()),
@@ -88,7 +107,9 @@ pub(crate) fn answer<'a>(
             let rcode = if missing { Rcode::NxDomain } else { Rcode::NoError };
             let mut reply = Reply::to(&query, out, limit, rcode);
             let asked = found == Found::Apex && query.kind == TYPE_SOA;
-            reply.soa(zone, table.ttl, table.serial, !asked);
+            // A no holds for a moment: what comes is to be found.
+            let ttl = if asked { table.ttl } else { table.ttl.min(DNS_NEGATIVE_TTL_S) };
+            reply.soa(zone, ttl, table.serial, !asked);
             reply.finish();
         }
     }
@@ -105,14 +126,22 @@ fn chase<'a>(
     limit: usize,
 ) -> Step<'a> {
     let mut at = target;
+    let of_consul;
     for _ in 0..CHAIN_MAX {
-        let addresses = match table.find(at.as_wire(), None).0 {
+        let addresses: &[Ipv4Addr] = match table.find(at.as_wire(), None).0 {
             Found::Cname(next) => {
                 at = next;
                 continue;
             }
             Found::Foreign if matches!(query.kind, TYPE_A | TYPE_AAAA) => {
-                return Step::Chase(query, at.clone());
+                match table.consul.addresses_of(at.as_wire()) {
+                    Some(addresses) if query.kind == TYPE_A => {
+                        of_consul = addresses;
+                        &of_consul
+                    }
+                    Some(_) => &[],
+                    None => return Step::Chase(query, at.clone(), table.ttl),
+                }
             }
             Found::Elsewhere(name) => return Step::Later(query, name.clone()),
             Found::Addresses(addresses) if query.kind == TYPE_A => addresses,
@@ -129,7 +158,11 @@ fn chase<'a>(
 }
 
 /// Gives the addresses in random order until one is refused.
-fn shuffled(addresses: &[Ipv4Addr], rng: &mut impl Rng, mut take: impl FnMut(Ipv4Addr) -> bool) {
+pub(super) fn shuffled(
+    addresses: &[Ipv4Addr],
+    rng: &mut impl Rng,
+    mut take: impl FnMut(Ipv4Addr) -> bool,
+) {
     match addresses {
         [] => {}
         [one] => {

@@ -106,6 +106,9 @@ pub(crate) async fn run(
                     let key = ask.key.clone();
                     let mut list = list.to_vec();
                     list.sort_by_key(|resolver| Some(*resolver) != preferred);
+                    // The asker's own go first, as its user has it.
+                    let own = key.servers.iter().flat_map(|servers| servers.iter().copied());
+                    let list: Vec<SocketAddr> = own.chain(list).collect();
                     waiting.insert(key.clone(), vec![ask]);
                     under_way.spawn(async move {
                         let (kept, by) = exchange::ask(&key, &list).await;
@@ -121,7 +124,9 @@ pub(crate) async fn run(
                         continue;
                     }
                 };
-                preferred = by.or(preferred);
+                if key.servers.is_none() {
+                    preferred = by.or(preferred);
+                }
                 let (kept, now) = (Arc::new(kept), Instant::now());
                 let waiters = waiting.remove(&key).unwrap_or_default();
                 cache.with(|cache| cache.put(key, kept.clone(), now));

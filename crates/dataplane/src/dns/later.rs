@@ -36,7 +36,7 @@ impl Asked {
     /// Is it news?
     fn note(&self, name: &Arc<str>, now: Instant) -> bool {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if names.len() >= ASKED_NAMES_MAX && !names.contains_key(name) {
+        if names.len() + 1 >= ASKED_NAMES_MAX && !names.contains_key(name) {
             let oldest = names.iter().min_by_key(|(_, at)| **at).map(|(name, _)| name.clone());
             oldest.map(|oldest| names.remove(&oldest));
         }
@@ -94,7 +94,7 @@ async fn wait(
             Step::Send => break,
             Step::Drop => return,
             Step::Forward(query) => (query, None),
-            Step::Chase(query, target) => (query, Some((target, table.ttl))),
+            Step::Chase(query, target, ttl) => (query, Some((target, ttl))),
             Step::Later(..) => {
                 let changed = tokio::time::timeout_at(deadline, tables.changed()).await;
                 if matches!(changed, Ok(Ok(()))) {

@@ -55,9 +55,9 @@ pub(super) fn udp(socket: &Arc<UdpSocket>, shared: &Shared, asks: &mpsc::Sender<
                     continue;
                 }
             }
-            Step::Chase(query, target) => {
+            Step::Chase(query, target, ttl) => {
                 let to = || Some(ReplyTo::Udp { socket: socket.clone(), to: from });
-                let target = Some((target, table.ttl));
+                let target = Some((target, ttl));
                 let asking = Asking { query: &query, target, transport: Transport::Udp };
                 if !forward(asking, from.ip(), shared, asks, to, &mut out) {
                     continue;
@@ -114,7 +114,7 @@ pub(super) fn forward(
     out: &mut Vec<u8>,
 ) -> bool {
     let Asking { query, target, transport } = asking;
-    let mut key = Key::of(query);
+    let mut key = Key::of(query, shared.table.load().servers(source));
     let limit = answer::limit(query, transport);
     let mut asker = Asker::of(query, limit);
     if let Some((name, ttl)) = target {
@@ -203,7 +203,7 @@ async fn reply(
         Step::Send => return true,
         Step::Drop => return false,
         Step::Forward(query) => (query, None),
-        Step::Chase(query, target) => (query, Some((target, shared.table.load().ttl))),
+        Step::Chase(query, target, ttl) => (query, Some((target, ttl))),
         Step::Later(query, name) => {
             let (sender, receiver) = oneshot::channel();
             let (to, by) = (ReplyTo::Tcp(sender), (source, Transport::Tcp));

@@ -1,10 +1,11 @@
 //! The names of one View, ready to be asked: built once, read by every thread, never changed.
 
+use super::consul::Consul;
 use super::wire::{Name, strip};
 use crate::effective::Effective;
 use model::view::HostView;
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Names, zones and callers.
@@ -19,6 +20,8 @@ pub(crate) struct Table {
     callers: HashMap<Ipv4Addr, Asking>,
     pub(crate) ttl: u32,
     pub(crate) serial: u32,
+    /// Names of Consul; ours go before them.
+    pub(super) consul: Arc<Consul>,
 }
 
 /// A container that asks.
@@ -28,6 +31,8 @@ struct Asking {
     search: Vec<Box<[u8]>>,
     /// Names that it alone knows, and what they mean.
     aliases: HashMap<Name, Name>,
+    /// Resolvers of its own.
+    servers: Option<Arc<[SocketAddr]>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +64,12 @@ pub(crate) enum Found<'a> {
 impl Table {
     /// From a view and what is served of it. Names that DNS cannot carry are left out.
     pub(crate) fn of(view: &HostView, served: &Effective) -> Self {
+        Self::after(None, view, served)
+    }
+
+    /// The same; what is as it was in the one before is taken over.
+    pub(crate) fn after(before: Option<&Self>, view: &HostView, served: &Effective) -> Self {
+        let consul = Consul::of(view, &served.unfit, before.map(|before| &before.consul));
         let zones: Vec<Name> = view.dns.zones.iter().filter_map(|zone| Name::parse(zone)).collect();
         let mut names = HashMap::with_capacity(served.names.len());
         for (text, addresses) in &served.names {
@@ -87,14 +98,23 @@ impl Table {
                 let names = caller.aliases.iter();
                 let aliases = names.filter_map(|(a, b)| Some((Name::parse(a)?, Name::parse(b)?)));
                 let search = caller.search.iter().filter_map(suffix).collect();
-                (*address, Asking { search, aliases: aliases.collect() })
+                let servers: Arc<[SocketAddr]> =
+                    caller.servers.iter().map(|ip| SocketAddr::new(*ip, 53)).collect();
+                let servers = Some(servers).filter(|servers| !servers.is_empty());
+                (*address, Asking { search, aliases: aliases.collect(), servers })
             })
             .collect();
         let serial = u32::try_from(view.index.0 & u64::from(u32::MAX)).unwrap_or(0);
         let elsewhere = view.dns.elsewhere.iter();
         let elsewhere =
             elsewhere.filter_map(|text| Some((Name::parse(text)?, text.as_str().into()))).collect();
-        Self { zones, names, elsewhere, callers, ttl: view.dns.ttl_s, serial }
+        Self { zones, names, elsewhere, callers, ttl: view.dns.ttl_s, serial, consul }
+    }
+
+    /// The resolvers that are to be asked before the host's for this caller.
+    pub(crate) fn servers(&self, caller: IpAddr) -> Option<Arc<[SocketAddr]>> {
+        let IpAddr::V4(address) = caller.to_canonical() else { return None };
+        self.callers.get(&address)?.servers.clone()
     }
 
     /// Is it a name of the environment that has to be asked for: a service's, or that of one of its

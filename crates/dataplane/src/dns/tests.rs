@@ -194,8 +194,50 @@ fn when_nobody_knows_it_says_so() {
         Resolver::start(|question, _| vec![bytes(&reply(&question, ResponseCode::Refused, None))]);
     let (_dns, server) = serve(&[failing.addr]);
     assert_eq!(ask(server, "a.example.").metadata.response_code, ResponseCode::Refused);
+    for _ in 0..2 {
+        ask(server, "a.example.");
+    }
+    assert_eq!(failing.asked(), 3, "a failure is never kept");
     let (_dns, server) = serve(&[]);
-    assert_eq!(ask(server, "a.example.").metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(ask(server, "a.example.").metadata.response_code, ResponseCode::Refused);
+}
+
+/// The answer to an asker whose own resolvers these are.
+async fn of_own(asks: &mpsc::Sender<Ask>, servers: &[SocketAddr]) -> Option<Ipv4Addr> {
+    let message = bytes(&question("a.example.", RecordType::A));
+    let query = wire::query(&message).unwrap();
+    let servers = (!servers.is_empty()).then(|| servers.into());
+    let (sender, receiver) = oneshot::channel();
+    let key = forward::kept::Key::of(&query, servers);
+    let asker = forward::kept::Asker::of(&query, 512);
+    asks.send(Ask { key, asker, to: forward::ReplyTo::Tcp(sender) }).await.unwrap();
+    let answer = tokio::time::timeout(WAIT, receiver).await.unwrap().unwrap();
+    address(&Message::from_vec(&answer).unwrap())
+}
+
+#[test]
+fn a_caller_has_its_own_resolvers_asked_before_the_hosts() {
+    let hosts = Resolver::start(|question, _| {
+        vec![bytes(&reply(&question, ResponseCode::NoError, Some([1, 1, 1, 1])))]
+    });
+    let own = Resolver::start(|question, _| {
+        vec![bytes(&reply(&question, ResponseCode::NoError, Some([2, 2, 2, 2])))]
+    });
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (asks, questions) = mpsc::channel(4);
+        let resolvers = Resolvers::Fixed(vec![hosts.addr]);
+        let forwarder = tokio::spawn(forward::run(questions, resolvers, Arc::default()));
+        let (first, second) = (Some(Ipv4Addr::new(1, 1, 1, 1)), Some(Ipv4Addr::new(2, 2, 2, 2)));
+        assert_eq!(of_own(&asks, &[]).await, first);
+        assert_eq!(of_own(&asks, &[own.addr]).await, second, "what is kept for others is not its");
+        assert_eq!(of_own(&asks, &[]).await, first);
+        assert_eq!(of_own(&asks, &[closed]).await, first, "the host's where its own are silent");
+        drop(asks);
+        forwarder.await.unwrap();
+    });
+    assert_eq!((hosts.asked(), own.asked()), (2, 1));
 }
 
 #[test]
@@ -269,7 +311,7 @@ fn a_taken_port_is_had_when_it_is_free() {
     assert!(failed.unwrap_err().contains("in use"));
     drop(taken);
     assert_eq!(bound(&dns), addr);
-    assert_eq!(ask(addr, "a.example.").metadata.response_code, ResponseCode::ServFail);
+    assert_eq!(ask(addr, "a.example.").metadata.response_code, ResponseCode::Refused);
 }
 
 #[test]
@@ -295,6 +337,7 @@ fn partial(known: &[&str], elsewhere: &[&str]) -> Table {
         names: names.collect(),
         cnames: BTreeMap::new(),
         elsewhere: elsewhere.iter().map(|name| (*name).to_owned()).collect(),
+        nobody_healthy: model::dns::NobodyHealthy::All,
     });
     let local = crate::Local::new();
     Table::of(&view, &crate::effective::effective(&view, &local, &Default::default()))
@@ -304,13 +347,13 @@ fn partial(known: &[&str], elsewhere: &[&str]) -> Table {
 fn a_name_that_the_view_does_not_tell_is_asked_for_and_answered_when_it_comes() {
     let (dns, addr) = serve(&[]);
     let elsewhere = ["db.other", "other-db-"];
-    dns.publish(partial(&["api.shop"], &elsewhere));
+    dns.publish(|_| partial(&["api.shop"], &elsewhere));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     for (name, key, tcp) in [
         ("db.other.rancher.internal.", "db.other", false),
         ("other-db-12.rancher.internal.", "other-db-", true),
     ] {
-        dns.publish(partial(&["api.shop"], &elsewhere));
+        dns.publish(|_| partial(&["api.shop"], &elsewhere));
         let mut asked = dns.asked_changed();
         asked.mark_unchanged();
         let asking = std::thread::spawn(move || {
@@ -327,14 +370,14 @@ fn a_name_that_the_view_does_not_tell_is_asked_for_and_answered_when_it_comes() 
         });
         assert!(dns.asked().contains(key), "{:?}", dns.asked());
         // Another table that does not say it either is no answer.
-        dns.publish(partial(&["api.shop", "web.shop"], &elsewhere));
-        dns.publish(partial(&["api.shop", "db.other", "other-db-12"], &[]));
+        dns.publish(|_| partial(&["api.shop", "web.shop"], &elsewhere));
+        dns.publish(|_| partial(&["api.shop", "db.other", "other-db-12"], &[]));
         let answer = asking.join().unwrap();
         assert_eq!(answer.metadata.response_code, ResponseCode::NoError, "{name}");
         assert_eq!(answer.answers.len(), 1);
     }
     // Who is not told in time is to try again: the name exists.
-    dns.publish(partial(&["api.shop"], &elsewhere));
+    dns.publish(|_| partial(&["api.shop"], &elsewhere));
     let late = ask(addr, "db.other.rancher.internal.");
     assert_eq!(late.metadata.response_code, ResponseCode::ServFail);
     let missing = ask(addr, "nobody.other.rancher.internal.");

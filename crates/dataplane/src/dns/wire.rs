@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod tests;
 
+use model::limits::DNS_NEGATIVE_TTL_S;
+
 /// Length of a message's header.
 pub(crate) const HEADER: usize = 12;
 /// Longest name on the wire, its root label included.
@@ -13,8 +15,15 @@ const CLASS_IN: u16 = 1;
 const TYPE_OPT: u16 = 41;
 
 pub(crate) const TYPE_A: u16 = 1;
+pub(crate) const TYPE_NS: u16 = 2;
+pub(crate) const TYPE_CNAME: u16 = 5;
 pub(crate) const TYPE_SOA: u16 = 6;
+pub(crate) const TYPE_PTR: u16 = 12;
+pub(crate) const TYPE_TXT: u16 = 16;
 pub(crate) const TYPE_AAAA: u16 = 28;
+pub(crate) const TYPE_SRV: u16 = 33;
+/// Every type; answered for names of Consul alone.
+pub(crate) const TYPE_ANY: u16 = 255;
 
 /// Response codes that we give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +34,7 @@ pub(crate) enum Rcode {
     ServFail = 2,
     NxDomain = 3,
     NotImp = 4,
+    Refused = 5,
 }
 
 impl Rcode {
@@ -39,7 +49,7 @@ impl Rcode {
 }
 
 /// A name on the wire in lower case, without its root label: the empty name is the root.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Name(Box<[u8]>);
 
 impl Name {
@@ -171,8 +181,8 @@ pub(crate) fn query(message: &[u8]) -> Result<Query<'_>, Refusal> {
     let question = &message[HEADER..at + 4];
     let records = usize::from(count(6)) + usize::from(count(8)) + usize::from(count(10));
     let edns = if records == 0 { None } else { edns(message, at + 4, records).ok_or(malformed)? };
-    // ANY and the other meta types are questions about questions.
-    if class != CLASS_IN || (249..=255).contains(&kind) {
+    // Meta types are questions about questions.
+    if class != CLASS_IN || (249..TYPE_ANY).contains(&kind) {
         return Err(Refusal::Code(Rcode::NotImp));
     }
     Ok(Query {
@@ -255,6 +265,25 @@ pub(crate) fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
             return None;
         }
     }
+}
+
+/// Which part of an answer: where the number of its records is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Section {
+    Answer = 6,
+    Authority = 8,
+    More = 10,
+}
+
+/// Whose record it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner<'a> {
+    /// The name of the question.
+    Question,
+    /// A name that begins there in the answer, if a pointer can say so; else it is written out.
+    At(usize, &'a [&'a [u8]]),
+    /// These labels, one part after the other.
+    Name(&'a [&'a [u8]]),
 }
 
 /// Writes an answer record by record, never longer than its limit.
@@ -357,6 +386,45 @@ impl<'a> Reply<'a> {
         true
     }
 
+    /// A record; where its data begins, or `None` when there is no room, and an answer that lacks one
+    /// in its first section says that it is cut.
+    pub(crate) fn put(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        (kind, ttl): (u16, u32),
+        data: &[&[u8]],
+    ) -> Option<usize> {
+        let pointer;
+        let (owner, ends): (&[&[u8]], &[u8]) = match owner {
+            Owner::Question => (&[&[0xc0, 12]], &[]),
+            Owner::At(at, _) if at < 0x4000 => {
+                pointer = [0xc0 | u8::try_from(at >> 8).ok()?, u8::try_from(at & 0xff).ok()?];
+                (&[], &pointer)
+            }
+            Owner::At(_, name) | Owner::Name(name) => (name, &[0]),
+        };
+        let length: usize = data.iter().map(|part| part.len()).sum();
+        let named: usize = owner.iter().map(|part| part.len()).sum::<usize>() + ends.len();
+        let reserve = if self.edns { OPT_LENGTH } else { 0 };
+        if self.bytes.len() + named + 10 + length + reserve > self.limit {
+            if section == Section::Answer {
+                self.bytes[2] |= 0x02;
+            }
+            return None;
+        }
+        owner.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.bytes.extend_from_slice(ends);
+        self.bytes.extend_from_slice(&kind.to_be_bytes());
+        self.bytes.extend_from_slice(&CLASS_IN.to_be_bytes());
+        self.bytes.extend_from_slice(&ttl.to_be_bytes());
+        self.bytes.extend_from_slice(&u16::try_from(length).ok()?.to_be_bytes());
+        let at = self.bytes.len();
+        data.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        self.count(section as usize);
+        Some(at)
+    }
+
     /// The SOA record of a zone, in the answer or, for what does not exist, as authority.
     pub(crate) fn soa(&mut self, zone: &[u8], ttl: u32, serial: u32, authority: bool) {
         let bytes = &mut *self.bytes;
@@ -369,7 +437,7 @@ impl<'a> Reply<'a> {
         bytes.extend_from_slice(&[0, 24]);
         bytes.extend_from_slice(&owner.to_be_bytes());
         bytes.extend_from_slice(&owner.to_be_bytes());
-        for number in [serial, 60, 10, 86_400, ttl] {
+        for number in [serial, 60, 10, 86_400, ttl.min(DNS_NEGATIVE_TTL_S)] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         self.count(if authority { 8 } else { 6 });

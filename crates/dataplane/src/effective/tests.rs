@@ -4,7 +4,7 @@ use super::*;
 use crate::protocol::{LocalInstance, Run};
 use model::health::HealthCheck;
 use model::time::Index;
-use model::view::{Endpoint, Upstream, VIEW_FORMAT};
+use model::view::{Endpoint, Upstream};
 use proptest::prelude::*;
 use std::sync::Arc;
 
@@ -20,19 +20,8 @@ fn address(n: u32) -> Ipv4Addr {
 /// `check|ready`, and what is known locally: `run=N`, `stopped`, `docker=H`, `probe=H@N` (`H?` when
 /// the last one failed).
 fn world(lines: &[&str]) -> (HostView, Local, Probes) {
-    let mut view = HostView {
-        format: VIEW_FORMAT,
-        environment: "default".into(),
-        host: "here".parse().unwrap(),
-        index: Index(1),
-        dns: Arc::default(),
-        callers: Arc::default(),
-        instances: Arc::default(),
-        upstreams: BTreeMap::new(),
-        listeners: BTreeMap::new(),
-        floating: [].into(),
-        partial: false,
-    };
+    let mut view = HostView::empty("default", &"here".parse().unwrap());
+    view.index = Index(1);
     let (mut local, mut probes) = (Local::new(), Probes::new());
     let health = |text: &str| match text {
         "healthy" => Health::Healthy,
@@ -52,6 +41,7 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
             running: true,
             health: Health::Unchecked,
             counted: false,
+            nobody_healthy: None,
         };
         let mut told = None;
         for word in line.split_whitespace() {
@@ -77,6 +67,9 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
                     };
                     told.get_or_insert_with(LocalInstance::default).run = Some(run);
                 }
+                "stopping" => {
+                    told.get_or_insert_with(LocalInstance::default).stopping = true;
+                }
                 "docker" => {
                     told.get_or_insert_with(LocalInstance::default).docker_health = health(value);
                 }
@@ -101,8 +94,7 @@ fn world(lines: &[&str]) -> (HostView, Local, Probes) {
     }
     let all: Vec<InstanceId> = view.instances.keys().cloned().collect();
     let endpoints = all.iter().map(|i| Endpoint { instance: i.clone(), port: 80, weight: 1 });
-    let upstream =
-        Upstream { endpoints: endpoints.collect(), connect_timeout_ms: 250, drain_ms: 1_000 };
+    let upstream = Upstream { endpoints: endpoints.collect(), ..Upstream::empty(250, 1_000) };
     view.upstreams.insert("api".into(), upstream);
     Arc::make_mut(&mut view.dns).names.insert("api.shop".into(), NameTarget::Service(all));
     Arc::make_mut(&mut view.dns).names.insert("shop-api-1".into(), NameTarget::Instance(id(1)));
@@ -156,6 +148,13 @@ fn local_knowledge_takes_out_brings_back_and_gives_the_next_start() {
     let runs: Vec<i64> =
         effective(&view, &local, &probes).upstreams["api"].iter().map(|e| e.run.0).collect();
     assert_eq!(runs, [7, 0]);
+}
+
+#[test]
+fn one_that_has_got_its_stop_signal_takes_nothing_new_and_ends_what_it_has() {
+    check(&["run=7 stopping", "run=7"], &[2], "DU");
+    check(&["run=7 stopping"], &[1], "D");
+    check(&["stopping", "run=7"], &[2], "-U");
 }
 
 #[test]
@@ -281,4 +280,31 @@ proptest! {
             endpoints.iter().filter(|e| e.turn == Turn::Up).map(|e| *e.addr.ip()).collect();
         prop_assert!(up.iter().all(|address| named.contains(address)), "{:?} of {:?}", up, named);
     }
+}
+
+#[test]
+fn who_would_rather_have_none_has_none_when_nobody_is_healthy() {
+    use NobodyHealthy::{All, None as Nobody};
+    let sick = ["stopped", "view=unhealthy", "draining"];
+    let well = ["stopped", ""];
+    for (lines, environment, service, expect) in [
+        (&sick[..], All, None, vec![2]),
+        (&sick, Nobody, None, vec![]),
+        (&sick, All, Some(Nobody), vec![]),
+        (&sick, Nobody, Some(All), vec![2]),
+        (&well, Nobody, Some(Nobody), vec![2]),
+    ] {
+        let (mut view, local, probes) = world(lines);
+        Arc::make_mut(&mut view.dns).nobody_healthy = environment;
+        for one in Arc::make_mut(&mut view.instances).values_mut() {
+            Arc::make_mut(one).nobody_healthy = service;
+        }
+        let served = effective(&view, &local, &probes);
+        let expect: Vec<Ipv4Addr> = expect.into_iter().map(address).collect();
+        assert_eq!(served.names["api.shop"], expect, "{lines:?} {environment:?} {service:?}");
+        assert_eq!(served.names["shop-api-1"], [address(1)], "a container's name always answers");
+    }
+    let (view, local, probes) = world(&sick);
+    let unfit = effective(&view, &local, &probes).unfit;
+    assert_eq!(unfit.into_iter().collect::<Vec<_>>(), [id(1), id(2), id(3)]);
 }

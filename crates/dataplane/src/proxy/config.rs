@@ -1,5 +1,6 @@
 //! What the proxy is told to do: listeners and upstreams, compared as values.
 
+use model::expose::{Balance, Outlier};
 use model::view::Listener;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,6 +31,10 @@ pub struct UpstreamConfig {
     /// How much longer those of one that drains may: it is stopped after `drain`, and ends them in
     /// its own manner.
     pub stop: Duration,
+    /// How the next endpoint is chosen.
+    pub balance: Balance,
+    /// When an endpoint that cannot be reached is out; `None` is at once, and not for long.
+    pub outlier: Option<Outlier>,
 }
 
 /// An address that takes traffic.

@@ -344,11 +344,12 @@ fn make_set(
             Arc::clone,
         );
         shared.set_leaving(!endpoint.state.takes());
+        shared.ejection.follow(config.outlier);
         endpoints.push(Member { shared, weight: endpoint.weight, state: endpoint.state });
     }
     let gone = known.into_values().cloned().collect();
-    let UpstreamConfig { connect_timeout, drain, stop, .. } = *config;
-    let set = UpstreamSet { endpoints, connect_timeout, drain, stop };
+    let UpstreamConfig { connect_timeout, drain, stop, balance, .. } = *config;
+    let set = UpstreamSet { endpoints, connect_timeout, drain, stop, balance };
     (set, gone)
 }
 

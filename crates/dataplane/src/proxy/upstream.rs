@@ -5,6 +5,7 @@ use super::bell::Bell;
 use super::config::EndpointState;
 use super::endpoint::{Endpoint, Shared};
 use super::select;
+use model::expose::Balance;
 use model::limits::{PROXY_AGAIN_MS, PROXY_WAIT_MS_MAX, PROXY_WAITING_MAX};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ pub(super) struct UpstreamSet {
     pub(super) connect_timeout: Duration,
     pub(super) drain: Duration,
     pub(super) stop: Duration,
+    pub(super) balance: Balance,
 }
 
 /// An endpoint in a set.
@@ -37,6 +39,7 @@ pub(super) struct Upstream {
     endpoints: RefCell<Rc<[Rc<Endpoint>]>>,
     connect_timeout: Cell<Duration>,
     drain: Cell<Duration>,
+    balance: Cell<Balance>,
     /// Rings when the set or the state of an endpoint in it changes.
     changed: Rc<Bell>,
     waiting: Cell<usize>,
@@ -67,6 +70,7 @@ impl Upstream {
             endpoints: RefCell::new(Rc::new([])),
             connect_timeout: Cell::new(Duration::ZERO),
             drain: Cell::new(Duration::ZERO),
+            balance: Cell::default(),
             changed: Rc::default(),
             waiting: Cell::new(0),
             cursor: Cell::new(0),
@@ -95,6 +99,7 @@ impl Upstream {
     pub(super) fn replace(&self, set: &UpstreamSet) {
         self.connect_timeout.set(set.connect_timeout);
         self.drain.set(set.drain);
+        self.balance.set(set.balance);
         let before = self.endpoints.borrow().clone();
         let mut known: HashMap<*const Shared, Rc<Endpoint>> =
             before.iter().map(|e| (Arc::as_ptr(&e.shared), Rc::clone(e))).collect();
@@ -143,7 +148,11 @@ impl Upstream {
         }
         let untried = |i: usize| {
             let endpoint = &endpoints[i];
-            let load = endpoint.load()?;
+            let mut load = endpoint.load()?;
+            if self.balance.get() == Balance::RoundRobin {
+                // Those that are equal take turns.
+                load.in_flight = 0;
+            }
             (!tried.iter().any(|t| Rc::ptr_eq(t, endpoint))).then_some(load)
         };
         let admitted =

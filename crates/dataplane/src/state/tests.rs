@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 fn remembered(index: u64) -> Remembered {
     let id: model::id::InstanceId = "shop/api#1@1".parse().unwrap();
     let run = Run { started_at: Timestamp(5), container_id: "c".into() };
-    let local = LocalInstance { run: Some(run), docker_health: Health::Healthy };
+    let local = LocalInstance { run: Some(run), docker_health: Health::Healthy, stopping: true };
     let verdict = ProbeVerdict {
         health: Health::Unhealthy,
         detail: "tcp: refused".into(),
@@ -26,13 +26,17 @@ fn remembered(index: u64) -> Remembered {
         upstreams: BTreeMap::new(),
         listeners: BTreeMap::new(),
         floating: [].into(),
+        checks: [].into(),
         partial: false,
+        catalog: Arc::default(),
+        meta: Default::default(),
     };
     Remembered {
         view: Some(Arc::new(view)),
         live: Live {
             local: Arc::new([(id.clone(), local)].into()),
             probes: Arc::new([(id, verdict)].into()),
+            checks: Arc::default(),
         },
         wire: Some(Arc::new(WireWish {
             active: true,

@@ -92,7 +92,8 @@ pub(crate) fn route(host: HostMatch, path: &str, upstream: &str) -> Route {
 pub(crate) fn upstream(endpoints: Vec<EndpointConfig>) -> UpstreamConfig {
     let connect_timeout = Duration::from_millis(250);
     let drain = Duration::from_secs(10);
-    UpstreamConfig { endpoints, connect_timeout, drain, stop: Duration::ZERO }
+    let (balance, outlier) = (Default::default(), None);
+    UpstreamConfig { endpoints, connect_timeout, drain, stop: Duration::ZERO, balance, outlier }
 }
 
 pub(crate) fn up(key: &str, run: u64, addr: SocketAddr) -> EndpointConfig {

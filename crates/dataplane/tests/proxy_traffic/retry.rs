@@ -2,8 +2,9 @@
 
 use super::backend::{Backend, Manner};
 use super::client::Client;
-use super::house::{House, nobody, up};
+use super::house::{House, WEB, nobody, up};
 use dataplane::proxy::EndpointState;
+use model::expose::Balance;
 use model::service::Transport;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -175,6 +176,31 @@ async fn the_least_loaded_takes_the_next_and_weight_0_nothing() {
         (in_flight.get("a"), in_flight.get("b"), in_flight.get("c")),
         (Some(&3), Some(&6), None)
     );
+}
+
+#[tokio::test]
+async fn in_turn_means_in_turn_however_busy_one_is() {
+    for (balance, of_a) in [(Balance::RoundRobin, 3), (Balance::LeastConn, 0)] {
+        let mut house = House::http().await;
+        house.config.upstreams.get_mut(WEB).unwrap().balance = balance;
+        let backends = [Backend::start("a").await, Backend::start("b").await];
+        house.serve(vec![up("a", 1, backends[0].addr)]).await;
+        let mut hanging = Vec::new();
+        for count in 1..=9_u64 {
+            let mut client = Client::connect(house.addr()).await;
+            client.send("GET /hang HTTP/1.1\r\nhost: a\r\n\r\n").await;
+            hanging.push(client);
+            house.soon("one more", |status| status.in_flight.get("a") == Some(&count)).await;
+        }
+        let both = ["a", "b"].iter().zip(&backends).map(|(n, b)| up(n, 1, b.addr));
+        house.serve(both.collect()).await;
+        let mut client = Client::connect(house.addr()).await;
+        let mut taken = 0;
+        for _ in 0..6 {
+            taken += u32::from(client.get("/x").await.unwrap().text() == "/x from a");
+        }
+        assert_eq!(taken, of_a, "{balance}");
+    }
 }
 
 #[tokio::test]

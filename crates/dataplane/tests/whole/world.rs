@@ -1,6 +1,9 @@
 //! A folder, addresses that no other test uses, backends, a view, and clients of all of it.
 
-use dataplane::{Client, DnsOptions, Error, Event, LocalInstance, Options, Report, Resolvers, Run};
+use dataplane::{
+    Client, DnsOptions, Error, Event, LocalInstance, MetadataOptions, Options, Report, Resolvers,
+    Run,
+};
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RData, RecordType};
 use model::health::{Health, HealthCheck};
@@ -135,7 +138,9 @@ impl Place {
 
 fn options(dir: &Path, dns: SocketAddr) -> Options {
     let dns = DnsOptions { listen: vec![dns], threads: 2, resolvers: Resolvers::Fixed(vec![]) };
-    Options { dns, admin: None, proxy_threads: Some(2), ..Options::new(dir.to_owned()) }
+    // The tests that ask for metadata say where.
+    let metadata = MetadataOptions { listen: vec![], threads: 1 };
+    Options { dns, metadata, admin: None, proxy_threads: Some(2), ..Options::new(dir.to_owned()) }
 }
 
 /// What `Place::spawn` told this process; `None` in any other.
@@ -151,7 +156,7 @@ pub(crate) fn id(n: u32) -> InstanceId {
 
 pub(crate) fn running(started_at: i64) -> LocalInstance {
     let run = Run { started_at: Timestamp(started_at), container_id: format!("c{started_at}") };
-    LocalInstance { run: Some(run), docker_health: Health::Unchecked }
+    LocalInstance { run: Some(run), ..LocalInstance::default() }
 }
 
 /// Waits for a report.
@@ -190,13 +195,17 @@ impl World {
                     names,
                     cnames: [].into(),
                     elsewhere: [].into(),
+                    nobody_healthy: model::dns::NobodyHealthy::All,
                 }),
                 callers: Arc::default(),
                 instances: Arc::default(),
                 upstreams: [].into(),
                 listeners: [].into(),
                 floating: [].into(),
+                checks: [].into(),
                 partial: false,
+                catalog: Arc::default(),
+                meta: Default::default(),
             },
         }
     }
@@ -219,6 +228,7 @@ impl World {
             running: true,
             health: Health::Unchecked,
             counted: false,
+            nobody_healthy: None,
         };
         Arc::make_mut(&mut self.view.instances).insert(id(n), Arc::new(instance));
         if let Some(NameTarget::Service(all)) =
@@ -226,11 +236,8 @@ impl World {
         {
             all.push(id(n));
         }
-        let upstream = self.view.upstreams.entry("api".into()).or_insert_with(|| Upstream {
-            endpoints: vec![],
-            connect_timeout_ms: 250,
-            drain_ms: 10_000,
-        });
+        let upstream = self.view.upstreams.entry("api".into());
+        let upstream = upstream.or_insert_with(|| Upstream::empty(250, 10_000));
         upstream.endpoints.push(Endpoint { instance: id(n), port: backend.port(), weight: 1 });
     }
 

@@ -7,6 +7,7 @@ use crate::label;
 use crate::moment;
 use crate::reference::path_safe;
 use crate::seen::{RunState, SeenContainer};
+use crate::signal;
 use bollard::models::{
     ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, ContainerSummary,
     ContainerSummaryStateEnum, HealthStatusEnum,
@@ -219,6 +220,7 @@ pub(super) fn from_inspect(found: ContainerInspectResponse) -> SeenContainer {
         pid_mode: host.pid_mode.unwrap_or_default(),
         ipc_mode: host.ipc_mode.unwrap_or_default(),
         hostname: config.hostname.unwrap_or_default(),
+        stop_signal: config.stop_signal.as_deref().and_then(signal::number),
         ports,
         variables: plain::variables(&config.env.unwrap_or_default()),
         restart_count: found.restart_count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0),

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::label;
 use crate::moment;
 use crate::seen::{EngineEvent, EventAction};
+use crate::signal;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream};
@@ -124,6 +125,10 @@ fn parse(line: &[u8]) -> Result<EngineEvent> {
         "die" => EventAction::Die {
             exit_code: take("exitCode").and_then(|code| code.parse().ok()).unwrap_or(-1),
         },
+        "kill" => match take("signal").as_deref().and_then(signal::number) {
+            Some(signal) => EventAction::Kill { signal },
+            None => EventAction::Other("kill".to_owned()),
+        },
         "oom" => EventAction::Oom,
         "pause" | "unpause" => EventAction::Pause,
         "rename" => EventAction::Rename,
@@ -160,6 +165,7 @@ mod tests {
             ("health_status: healthy", "", EventAction::HealthStatus(Health::Healthy)),
             ("health_status: unhealthy", "", EventAction::HealthStatus(Health::Unhealthy)),
             ("kill", "", EventAction::Other("kill".into())),
+            ("kill", r#","signal":"15""#, EventAction::Kill { signal: 15 }),
             ("unpause", "", EventAction::Pause),
         ] {
             let line = format!(

@@ -359,7 +359,13 @@ impl World {
         if let Some(end) = end {
             container.ends = Some(container.ends.map_or(end, |ends| ends.min(end)));
         }
-        self.tell(&id, EventAction::Other("kill".into()));
+        self.tell(
+            &id,
+            match crate::signal::number(name) {
+                Some(signal) => EventAction::Kill { signal },
+                None => EventAction::Other("kill".into()),
+            },
+        );
         self.advance_to(now);
     }
 

@@ -119,7 +119,7 @@ async fn actions(
         let event = loop {
             let next = tokio::time::timeout(PATIENCE, events.next()).await;
             let event = next.expect("an event in time").expect("no end").unwrap();
-            let is_noise = matches!(event.action, EventAction::Other(_));
+            let is_noise = matches!(event.action, EventAction::Other(_) | EventAction::Kill { .. });
             if event.id == id && !is_noise {
                 break event;
             }

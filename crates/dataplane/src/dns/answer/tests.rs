@@ -1,5 +1,7 @@
 //! Answers as hickory reads them.
 
+mod rancher;
+
 use super::*;
 use crate::effective::effective;
 use crate::protocol::{Local, Probes};
@@ -36,7 +38,7 @@ fn table_with(
     let search = ["web.shop.rancher.internal", "shop.rancher.internal", "example.com"];
     let search = search.into_iter().chain(["rancher.internal"]).map(str::to_owned).collect();
     let service = "shop/web".parse().unwrap();
-    let caller = Caller { service, search, aliases: pairs(aliases) };
+    let caller = Caller { service, search, aliases: pairs(aliases), servers: vec![] };
     let view = HostView {
         format: VIEW_FORMAT,
         environment: "default".into(),
@@ -48,13 +50,17 @@ fn table_with(
             names: names.collect(),
             cnames: pairs(cnames),
             elsewhere: [].into(),
+            nobody_healthy: model::dns::NobodyHealthy::All,
         }),
         callers: Arc::new([(CALLER, caller)].into()),
         instances: Arc::default(),
         upstreams: [].into(),
         listeners: [].into(),
         floating: [].into(),
+        checks: [].into(),
         partial: false,
+        catalog: Arc::default(),
+        meta: Default::default(),
     };
     Table::of(&view, &effective(&view, &Local::new(), &Probes::new()))
 }
@@ -308,7 +314,7 @@ fn a_name_may_stand_for_another_one() {
         let mut out = vec![];
         let step = answer(&bytes, CALLER.into(), Transport::Udp, &table, &mut rng, &mut out);
         let target = match step {
-            Step::Chase(_, target) => Some(target),
+            Step::Chase(_, target, _) => Some(target),
             Step::Send => None,
             other => panic!("{other:?}"),
         };

@@ -86,7 +86,7 @@ mod tests {
     fn key(n: usize) -> Key {
         let name = format!("{n:08}");
         let name = [&[8], name.as_bytes()].concat().into();
-        Key { name, kind: 1, dnssec: false, checking_disabled: false }
+        Key { name, kind: 1, dnssec: false, checking_disabled: false, servers: None }
     }
 
     #[test]
@@ -95,17 +95,17 @@ mod tests {
         let mut cache = Cache::default();
         for n in 0..=DNS_CACHE_ENTRIES_MAX {
             let at = start + Duration::from_micros(n as u64);
-            cache.put(key(n), Arc::new(Kept::failure(&key(n), at)), start);
+            cache.put(key(n), Arc::new(Kept::of_a_second(&key(n), at)), start);
         }
         assert_eq!(cache.len(), DNS_CACHE_ENTRIES_MAX);
         assert!(cache.get(&key(0), start).is_none(), "the first to end made room");
         assert!(cache.get(&key(1), start).is_some());
         assert!(cache.get(&key(1), start + Duration::from_secs(2)).is_none(), "it ended");
         // The same key again takes no second place.
-        cache.put(key(1), Arc::new(Kept::failure(&key(1), start)), start);
+        cache.put(key(1), Arc::new(Kept::of_a_second(&key(1), start)), start);
         assert_eq!((cache.len(), cache.ends.len()), (DNS_CACHE_ENTRIES_MAX, DNS_CACHE_ENTRIES_MAX));
         let later = start + Duration::from_secs(5);
-        cache.put(key(1), Arc::new(Kept::failure(&key(1), later)), later);
+        cache.put(key(1), Arc::new(Kept::of_a_second(&key(1), later)), later);
         assert_eq!(cache.len(), DNS_CACHE_ENTRIES_MAX - 2, "what ended goes");
         cache.clear();
         assert_eq!((cache.len(), cache.bytes), (0, 0));
@@ -115,7 +115,7 @@ mod tests {
     fn weight_is_bounded_too() {
         let now = Instant::now();
         let mut cache = Cache::default();
-        let mut message = vec![0, 0, 0x80, 0x80, 0, 1, 0, 0, 0, 0, 0, 1];
+        let mut message = vec![0, 0, 0x80, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
         message.extend_from_slice(&key(0).question());
         // One TXT-like record of 60,000 bytes.
         message.extend_from_slice(&[0, 0, 16, 0, 1, 0, 0, 0, 60, 0xea, 0x60]);

@@ -3,7 +3,7 @@
 //! resolver, id and question.
 
 use super::kept::{Kept, Key};
-use crate::dns::wire;
+use crate::dns::wire::{self, Rcode};
 use model::limits::{DNS_FORWARD_MS_MAX, DNS_TCP_BYTES_MAX};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UdpSocket};
 
-/// Asks; the answer and who gave it. A failure when nobody did.
+/// Asks; the answer and who gave it. A failure when nobody did, a refusal when there is nobody.
 pub(super) async fn ask(key: &Key, resolvers: &[SocketAddr]) -> (Kept, Option<SocketAddr>) {
+    if resolvers.is_empty() {
+        return (Kept::code(key, Rcode::Refused, Instant::now()), None);
+    }
     let mut failed = None;
     for resolver in resolvers {
         let wait = Duration::from_millis(DNS_FORWARD_MS_MAX);

@@ -5,7 +5,9 @@
 mod tests;
 
 use crate::dns::wire::{self, HEADER, Head, Query, Rcode, Reply, TYPE_A, TYPE_AAAA, TYPE_SOA};
-use model::limits::{DNS_CACHE_TTL_S_MAX, DNS_FAILURE_MS_MAX};
+use model::limits::DNS_CACHE_TTL_S_MAX;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is asked of the resolvers: askers of the same share one answer.
@@ -17,11 +19,14 @@ pub(crate) struct Key {
     /// Wants signatures, wants them unchecked.
     pub(crate) dnssec: bool,
     pub(crate) checking_disabled: bool,
+    /// Resolvers of the asker's own, asked before the host's: what they say is for their askers.
+    pub(crate) servers: Option<Arc<[SocketAddr]>>,
 }
 
 impl Key {
-    pub(crate) fn of(query: &Query<'_>) -> Self {
+    pub(crate) fn of(query: &Query<'_>, servers: Option<Arc<[SocketAddr]>>) -> Self {
         Self {
+            servers,
             name: query.name().into(),
             kind: query.kind,
             dnssec: query.edns.is_some_and(|edns| edns.dnssec),
@@ -142,16 +147,21 @@ impl Kept {
         if rcode == Rcode::NxDomain as u8 && key.kind == TYPE_AAAA && !key.dnssec {
             message[3] &= 0xf0;
         }
-        let keep = seconds.map_or(Duration::from_millis(DNS_FAILURE_MS_MAX), |seconds| {
-            Duration::from_secs(u64::from(seconds.min(DNS_CACHE_TTL_S_MAX)))
-        });
+        // A failure, and a no that does not say how long it holds, are asked for anew each time.
+        let keep = seconds.unwrap_or(0).min(DNS_CACHE_TTL_S_MAX);
+        let keep = Duration::from_secs(u64::from(keep));
         let (ttls, dnssec) = (ttls.into(), key.dnssec);
         Some(Self { message, ttls, extended_rcode, dnssec, at: now, until: now + keep })
     }
 
-    /// No resolver answered.
+    /// No resolver answered. It is given to those who wait, and to nobody later.
     pub(crate) fn failure(key: &Key, now: Instant) -> Self {
-        let mut message = vec![0, 0, 0x80, 0x80 | Rcode::ServFail as u8, 0, 1, 0, 0, 0, 0, 0, 0];
+        Self::code(key, Rcode::ServFail, now)
+    }
+
+    /// A code alone.
+    pub(crate) fn code(key: &Key, rcode: Rcode, now: Instant) -> Self {
+        let mut message = vec![0, 0, 0x80, 0x80 | rcode as u8, 0, 1, 0, 0, 0, 0, 0, 0];
         message.extend_from_slice(&key.question());
         Self {
             message: message.into(),
@@ -159,8 +169,14 @@ impl Kept {
             extended_rcode: 0,
             dnssec: key.dnssec,
             at: now,
-            until: now + Duration::from_millis(DNS_FAILURE_MS_MAX),
+            until: now,
         }
+    }
+
+    /// The same, to be given for a second.
+    #[cfg(test)]
+    pub(crate) fn of_a_second(key: &Key, now: Instant) -> Self {
+        Self { until: now + Duration::from_secs(1), ..Self::failure(key, now) }
     }
 
     /// Until when it may be given.

@@ -3,7 +3,7 @@
 
 use model::limits::DNS_RESOLVERS_MAX;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Shortest time between two looks at the file.
@@ -12,6 +12,11 @@ const LOOK: Duration = Duration::from_secs(1);
 const FILE_MAX: u64 = 64 * 1024;
 /// Where our own DNS is, for containers.
 const OURSELVES: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
+
+/// The stub of systemd-resolved, and where it writes whom it asks itself. It may hand a question back
+/// to us; those do not.
+const STUB: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 53)), 53);
+const BEHIND_STUB: &str = "/run/systemd/resolve/resolv.conf";
 
 /// Where resolvers come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +32,9 @@ pub enum Resolvers {
 pub(crate) struct Current {
     from: Resolvers,
     list: Vec<SocketAddr>,
-    seen: Option<(SystemTime, u64)>,
+    /// Who is asked where the file names the stub alone.
+    behind: PathBuf,
+    seen: [Option<(SystemTime, u64)>; 2],
     looked: Option<Instant>,
 }
 
@@ -37,7 +44,8 @@ impl Current {
             Resolvers::Fixed(list) => list.clone(),
             Resolvers::File(_) => vec![],
         };
-        Self { from, list, seen: None, looked: None }
+        let behind = BEHIND_STUB.into();
+        Self { from, list, behind, seen: [None; 2], looked: None }
     }
 
     /// The list, in the order to ask; true when it is another one than before.
@@ -47,13 +55,16 @@ impl Current {
             && self.looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK)
         {
             self.looked = Some(now);
-            let seen =
-                std::fs::metadata(path).and_then(|file| Ok((file.modified()?, file.len()))).ok();
-            if seen.is_none() || seen != self.seen {
+            let marks = |path: &Path| {
+                let file = std::fs::metadata(path).ok()?;
+                Some((file.modified().ok()?, file.len()))
+            };
+            let seen = [marks(path), marks(&self.behind)];
+            if seen[0].is_none() || seen != self.seen {
                 self.seen = seen;
                 match read(path) {
                     Ok(text) => {
-                        let list = choose(&text);
+                        let list = behind(choose(&text), &self.behind);
                         changed = list != self.list;
                         self.list = list;
                     }
@@ -68,11 +79,20 @@ impl Current {
     }
 }
 
-fn read(path: &std::path::Path) -> std::io::Result<String> {
+fn read(path: &Path) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut bytes = vec![];
     std::fs::File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whom the stub asks, where nobody but the stub is named.
+fn behind(list: Vec<SocketAddr>, path: &Path) -> Vec<SocketAddr> {
+    if list != [STUB] {
+        return list;
+    }
+    let others = read(path).map(|text| choose(&text)).unwrap_or_default();
+    if others.is_empty() { list } else { others }
 }
 
 /// The resolvers that a resolv.conf names. Those on loopback are taken only when there are no
@@ -101,6 +121,23 @@ fn choose(text: &str) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_behind_the_stub_is_asked_and_the_stub_where_nobody_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, behind) = (dir.path().join("resolv.conf"), dir.path().join("behind"));
+        std::fs::write(&path, "nameserver 127.0.0.53").unwrap();
+        let mut current = Current::new(Resolvers::File(path));
+        current.behind.clone_from(&behind);
+        let start = Instant::now();
+        assert_eq!(current.list(start).0, [STUB]);
+        let text = "nameserver 169.254.169.250\nnameserver 10.0.0.2";
+        std::fs::write(&behind, text).unwrap();
+        let (list, changed) = current.list(start + LOOK);
+        assert_eq!((list, changed), (&["10.0.0.2:53".parse().unwrap()][..], true));
+        std::fs::write(&behind, "nameserver 169.254.169.250").unwrap();
+        assert_eq!(current.list(start + 2 * LOOK).0, [STUB], "not ourselves");
+    }
 
     #[test]
     fn loopback_is_asked_only_when_it_is_all_there_is_and_we_never() {

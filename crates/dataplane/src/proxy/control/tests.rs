@@ -88,6 +88,8 @@ fn an_endpoint_is_the_same_while_key_run_and_address_are() {
         connect_timeout: Duration::from_millis(1),
         drain: Duration::ZERO,
         stop: Duration::ZERO,
+        balance: Default::default(),
+        outlier: None,
     };
     let changed = Arc::new(watch::Sender::new(0));
     let first = config(vec![endpoint("a", 1, 1), endpoint("b", 1, 2), endpoint("c", 1, 3)]);
