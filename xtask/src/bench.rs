@@ -19,8 +19,10 @@ mod deploy;
 mod start;
 mod idle;
 mod build;
+mod consul;
 mod schedule;
 mod link;
+mod metadata;
 mod hosts;
 
 use crate::place::Place;
@@ -48,6 +50,8 @@ const PARTS: &[(&str, Part)] = &[
     ("size", Part::Outside(build::size)),
     ("schedule", Part::Outside(schedule::run)),
     ("link", Part::Outside(link::run)),
+    ("consul", Part::Outside(consul::run)),
+    ("metadata", Part::Outside(metadata::run)),
     ("build", Part::Outside(build::cold)),
     ("http", Part::Alone(http::run)),
     ("dns", Part::Alone(dns::run)),

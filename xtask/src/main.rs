@@ -49,8 +49,8 @@ Tasks:
   chaos           scripts of faults, each drawn from a seed, on a cluster of three hosts under load:
                   --seeds N (100), --from S. See docs/testing.md
   bench [part]…   the product's numbers beside its peers', on a machine of namespaces of its own:
-                  size, schedule, http, dns, deploy, start, idle; with --all also build, a cold release
-                  build. -o json for programs, --write puts the table into docs/benchmarks.md.
+                  size, schedule, metadata, http, dns, deploy, start, idle; with --all also build, a cold
+                  release build. -o json for programs, --write puts the table into docs/benchmarks.md.
                   Exit code 1 when a target is missed
   dist [option]…  a tarball, a package of Debian and their checksums, in target/dist: of the static
                   release binary, or of --binary PATH; --out FOLDER puts them elsewhere

@@ -5,17 +5,23 @@ mod backup;
 mod build;
 mod client;
 mod config;
+pub(crate) mod consul;
 mod context;
+mod dns;
 mod doctor;
 mod down;
 mod events;
 mod examples;
 mod exec;
+mod giddyup;
 mod host;
 mod ignore;
+mod kv;
 mod list;
 mod logs;
 mod net;
+mod net_dns;
+mod net_expose;
 mod net_policy;
 mod place;
 mod progress;
@@ -24,6 +30,7 @@ mod service;
 mod source;
 mod status;
 mod stats;
+pub(crate) mod template;
 mod watch;
 
 pub(crate) use apply::duration;
@@ -168,6 +175,20 @@ pub(crate) enum Command {
     /// Check the network between hosts
     #[command(subcommand, after_help = examples::NET)]
     Net(net::NetCommand),
+    /// Make this machine and Docker's default bridge ask Remuda for names, and take it back
+    #[command(subcommand, after_help = dns::HELP)]
+    Dns(dns::DnsCommand),
+    /// Render files from catalog and keys, as consul-template does (`remuda template -help`)
+    #[command(disable_help_flag = true)]
+    Template(AppletArgs),
+    /// Render files from Rancher's metadata or keys, as confd does (`remuda confd -help`)
+    #[command(disable_help_flag = true)]
+    Confd(AppletArgs),
+    /// Ask metadata, for start-up scripts in containers: who leads, who is there, is it well
+    Giddyup(giddyup::GiddyupArgs),
+    /// Read and write keys of the Consul API
+    #[command(subcommand, after_help = examples::KV)]
+    Kv(kv::KvCommand),
     /// Look for what would keep Remuda from working here
     #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::DoctorArgs),
@@ -183,6 +204,14 @@ pub(crate) enum Command {
     /// Print the version of this program and of the server
     #[command(after_help = examples::VERSION)]
     Version,
+}
+
+/// Words that are not read by clap: the flags have one dash.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AppletArgs {
+    /// Flags of the original
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
 }
 
 /// Compose files and how they are read.
@@ -255,6 +284,9 @@ impl Cli {
 /// # Errors
 /// The command's failure, with its exit code.
 pub(crate) async fn run(cli: Cli) -> Outcome {
+    if cli.is_role() {
+        role::raise_files();
+    }
     let global = cli.global;
     match cli.command {
         Command::Dev(args) => role::dev::run(&global, args).await,
@@ -278,6 +310,11 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Svc(command) => service::run(&global, command).await,
         Command::Host(command) => host::run(&global, command).await,
         Command::Net(command) => net::run(&global, command).await,
+        Command::Dns(command) => dns::run(&global, &command),
+        Command::Template(args) => template::run(template::Applet::Template(args.words)).await,
+        Command::Confd(args) => template::run(template::Applet::Confd(args.words)).await,
+        Command::Giddyup(args) => giddyup::run(args).await,
+        Command::Kv(command) => kv::run(&global, command).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
         Command::Completion { shell } => {

@@ -1,6 +1,7 @@
 //! The roles that this binary plays: each opens what it needs and runs until it is told to stop.
 
 pub(crate) mod agent;
+pub(crate) mod consul;
 pub(crate) mod dataplane;
 pub(crate) mod dev;
 mod down;
@@ -35,6 +36,17 @@ pub(crate) fn need_root() -> Outcome {
 #[must_use]
 pub(crate) fn worker_threads(cli: &Cli) -> usize {
     if cli.is_role() { 2 } else { 1 }
+}
+
+/// Files that a role may have open: as many as this machine allows, since each client of the Consul
+/// API is one.
+pub(crate) fn raise_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "limit of open files stays as it is");
+    }
 }
 
 /// The real clock.

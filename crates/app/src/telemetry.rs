@@ -14,6 +14,25 @@ pub(crate) fn init(cli: &Cli) {
         (_, 2) => "debug",
         (_, _) => "trace",
     };
+    start(default);
+}
+
+/// Sets up logs of a command whose level is a setting of its own.
+pub(crate) fn init_applet(level: &str) {
+    if tracing::dispatcher::has_been_set() {
+        return;
+    }
+    crate::output::set_colour(false);
+    let known = match level {
+        "trace" | "debug" | "info" | "error" => level,
+        "err" | "fatal" | "panic" => "error",
+        // As the originals write it, and what is no level.
+        _ => "warn",
+    };
+    start(known);
+}
+
+fn start(default: &str) {
     let filter = EnvFilter::try_from_env("REMUDA_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     let ansi = crate::output::is_coloured();
     tracing_subscriber::fmt()

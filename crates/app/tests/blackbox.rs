@@ -20,6 +20,8 @@ mod clients;
 mod cluster;
 #[path = "blackbox/cni.rs"]
 mod cni;
+#[path = "blackbox/consul_dns.rs"]
+mod consul_dns;
 #[path = "blackbox/hosts.rs"]
 mod hosts;
 #[path = "blackbox/joining.rs"]
@@ -30,12 +32,18 @@ mod bad_files;
 mod doctor;
 #[path = "blackbox/floating.rs"]
 mod floating;
+#[path = "blackbox/expose.rs"]
+mod expose;
 #[path = "blackbox/images.rs"]
 mod images;
 #[path = "blackbox/leftovers.rs"]
 mod leftovers;
 #[path = "blackbox/commands.rs"]
 mod commands;
+#[path = "blackbox/consul_catalog.rs"]
+mod consul_catalog;
+#[path = "blackbox/consul_keys.rs"]
+mod consul_keys;
 #[path = "blackbox/containers.rs"]
 mod containers;
 #[path = "blackbox/load.rs"]
@@ -46,6 +54,8 @@ mod losses;
 #[path = "blackbox/machine.rs"]
 #[allow(dead_code, reason = "a harness has more than each group of tests uses")]
 mod machine;
+#[path = "blackbox/metadata.rs"]
+mod metadata;
 #[path = "blackbox/names.rs"]
 mod names;
 #[path = "blackbox/net_check.rs"]
@@ -60,6 +70,8 @@ mod probers;
 mod overlay_mode;
 #[path = "blackbox/wire.rs"]
 mod wire;
+#[path = "blackbox/registrations.rs"]
+mod registrations;
 #[path = "blackbox/restart.rs"]
 mod restart;
 #[path = "blackbox/rollout.rs"]

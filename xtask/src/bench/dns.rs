@@ -1,4 +1,4 @@
-//! DNS beside dnsmasq: CPU per query of names with three addresses each.
+//! DNS beside dnsmasq: CPU per query of names with three addresses each, ours and Consul's.
 
 use super::ground::{Ground, Server};
 use super::report::{Row, median, paired};
@@ -26,33 +26,59 @@ pub(super) fn name(n: u32) -> String {
     format!("service-{n}.bench.rancher.internal")
 }
 
+/// The same service by its name of Consul.
+fn consul_name(n: u32) -> String {
+    format!("{}.service.consul", service(n))
+}
+
+/// The service in the catalog.
+pub(super) fn service(n: u32) -> String {
+    format!("service-{n}")
+}
+
 /// Its addresses.
 pub(super) fn addresses(n: u32) -> [std::net::Ipv4Addr; 3] {
     [1, 2, 3].map(|host| std::net::Ipv4Addr::new(10, 42, u8::try_from(n).unwrap_or(255), host))
 }
 
+/// File of queries, what the row is called, and the name of a service by its number.
+type Kind = (&'static str, &'static str, fn(u32) -> String);
+
 pub(super) fn run(place: &Place) -> Result<Vec<Row>> {
     let ground = Ground::make(&place.target.join("bench"))?;
-    let (mut hosts, mut queries) = (String::new(), String::new());
-    for n in 0..NAMES {
-        for address in addresses(n) {
-            writeln!(hosts, "{address} {}", name(n))?;
+    let mut hosts = String::new();
+    let kinds: [Kind; 2] = [
+        ("queries", "DNS, CPU per query", name),
+        ("queries-consul", "DNS, CPU per query, x.service.consul", consul_name),
+    ];
+    for (file, _, name) in kinds {
+        let mut queries = String::new();
+        for n in 0..NAMES {
+            for address in addresses(n) {
+                writeln!(hosts, "{address} {}", name(n))?;
+            }
+            writeln!(queries, "{} A", name(n))?;
         }
-        writeln!(queries, "{} A", name(n))?;
+        ground.write(file, &queries)?;
     }
     ground.write("hosts", &hosts)?;
-    ground.write("queries", &queries)?;
     let ours = ours::dataplane(place, &ground)?;
     let peer = dnsmasq(&ground)?;
-    let step = Step::loud("DNS");
+    let rows = kinds.map(|(file, what, _)| row(&ground, [&ours, &peer], file, what));
+    rows.into_iter().collect()
+}
+
+/// Both servers asked for the names of a file.
+fn row(ground: &Ground, [ours, peer]: [&Server; 2], file: &str, what: &str) -> Result<Row> {
+    let step = Step::loud(what);
     let mut cpu_us = [vec![], vec![]];
     for round in 0..=ROUNDS {
-        let both = [("remuda", &ours, ours::DNS), ("dnsmasq", &peer, DNSMASQ)];
+        let both = [("remuda", ours, ours::DNS), ("dnsmasq", peer, DNSMASQ)];
         // nobody is always the first
         for at in [round % 2, (round + 1) % 2] {
             interrupt::check()?;
             let (name, server, address) = both[at];
-            let value = measure(&ground, name, server, address)?;
+            let value = measure(ground, name, server, (address, file))?;
             // the first round only warms up
             if round > 0 {
                 cpu_us[at].push(value);
@@ -61,15 +87,15 @@ pub(super) fn run(place: &Place) -> Result<Vec<Row>> {
     }
     step.done("");
     let [ours, theirs] = cpu_us;
-    Ok(vec![Row {
+    Ok(Row {
         part: "dns".into(),
-        what: "DNS, CPU per query".into(),
+        what: what.into(),
         ours: format!("{:.2} us", median(&ours)),
         beside: format!("dnsmasq: {:.2} us", median(&theirs)),
         measured: paired(&ours, &theirs),
         target: Some(TARGET),
         unit: "x".into(),
-    }])
+    })
 }
 
 fn dnsmasq(ground: &Ground) -> Result<Server> {
@@ -80,12 +106,16 @@ fn dnsmasq(ground: &Ground) -> Result<Server> {
     ground.serve("dnsmasq", &mut command, || ground.listens_udp(&address))
 }
 
-fn measure(ground: &Ground, name: &str, server: &Server, address: (&str, &str)) -> Result<f64> {
-    let (ip, port) = address;
+fn measure(
+    ground: &Ground,
+    name: &str,
+    server: &Server,
+    ((ip, port), file): ((&str, &str), &str),
+) -> Result<f64> {
     let pids = server.family();
     let before = cpu::seconds(&pids)?;
     let mut dnsperf = ground.beside("dnsperf");
-    dnsperf.args(["-s", ip, "-p", port, "-d", "queries", "-c", "8", "-q", "64", "-l"]);
+    dnsperf.args(["-s", ip, "-p", port, "-d", file, "-c", "8", "-q", "64", "-l"]);
     let (completed, lost) = parse_dnsperf(&shell::read(dnsperf.arg(SECONDS.to_string()))?)?;
     let used = cpu::seconds(&pids)? - before;
     ensure!(lost * 1000.0 <= completed, "{lost} of {completed} queries to {name} were lost");

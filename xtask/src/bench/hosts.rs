@@ -3,6 +3,7 @@
 
 mod at_rest;
 mod bed;
+mod exposed;
 mod lost;
 mod throughput;
 
@@ -45,6 +46,7 @@ pub(super) fn outside(place: &Place) -> Result<Vec<Row>> {
 pub(super) fn run(place: &Place) -> Result<Vec<Row>> {
     let bed = Bed::of(place);
     let mut rows = routed(&bed)?;
+    rows.extend(exposed::run(&bed)?);
     let step = Step::loud("one TCP connection between two hosts, with the network and without");
     rows.extend(throughput::run(&bed)?);
     step.done("");

@@ -30,11 +30,16 @@ pub(super) fn dataplane(place: &Place, ground: &Ground) -> Result<Server> {
 }
 
 fn view() -> Value {
-    let (mut names, mut instances) = (Map::new(), Map::new());
+    let (mut names, mut instances, mut services) = (Map::new(), Map::new(), Map::new());
     for n in 0..dns::NAMES {
         let ids: Vec<_> = (1..=3).map(|slot| format!("bench/service-{n}#{slot}@{slot}")).collect();
         for (id, address) in ids.iter().zip(dns::addresses(n)) {
             instances.insert(id.clone(), instance(&address.to_string(), &Value::Null));
+            let offers = services.entry(dns::service(n)).or_insert_with(|| json!({}));
+            offers[id] = json!({
+                "node": "bench", "address": address.to_string(), "port": 80, "passing": 1,
+                "warning": 1, "fitness": "passing", "instance": id,
+            });
         }
         names.insert(format!("service-{n}.bench"), json!({ "service": ids }));
     }
@@ -60,6 +65,11 @@ fn view() -> Value {
     json!({
         "format": 1, "environment": "bench", "host": "bench", "index": 1,
         "dns": { "zones": ["rancher.internal", "remuda.internal"], "ttl_s": 1, "names": names },
+        "catalog": {
+            "settings": { "service_ttl_s": { "*": 1 } },
+            "nodes": { "bench": { "address": "127.0.0.1", "fitness": "passing" } },
+            "services": services,
+        },
         "callers": {},
         "instances": instances,
         "upstreams": { "backend": {

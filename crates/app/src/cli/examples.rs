@@ -31,6 +31,13 @@ pub(super) const EVENTS: &str = "Examples:
   remuda events --tail 20
   remuda events -f shop/web
   remuda events -o json";
+pub(super) const KV: &str = "Examples:
+  remuda kv put shop/color green
+  remuda kv get shop/color
+  remuda kv ls shop/
+  remuda kv put shop/config - < config.json
+  remuda kv export shop/ > shop.json  in the form of `consul kv export`
+  remuda kv import shop.json";
 pub(super) const NET: &str = "Examples:
   remuda net check                    which direction between which hosts is broken, and why
   remuda net check h2 -o json";

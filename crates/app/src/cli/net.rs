@@ -1,7 +1,7 @@
 //! `net`: the network between hosts.
 
 use super::client::client;
-use super::{Format, Global, net_policy};
+use super::{Format, Global, net_dns, net_expose, net_policy};
 use crate::exit::{ERROR, Failure, Outcome};
 use crate::output::{self, Cell, Colour};
 use api::client::Client;
@@ -41,6 +41,15 @@ pub(crate) enum NetCommand {
     Policy {
         #[command(subcommand)]
         command: Option<net_policy::PolicyCommand>,
+    },
+    /// Names in DNS: how long answers hold, what is answered when nobody is healthy, Consul's domain
+    #[command(after_help = net_dns::HELP)]
+    Dns(net_dns::DnsArgs),
+    /// Serve services of the catalog by name and port, on every host: shown, set, and put off
+    #[command(after_help = net_expose::HELP)]
+    Expose {
+        #[command(subcommand)]
+        command: Option<net_expose::ExposeCommand>,
     },
     /// Every host makes a new key for what it encrypts, now
     #[command(after_help = ROTATE)]
@@ -108,6 +117,8 @@ pub(super) async fn run(global: &Global, command: NetCommand) -> Outcome {
         NetCommand::Check(args) => args,
         NetCommand::Overlay { mode } => return overlay(global, &client, mode).await,
         NetCommand::Policy { command } => return net_policy::run(global, &client, command).await,
+        NetCommand::Dns(args) => return net_dns::run(global, &client, args).await,
+        NetCommand::Expose { command } => return net_expose::run(global, &client, command).await,
         NetCommand::RotateKeys => return rotate(global, &client).await,
     };
     let report = check(global, &client, &args).await?;

@@ -4,6 +4,7 @@ mod join;
 mod membership;
 mod reset;
 
+use super::consul::ConsulArgs;
 use super::driver::DriverArgs;
 use super::lock::{self, Part};
 use super::{clock, failed, hostname, make_private_dir, need_root, told_to_stop};
@@ -12,12 +13,16 @@ use crate::exit::{Failure, Outcome};
 use crate::output;
 use crate::paths;
 use ::agent::{Agent, DataplaneCommand, Options, Plugs};
-use api::grpc::Caller;
+use api::grpc::{Caller, GrpcLink};
 use api::link::{AgentLink, AgentRun};
 use clap::{Args, Subcommand};
 use model::id::HostId;
+use model::view::HostView;
 use network::cni::Cni;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Options of `agent`.
 #[derive(Clone, Debug, Args)]
@@ -47,6 +52,8 @@ pub(crate) struct AgentArgs {
     host: Option<String>,
     #[command(flatten)]
     driver: DriverArgs,
+    #[command(flatten)]
+    consul: ConsulArgs,
 }
 
 /// Commands of `agent`.
@@ -94,15 +101,30 @@ pub(crate) async fn run(global: &Global, mut args: AgentArgs) -> Outcome {
     let machine = lock::take_machine(&args.data_dir)?;
     let plugs = plugs(&args.data_dir, cni)?;
     let agent = prepare(&args.data_dir, membership.host.clone(), environment, link.clone(), plugs)?;
+    let view = agent.dataplane_port().view;
+    let clients = clients(args.consul.consul_listen.0, link.clone(), view);
     let keeper = membership::Keeper { membership, file, link, token, clock: clock() };
     tokio::select! {
         () = agent.run() => {}
         () = keeper.run() => {}
+        () = clients => {}
         stopped = told_to_stop() => stopped?,
     }
     output::note("containers and dataplane go on");
     drop((lock, machine));
     Ok(())
+}
+
+/// Answers clients of Consul on this host, for ever.
+async fn clients(
+    listen: Option<SocketAddr>,
+    link: GrpcLink,
+    view: watch::Receiver<Option<Arc<HostView>>>,
+) {
+    match listen {
+        Some(listen) => ::agent::serve_consul(listen, link, view).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// What this run of the agent says of itself.

@@ -1,5 +1,6 @@
 //! `remuda server`: API, loops and state.
 
+use super::consul::ConsulArgs;
 use super::lock::{self, Part};
 use super::{CONTEXT, clock, failed, make_private_dir, told_to_stop};
 use crate::exit::{Failure, Outcome};
@@ -45,6 +46,8 @@ pub(crate) struct ServerArgs {
     /// there; http:// only
     #[arg(long, env = "REMUDA_SCHEDULER_URL", value_name = "URL")]
     pub scheduler_url: Option<server::SchedulerUrl>,
+    #[command(flatten)]
+    pub consul: ConsulArgs,
 }
 
 /// Milliseconds.
@@ -96,7 +99,15 @@ pub(super) async fn open(args: &ServerArgs) -> Outcome<Opened> {
         _ => failed("server", &e),
     })?;
     let life = args.certificate_life.unwrap_or(CERTIFICATE_MS_DEFAULT);
-    let server = server.with_scheduler(args.scheduler_url.clone()).with_certificate_life(life);
+    let consul = server::ConsulOptions {
+        listen: args.consul.consul_listen.0,
+        node: super::host_id(&super::hostname()).to_string(),
+        address: reachable(args.listen).await.ip(),
+    };
+    let server = server
+        .with_scheduler(args.scheduler_url.clone())
+        .with_certificate_life(life)
+        .with_consul(consul);
     let environment =
         server.environment().ok_or_else(|| Failure::error("the state has no environment"))?;
     write_environment(&args.data_dir, &environment)?;

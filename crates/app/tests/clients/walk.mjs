@@ -112,7 +112,7 @@ await step("events, transactions, queries", async () => {
   ]);
   assert.equal(done.Errors, null);
   const query = await consul.query.create({ name: `q-${name}`, service: { service: name } });
-  assert.equal((await consul.query.get(query.ID))[0].Name, `q-${name}`);
+  assert.equal((await consul.query.get(query.ID)).Name, `q-${name}`);
   assert.equal((await consul.query.execute(`q-${name}`)).Nodes.length, 1);
   assert.ok((await consul.query.list()).some((one) => one.ID === query.ID));
   await consul.query.destroy(query.ID);

@@ -7,6 +7,7 @@ use super::{AgentArgs, DriverArgs};
 use crate::exit::{Failure, Outcome, TIMED_OUT};
 use crate::output;
 use crate::paths;
+use crate::role::consul::{ConsulArgs, Listen};
 use crate::role::lock::{self, Part};
 use crate::role::make_private_dir;
 use api::client::Client;
@@ -72,6 +73,8 @@ pub(super) async fn run(args: JoinArgs) -> Outcome {
         host: args.host,
         data_dir,
         driver: DriverArgs::default(),
+        // It joins, and answers nobody.
+        consul: ConsulArgs { consul_listen: Listen(None) },
     };
     let file = dir.join("membership.json");
     let joined = membership::join_now(&options, token, &file);

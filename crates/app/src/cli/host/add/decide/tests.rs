@@ -63,6 +63,8 @@ fn environment() -> Environment {
         overlay: model::host::OverlayMode::default(),
         policy: model::policy::NetworkPolicy::default(),
         keys: Default::default(),
+        dns: Default::default(),
+        expose: Default::default(),
     }
 }
 
