@@ -1,8 +1,10 @@
 //! What a host knows of the catalog: nodes, and what is offered at which of them. The dataplane makes
 //! the names of Consul of it.
 
+use crate::consul_access::ConsulAccess;
 use crate::dns::ConsulNames;
 use crate::id::InstanceId;
+use crate::prepared::QueryNames;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,6 +21,9 @@ pub type Offers = BTreeMap<String, Arc<Offer>>;
 pub struct CatalogView {
     /// How its names look.
     pub settings: ConsulNames,
+    /// Who may read and write it over HTTP.
+    #[serde(skip_serializing_if = "ConsulAccess::is_default")]
+    pub access: ConsulAccess,
     /// Nodes by name, in lower case.
     pub nodes: BTreeMap<String, Arc<CatalogNode>>,
     /// By the name of the service, in lower case; none is empty.
@@ -27,6 +32,9 @@ pub struct CatalogView {
     /// makes the server tell. Empty when the view is not partial.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub elsewhere: BTreeSet<String>,
+    /// Prepared queries by id.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub queries: BTreeMap<String, Arc<QueryNames>>,
 }
 
 impl CatalogView {

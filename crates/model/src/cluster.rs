@@ -7,6 +7,7 @@ use crate::id::{HostId, InstanceId, ServiceId, ServiceName, StackName};
 use crate::instance::{Instance, InstanceStatus};
 use crate::limits::RECENT_KEYS_MAX;
 use crate::plain::{Attachment, PlainContainer, PlainId};
+use crate::prepared::PreparedQuery;
 use crate::record::{Record, RecordKey, Revision, Service, ServiceStatus, Stack, Token};
 use crate::registration::{CheckState, ClientCheck, ClientKey, ClientNode, ClientService};
 use crate::time::Index;
@@ -44,6 +45,7 @@ pub struct Cluster {
     client_services: Map<ClientKey, Kept<ClientService>>,
     client_checks: Map<ClientKey, Kept<ClientCheck>>,
     check_states: Map<ClientKey, Kept<CheckState>>,
+    queries: Map<String, Kept<PreparedQuery>>,
     /// Instances by host: their records say the same.
     on_hosts: Map<(HostId, InstanceId), ()>,
 }
@@ -94,6 +96,7 @@ impl PartialEq for Cluster {
             && self.client_services == other.client_services
             && self.client_checks == other.client_checks
             && self.check_states == other.check_states
+            && self.queries == other.queries
     }
 }
 
@@ -150,6 +153,7 @@ impl Cluster {
                 self.client_checks.insert_mut(c.key.clone(), kept(c, modified));
             }
             Record::CheckState(s) => self.check_states.insert_mut(s.key.clone(), kept(s, modified)),
+            Record::Query(q) => self.queries.insert_mut(q.id.clone(), kept(q, modified)),
         }
     }
 
@@ -174,6 +178,7 @@ impl Cluster {
             RecordKey::ClientService(key) => drop(self.client_services.remove_mut(key)),
             RecordKey::ClientCheck(key) => drop(self.client_checks.remove_mut(key)),
             RecordKey::CheckState(key) => drop(self.check_states.remove_mut(key)),
+            RecordKey::Query(id) => drop(self.queries.remove_mut(id)),
         }
     }
 
@@ -221,6 +226,7 @@ impl Cluster {
             RecordKey::ClientService(key) => self.client_services.get(key).map(|k| k.modified),
             RecordKey::ClientCheck(key) => self.client_checks.get(key).map(|k| k.modified),
             RecordKey::CheckState(key) => self.check_states.get(key).map(|k| k.modified),
+            RecordKey::Query(id) => self.queries.get(id).map(|k| k.modified),
         }
     }
 
@@ -474,6 +480,17 @@ impl Cluster {
     ) -> impl Iterator<Item = &'a Arc<ClientCheck>> {
         let all = self.client_checks.range(ClientKey::first_of(node)..);
         all.take_while(move |(key, _)| key.node == node).map(|(_, kept)| &kept.value)
+    }
+
+    /// A prepared query.
+    #[must_use]
+    pub fn query(&self, id: &str) -> Option<&Arc<PreparedQuery>> {
+        self.queries.get(id).map(|kept| &kept.value)
+    }
+
+    /// All prepared queries by id.
+    pub fn queries(&self) -> impl Iterator<Item = &Arc<PreparedQuery>> {
+        self.queries.values().map(|kept| &kept.value)
     }
 
     /// How a check stands, once somebody has found out.

@@ -2,6 +2,7 @@
 //! says, resolved: nothing in it refers to a file of the machine where the CLI ran.
 
 use crate::id::ServiceName;
+use crate::template_file::TemplateFile;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -37,6 +38,9 @@ pub struct ContainerSpec {
     /// Secrets and configs: small files, their content carried in the spec.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<SpecFile>,
+    /// Files that the host renders before the start, and again whenever they change.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub templates: Vec<TemplateFile>,
     /// Working directory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub working_dir: Option<String>,
@@ -230,6 +234,19 @@ pub enum Mount {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mode: Option<u32>,
     },
+}
+
+impl Mount {
+    /// Where it is inside.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Volume { target, .. }
+            | Self::Anonymous { target }
+            | Self::Bind { target, .. }
+            | Self::Tmpfs { target, .. } => target,
+        }
+    }
 }
 
 /// A secret or a config, put in the container as a read-only file.

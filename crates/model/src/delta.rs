@@ -182,7 +182,8 @@ impl ViewDelta {
             == (new.format, &new.environment, &new.host, new.partial)
             && (&old.dns.zones, old.dns.ttl_s) == (&new.dns.zones, new.dns.ttl_s)
             && old.dns.nobody_healthy == new.dns.nobody_healthy
-            && old.catalog.settings == new.catalog.settings;
+            && old.catalog.settings == new.catalog.settings
+            && old.catalog.access == new.catalog.access;
         let meta = MetaDelta::between(&old.meta, &new.meta).filter(|_| same)?;
         Some(Self {
             from: old.index,

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 pub const ZONES: [&str; 2] = ["rancher.internal", "remuda.internal"];
 /// Label of a service's container that says `NobodyHealthy` for the service: `all` or `none`.
 pub const LABEL_NOBODY_HEALTHY: &str = "io.remuda.dns.nobody_healthy";
+/// Label of a container that says `DnsSettings::hosts_file` for itself: `true` or `false`.
+pub const LABEL_HOSTS_FILE: &str = "io.remuda.dns.hosts_file";
 
 /// Names of an environment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -20,6 +22,9 @@ pub struct DnsSettings {
     pub nobody_healthy: NobodyHealthy,
     /// Names of Consul.
     pub consul: ConsulNames,
+    /// Containers have the names of services in their /etc/hosts too.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hosts_file: bool,
 }
 
 /// What a service's name answers when none of its instances is healthy.
@@ -83,6 +88,7 @@ impl Default for DnsSettings {
             ttl_s: DNS_TTL_S,
             nobody_healthy: NobodyHealthy::default(),
             consul: ConsulNames::default(),
+            hosts_file: false,
         }
     }
 }

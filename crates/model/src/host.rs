@@ -1,5 +1,6 @@
 //! Hosts: a machine with an agent.
 
+use crate::consul_access::ConsulAccess;
 use crate::dns::DnsSettings;
 use crate::expose::Expose;
 use crate::id::HostId;
@@ -39,6 +40,9 @@ pub struct Environment {
     /// Which services of the catalog are served by the hosts' balancers.
     #[serde(default, skip_serializing_if = "Expose::is_off")]
     pub expose: Expose,
+    /// Who may do what over the Consul API.
+    #[serde(default, skip_serializing_if = "ConsulAccess::is_default")]
+    pub consul: ConsulAccess,
 }
 
 /// How packets of containers get to another host.
@@ -81,6 +85,7 @@ impl Environment {
             keys: KeyOrder::default(),
             dns: DnsSettings::default(),
             expose: Expose::default(),
+            consul: ConsulAccess::default(),
         }
     }
 }

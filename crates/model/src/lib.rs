@@ -8,6 +8,7 @@ pub mod limits;
 pub mod time;
 pub mod id;
 
+pub mod template_file;
 pub mod container_spec;
 pub mod health;
 pub mod balancer;
@@ -21,6 +22,7 @@ pub mod service;
 pub mod stack;
 
 pub mod dns;
+pub mod consul_access;
 pub mod policy;
 pub mod expose;
 pub mod wireguard;
@@ -28,6 +30,7 @@ pub mod host;
 pub mod instance;
 pub mod plain;
 pub mod registration;
+pub mod prepared;
 pub mod reason;
 pub mod record;
 pub mod change;

@@ -1,5 +1,6 @@
 //! Every bound in the product, named with its unit.
 
+mod acl;
 mod catalog;
 mod consul;
 mod dns;
@@ -9,6 +10,7 @@ mod network;
 mod registrations;
 mod templates;
 
+pub use acl::*;
 pub use catalog::*;
 pub use consul::*;
 pub use dns::*;
@@ -79,12 +81,15 @@ pub const REVISIONS_KEPT_MAX: usize = 10;
 /// Largest value in the store, in bytes: the largest of a key (`CONSUL_VALUE_BYTES_MAX`) with what is
 /// kept beside it.
 pub const STORE_VALUE_BYTES_MAX: usize = 516 * 1024;
-/// Most operations (compares, puts and deletes) in one store transaction.
+/// Most operations (compares, puts and deletes) of one change of the cluster.
 pub const TXN_OPS_MAX: usize = 1_024;
+/// Most operations (compares, puts and deletes) in one store transaction: a recursive delete in
+/// Consul's key-value store is one transaction.
+pub const STORE_TXN_OPS_MAX: usize = 131_072;
 /// Longest key in the store, in bytes.
 pub const STORE_KEY_BYTES_MAX: usize = 1_024;
 /// Largest store transaction, keys and values together, in bytes.
-pub const STORE_TXN_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const STORE_TXN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest answer to one range read of the store, in bytes; the rest comes with the next page.
 pub const STORE_PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Most bytes of queued writes in the store's writer before callers wait.

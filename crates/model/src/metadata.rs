@@ -11,6 +11,7 @@ use crate::balancer::PortRule;
 use crate::health::{Health, HealthCheck};
 use crate::id::{HostId, InstanceId, ServiceId, ServiceName, StackName};
 use crate::plain::PlainPort;
+use crate::policy::NetworkPolicy;
 use crate::service::PortMapping;
 use crate::time::Timestamp;
 use rpds::RedBlackTreeMapSync;
@@ -79,6 +80,9 @@ pub struct MetaEnvironment {
     pub name: String,
     /// Length of the prefix of the managed network, in bits.
     pub prefix: u8,
+    /// Who may connect to whom.
+    #[serde(default, skip_serializing_if = "NetworkPolicy::is_open")]
+    pub policy: NetworkPolicy,
 }
 
 /// A service and its containers.

@@ -9,6 +9,7 @@ use crate::host::{Environment, Host};
 use crate::id::{HostId, InstanceId, InvalidName, ServiceId, StackName};
 use crate::instance::{Goal, Instance, InstanceStatus, Target};
 use crate::plain::{Attachment, PlainContainer, PlainId};
+use crate::prepared::PreparedQuery;
 use crate::reason::Blocked;
 use crate::registration::{CheckState, ClientCheck, ClientKey, ClientNode, ClientService};
 use crate::service::{ServiceSpec, Template};
@@ -430,6 +431,8 @@ pub enum Record {
     ClientCheck(Arc<ClientCheck>),
     /// How a check stands.
     CheckState(Arc<CheckState>),
+    /// A prepared query of a client.
+    Query(Arc<PreparedQuery>),
 }
 
 impl Record {
@@ -453,6 +456,7 @@ impl Record {
             Self::ClientService(service) => RecordKey::ClientService(service.key.clone()),
             Self::ClientCheck(check) => RecordKey::ClientCheck(check.key.clone()),
             Self::CheckState(state) => RecordKey::CheckState(state.key.clone()),
+            Self::Query(query) => RecordKey::Query(query.id.clone()),
         }
     }
 }
@@ -492,6 +496,8 @@ pub enum RecordKey {
     ClientCheck(ClientKey),
     /// `check-state/<node>/<id>`
     CheckState(ClientKey),
+    /// `query/<id>`
+    Query(String),
 }
 
 impl fmt::Display for RecordKey {
@@ -513,6 +519,7 @@ impl fmt::Display for RecordKey {
             Self::ClientService(key) => write!(f, "client-service/{key}"),
             Self::ClientCheck(key) => write!(f, "client-check/{key}"),
             Self::CheckState(key) => write!(f, "check-state/{key}"),
+            Self::Query(id) => write!(f, "query/{id}"),
         }
     }
 }
@@ -544,6 +551,8 @@ impl std::str::FromStr for RecordKey {
             "client-service" => Self::ClientService(rest.parse()?),
             "client-check" => Self::ClientCheck(rest.parse()?),
             "check-state" => Self::CheckState(rest.parse()?),
+            "query" if rest.is_empty() => return Err(bad("it has no id")),
+            "query" => Self::Query(rest.to_owned()),
             _ => return Err(bad("its kind is unknown")),
         })
     }
@@ -572,6 +581,7 @@ mod tests {
             "client-service/alpha/alpha:web:80:udp",
             "client-check/alpha/service:a/b",
             "check-state/alpha/service:a/b",
+            "query/8f246b77-f3e1-ff88-5b48-8ec93abf3e05",
         ] {
             assert_eq!(text.parse::<RecordKey>().unwrap().to_string(), text);
         }

@@ -148,6 +148,15 @@ pub fn load(page: &Page) -> Result<BTreeMap<Index, Change>> {
     Ok(changes)
 }
 
+/// The record of a key; `None` for what is not ours, or of a kind that only a newer version knows.
+///
+/// # Errors
+/// As `decode`.
+pub fn read(kv: &Kv) -> Result<Option<Record>> {
+    let found = record_key(&kv.key)?;
+    found.map(|record_key| record(kv, &record_key)).transpose()
+}
+
 /// All records of a store as they are now, and the epoch under which to watch on from
 /// `Cluster::index`.
 ///
@@ -216,7 +225,7 @@ fn record(kv: &Kv, record_key: &RecordKey) -> Result<Record> {
 }
 
 /// First words of the keys that this version knows.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 17] = [
     "environment",
     "stack",
     "service",
@@ -233,6 +242,7 @@ const KINDS: [&str; 16] = [
     "client-service",
     "client-check",
     "check-state",
+    "query",
 ];
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use crate::page::Kv;
 use crate::watch::WatchOp;
 use bytes::Bytes;
 use model::limits::{
-    LEASE_KEYS_MAX, STORE_KEY_BYTES_MAX, STORE_TXN_BYTES_MAX, STORE_VALUE_BYTES_MAX, TXN_OPS_MAX,
+    LEASE_KEYS_MAX, STORE_KEY_BYTES_MAX, STORE_TXN_BYTES_MAX, STORE_TXN_OPS_MAX,
+    STORE_VALUE_BYTES_MAX,
 };
 use model::time::Index;
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,8 +129,12 @@ impl Txn {
     /// The limit that it breaks.
     pub fn check(&self) -> Result<()> {
         let ops = self.compares.len() + self.ops.len();
-        if ops > TXN_OPS_MAX {
-            return Err(Error::TxnTooLarge { found: ops, unit: "operations", max: TXN_OPS_MAX });
+        if ops > STORE_TXN_OPS_MAX {
+            return Err(Error::TxnTooLarge {
+                found: ops,
+                unit: "operations",
+                max: STORE_TXN_OPS_MAX,
+            });
         }
         let bytes = self.bytes();
         if bytes > STORE_TXN_BYTES_MAX {

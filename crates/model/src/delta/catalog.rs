@@ -3,6 +3,7 @@
 
 use super::{Changes, changes, members, put, put_shared};
 use crate::catalog_view::{CatalogNode, CatalogView, Offer};
+use crate::prepared::QueryNames;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,6 +21,9 @@ pub struct CatalogDelta {
     /// Of `CatalogView::elsewhere`: is it in there now?
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub elsewhere: BTreeMap<String, bool>,
+    /// Of `CatalogView::queries`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub queries: Changes<String, Arc<QueryNames>>,
 }
 
 impl CatalogDelta {
@@ -39,6 +43,7 @@ impl CatalogDelta {
             nodes: changes(&old.nodes, &new.nodes),
             services,
             elsewhere: members(&old.elsewhere, &new.elsewhere),
+            queries: changes(&old.queries, &new.queries),
         }
     }
 
@@ -50,12 +55,13 @@ impl CatalogDelta {
 
     pub(super) fn entries(&self) -> usize {
         let offers: usize = self.services.values().map(BTreeMap::len).sum();
-        self.nodes.len() + offers + self.elsewhere.len()
+        self.nodes.len() + offers + self.elsewhere.len() + self.queries.len()
     }
 
     /// Makes the newer one.
     pub(super) fn apply(&self, catalog: &mut CatalogView) {
         put(&mut catalog.nodes, &self.nodes);
+        put(&mut catalog.queries, &self.queries);
         for (name, changes) in &self.services {
             let known = catalog.services.entry(name.clone()).or_default();
             put_shared(known, changes);
@@ -77,5 +83,6 @@ impl CatalogDelta {
             self.services.entry(name.clone()).or_default().extend(changes.clone());
         }
         self.elsewhere.extend(newer.elsewhere.clone());
+        self.queries.extend(newer.queries.clone());
     }
 }

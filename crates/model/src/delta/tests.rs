@@ -51,6 +51,13 @@ fn view(index: u64, words: &[Words; 4]) -> HostView {
         let node = CatalogNode { address: v.to_string(), ..CatalogNode::default() };
         catalog.nodes.insert(k.to_string(), Arc::new(node));
     }
+    let query = |v: &u8| {
+        Arc::new(crate::prepared::QueryNames {
+            service: format!("s{v}"),
+            ..crate::prepared::QueryNames::default()
+        })
+    };
+    catalog.queries = names.iter().map(|(k, v)| (k.to_string(), query(v))).collect();
     catalog.elsewhere = names.values().map(|v| format!("e{v}")).collect();
     view
 }

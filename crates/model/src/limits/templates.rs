@@ -28,3 +28,21 @@ pub const TEMPLATE_NODES_MAX: usize = 200_000;
 pub const TEMPLATE_COMMAND_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 /// Most configuration files of one folder.
 pub const TEMPLATE_CONFIG_FILES_MAX: usize = 1_000;
+/// Most templates of one container.
+pub const TEMPLATES_PER_CONTAINER_MAX: usize = 16;
+/// Largest sum of the templates of one container, in bytes: they travel in its revision.
+pub const TEMPLATES_TEXT_BYTES_MAX: usize = 200 * 1024;
+/// Longest path of a rendered file in a container, in bytes.
+pub const TEMPLATE_TARGET_BYTES_MAX: usize = 1024;
+/// Longest wait for quiet before a file of a container is replaced, in milliseconds.
+pub const TEMPLATE_WAIT_MS_MAX: u64 = 3_600_000;
+/// A container is told of a new file once it has run so long, in milliseconds: before that it may
+/// not listen yet.
+pub const TEMPLATE_TELL_AFTER_MS: u64 = 1_000;
+/// Longest run of a command in a container that is told of a new file, in milliseconds.
+pub const TEMPLATE_COMMAND_MS_MAX: u64 = 30_000;
+/// Shortest and longest pause before a container that could not be told is told again, in
+/// milliseconds.
+pub const TEMPLATE_RETRY_MS: (u64, u64) = (500, 30_000);
+/// Containers that one host tells of new files at once.
+pub const TEMPLATE_TELLS_MAX: usize = 16;

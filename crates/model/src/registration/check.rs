@@ -86,6 +86,9 @@ pub enum CheckProbe {
         /// Of an `https://` URL.
         #[serde(default, skip_serializing_if = "CheckTls::is_default")]
         tls: CheckTls,
+        /// A redirect is the answer, and is not followed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        no_redirects: bool,
     },
     /// A connection to `host:port`.
     Tcp {
@@ -374,6 +377,7 @@ mod tests {
             headers: CheckHeaders([("x".to_owned(), vec![header.to_owned()])].into()),
             body: "b".repeat(body),
             tls: CheckTls::default(),
+            no_redirects: false,
         };
         for (probe, good) in [
             (http("http://127.0.0.1/x", "a", 0), true),

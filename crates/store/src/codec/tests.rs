@@ -64,6 +64,7 @@ fn every_kind_of_record_survives() {
         keys: Default::default(),
         dns: Default::default(),
         expose: Default::default(),
+        consul: Default::default(),
     };
     let records = [
         stack("shop"),
@@ -101,7 +102,7 @@ fn the_last_of_several_edits_of_one_record_counts() {
 
 #[test]
 fn too_much_for_one_transaction_is_an_error_here_already() {
-    let reads = vec![(RecordKey::Environment, None); model::limits::TXN_OPS_MAX + 1];
+    let reads = vec![(RecordKey::Environment, None); model::limits::STORE_TXN_OPS_MAX + 1];
     let error = encode(&Proposal { reads, change: Change::default() }).unwrap_err();
     assert!(matches!(error, Error::TxnTooLarge { .. }), "{error:?}");
 }
@@ -173,7 +174,8 @@ fn every_kind_of_key_is_known() {
             RecordKey::ClientNode(_) => Some(RecordKey::ClientService("h1/web".parse().unwrap())),
             RecordKey::ClientService(key) => Some(RecordKey::ClientCheck(key)),
             RecordKey::ClientCheck(key) => Some(RecordKey::CheckState(key)),
-            RecordKey::CheckState(_) => None,
+            RecordKey::CheckState(_) => Some(RecordKey::Query("8f246b77".into())),
+            RecordKey::Query(_) => None,
         };
     }
     assert_eq!(kinds, KINDS);

@@ -1,7 +1,7 @@
 //! Compares, puts and deletes.
 
 use crate::{Driver, all, texts};
-use model::limits::{STORE_KEY_BYTES_MAX, STORE_VALUE_BYTES_MAX, TXN_OPS_MAX};
+use model::limits::{STORE_KEY_BYTES_MAX, STORE_TXN_OPS_MAX, STORE_VALUE_BYTES_MAX};
 use model::time::Index;
 use store::{Error, Keys, Kind, LeaseId, Read, Txn};
 
@@ -74,9 +74,9 @@ pub(crate) async fn a_put_keeps_when_the_key_came_to_be<S: Driver>(store: S) {
 
 pub(crate) async fn what_breaks_a_limit_is_refused_and_changes_nothing<S: Driver>(store: S) {
     let long = "k".repeat(STORE_KEY_BYTES_MAX + 1);
-    let many = (0..=TXN_OPS_MAX).fold(txn(), |txn, n| txn.put(&format!("k{n}"), ""));
+    let many = (0..=STORE_TXN_OPS_MAX).fold(txn(), |txn, n| txn.put(&format!("k{n}"), ""));
     let big = vec![0; STORE_VALUE_BYTES_MAX];
-    let heavy = (0..9).fold(txn(), |txn, n| txn.put(&format!("k{n}"), big.clone()));
+    let heavy = (0..33).fold(txn(), |txn, n| txn.put(&format!("k{n}"), big.clone()));
     for (wrong, said) in [
         (txn().put("", "1"), "InvalidKey"),
         (txn().put(&long, "1"), "InvalidKey"),
@@ -96,8 +96,8 @@ pub(crate) async fn what_breaks_a_limit_is_refused_and_changes_nothing<S: Driver
     // At the limits, everything works.
     let longest = "k".repeat(STORE_KEY_BYTES_MAX);
     store.txn(txn().put(&longest, big)).await.unwrap();
-    let full = (0..TXN_OPS_MAX).fold(txn(), |txn, n| txn.put(&format!("n{n}"), ""));
-    assert_eq!(store.txn(full).await.unwrap().changed, TXN_OPS_MAX);
+    let full = (0..STORE_TXN_OPS_MAX).fold(txn(), |txn, n| txn.put(&format!("n{n}"), ""));
+    assert_eq!(store.txn(full).await.unwrap().changed, STORE_TXN_OPS_MAX);
 }
 
 pub(crate) async fn nothing_is_lost_between_many_writers<S: Driver>(store: S) {
