@@ -68,7 +68,7 @@ pub(crate) fn service(map: &Map, canon: &mut Canon<'_>) -> Map {
 
 /// Remuda's own keys. Docker Compose refuses what it does not know, so that each may be written
 /// with `x-remuda-` before it, and below `deploy` too.
-const OURS: [&str; 8] = [
+const OURS: [&str; 9] = [
     "autoscale",
     "schedule",
     "job",
@@ -77,6 +77,7 @@ const OURS: [&str; 8] = [
     "placement",
     "network_policy",
     "floating_ip",
+    "templates",
 ];
 
 /// A key without the sign of an extension, when it is one of ours.
@@ -116,6 +117,7 @@ fn value(name: &str, node: &Node, canon: &mut Canon<'_>) -> Option<Node> {
         }
         "ports" => lists::items(node, canon, name, ports::port),
         "volumes" => lists::items(node, canon, name, volumes::volume),
+        "templates" => lists::items(node, canon, name, |n, canon| vec![template(n, canon)]),
         "devices" => lists::items(node, canon, name, volumes::device),
         "ulimits" => Some(lists::ulimits(node)),
         "build" => build(node, canon),
@@ -139,6 +141,17 @@ fn job(node: &Node) -> Option<Node> {
         _ if node.is_null() => Some(Node::map(node.place, Map::default())),
         _ => Some(lists::wrapped(node, "cron")),
     }
+}
+
+/// The path of a template is beside the file that names it.
+fn template(node: &Node, canon: &mut Canon<'_>) -> Node {
+    let mut node = node.clone();
+    if let Some(source) = node.as_map_mut().and_then(|map| map.get_mut("source"))
+        && let Some(path) = paths::absolute(source, canon)
+    {
+        *source = path;
+    }
+    node
 }
 
 /// Single names as lists.

@@ -29,6 +29,8 @@ pub enum Scope {
     MountTmpfs,
     /// In an entry of a service's `secrets` or `configs`, long form.
     FileUse,
+    /// In an entry of `templates`.
+    Template,
     /// In an entry of `env_file`, long form.
     EnvFile,
     /// In `depends_on`, long form.

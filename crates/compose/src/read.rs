@@ -22,6 +22,7 @@ mod process;
 mod resources;
 mod rollout;
 mod sidekick;
+mod templates;
 
 use crate::diagnostic::{Finding, Report};
 use crate::fields::Fields;

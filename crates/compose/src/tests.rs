@@ -17,6 +17,7 @@ mod rancher_labels;
 mod rollouts;
 mod services;
 mod sidekicks;
+mod templates;
 mod variables;
 
 use crate::{Errors, Files, LoadOptions, Loaded, load_from};

@@ -17,7 +17,7 @@ use model::plain::PlainId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use client::{is_our_check, is_ours, node_checks, of_client_node, of_node, stands};
+pub use client::{is_our_check, is_ours, node_checks, of_client_node, of_node, ours_on, stands};
 pub use follow::{EntryKey, News, Row, ServiceRows, Tables, Times};
 pub use model::registration::CheckStatus;
 pub(crate) use ours::named;
@@ -77,6 +77,10 @@ pub struct Entry {
     pub meta: BTreeMap<String, String>,
     /// Shares of traffic.
     pub weights: Weights,
+    /// Further addresses and ports by kind, as a client said them.
+    pub tagged: BTreeMap<String, (String, u16)>,
+    /// What a client said of who may change its tags: nobody here does.
+    pub tag_override: bool,
     /// Whose word it is.
     pub origin: Origin,
     /// Its own checks; those of its node are at the node.

@@ -331,7 +331,11 @@ fn of_instance_status(
         };
         return Some(told.instance(id));
     }
-    None
+    // What serves has a reason only for what keeps it from nothing, as a file that cannot be rendered.
+    let serves = next.phase == Phase::Running && next.health.serves();
+    let warns = serves && before.reason != next.reason && !next.reason.is_empty();
+    let warned = Told::new(Severity::Warn, "instance.warned", next.reason.clone());
+    warns.then(|| warned.instance(id))
 }
 
 /// The labels that people changed; `None` when they changed none.
@@ -387,4 +391,32 @@ fn of_host(prev: Option<&Host>, next: &Host) -> Option<Told> {
     };
     told.host = Some(next.id.clone());
     Some(told)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_one_that_serves_is_told_when_it_is_another_thing() {
+        let id: InstanceId = "shop/web#1@4".parse().unwrap();
+        let status = |health, reason: &str| InstanceStatus {
+            phase: Phase::Running,
+            health,
+            reason: reason.into(),
+            ..InstanceStatus::default()
+        };
+        let (well, sick) = (Health::Healthy, Health::Initializing);
+        for (before, next, told) in [
+            ((well, ""), (well, "line 3"), Some("line 3")),
+            ((well, "line 3"), (well, "line 3"), None),
+            ((well, "line 3"), (well, "line 4"), Some("line 4")),
+            ((well, "line 4"), (well, ""), None),
+            ((sick, ""), (sick, "its check has not begun"), None),
+        ] {
+            let [before, next] = [before, next].map(|(health, reason)| status(health, reason));
+            let said = of_instance_status(Some(&before), &id, &next).map(|told| told.message);
+            assert_eq!(said.as_deref(), told, "{before:?} {next:?}");
+        }
+    }
 }

@@ -216,7 +216,8 @@ impl Fleet {
                 | RecordKey::ClientNode(_)
                 | RecordKey::ClientService(_)
                 | RecordKey::ClientCheck(_)
-                | RecordKey::CheckState(_) => {}
+                | RecordKey::CheckState(_)
+                | RecordKey::Query(_) => {}
             }
         }
     }

@@ -173,7 +173,11 @@ fn derive(cluster: &Cluster, host: &HostId, asked: Option<&BTreeSet<String>>) ->
     let empty = empty(cluster, host);
     let told = asked.map(directory::asked);
     let settings = catalog::settings(cluster).consul;
-    let catalog = Arc::new(directory::Directory::of(cluster).view(&settings, told.as_ref()));
+    let catalog = Arc::new(directory::Directory::of(cluster).view(
+        &settings,
+        catalog::access(cluster),
+        told.as_ref(),
+    ));
     let meta = metadata::whole(cluster, &relations, &ring);
     let meta = match asked {
         None => meta,

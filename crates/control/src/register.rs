@@ -19,6 +19,11 @@ use model::time::Timestamp;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// The check of a node that is held for maintenance.
+pub const NODE_MAINTENANCE: &str = "_node_maintenance";
+/// How the id of the check of a service that is held for maintenance begins.
+pub const SERVICE_MAINTENANCE: &str = "_service_maintenance:";
+
 /// What a client wants. Names and sizes are checked when it is decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
@@ -281,8 +286,8 @@ impl Draft<'_> {
     fn maintenance(&mut self, of: &ClientKey, on: bool, reason: &str) -> Result<(), Refused> {
         self.agent_node(&of.node)?;
         let (id, name, what) = match of.id.as_str() {
-            "" => ("_node_maintenance".to_owned(), "Node Maintenance Mode", "node"),
-            id => (format!("_service_maintenance:{id}"), "Service Maintenance Mode", "service"),
+            "" => (NODE_MAINTENANCE.to_owned(), "Node Maintenance Mode", "node"),
+            id => (format!("{SERVICE_MAINTENANCE}{id}"), "Service Maintenance Mode", "service"),
         };
         if !of.id.is_empty() {
             if is_ours(self.cluster, &of.node, &of.id) {

@@ -15,7 +15,7 @@ use model::health::Health;
 use model::host::Environment;
 use model::host_spec::{Ended, HostSpec, InstanceSpec};
 use model::id::InstanceId;
-use model::instance::{Goal, Target};
+use model::instance::{Goal, Phase, Target};
 use model::limits::{CONTAINER_STARTS_PARALLEL_MAX, RESTART_BACKOFF_MS_MAX};
 use model::service::RestartPolicy;
 use model::time::{Generation, Timestamp};
@@ -81,7 +81,7 @@ fn wanted(words: &str) -> InstanceSpec {
 /// Words: `up`, `made` (never started), `exit=CODE@MS-AGO`, `oom`, `twice`, `here` (the image),
 /// `image=ID@MS-AGO`,
 /// `starts=N`, `failures=N`, `failed=MS-AGO`, `permanent=MS-AGO`, `stopped` (by us), `probe=HEALTH`, `docker=HEALTH`,
-/// `exited=CODE` (and its container is gone), `drained`, `unsure` (of what a failed action did), `pulling`, `starting`, `stopping`, `trouble`.
+/// `exited=CODE` (and its container is gone), `drained`, `unrendered`, `remark`, `unsure` (of what a failed action did), `pulling`, `starting`, `stopping`, `trouble`.
 fn seen(words: &str) -> SeenInstance {
     let mut out = SeenInstance::default();
     let container = |id: &str| SeenContainer { id: id.into(), ..SeenContainer::default() };
@@ -138,6 +138,8 @@ fn seen(words: &str) -> SeenInstance {
             "drained" => out.drained = true,
             "trouble" => out.trouble = "port 80 is taken".into(),
             "unplugged" => out.unplugged = Some("no more addresses".into()),
+            "unrendered" => out.unrendered = Some("shop.ctmpl waits for key x".into()),
+            "remark" => out.remark = "shop.ctmpl: line 3: no such field".into(),
             "misfit" => out.misfit = true,
             "pulling" | "starting" | "stopping" => {
                 let kind = match key {
@@ -167,6 +169,7 @@ fn host(instances: impl IntoIterator<Item = (InstanceId, InstanceSpec)>) -> Host
             keys: Default::default(),
             dns: Default::default(),
             expose: Default::default(),
+            consul: Default::default(),
         },
         instances: instances.into_iter().collect(),
         balancers: BTreeMap::new(),
@@ -228,6 +231,39 @@ fn a_container_is_made_of_the_image_that_was_settled_for_all_hosts() {
         ("sha256:aa", "web@sha256:dd")
     );
     assert!(status.reason.contains("settled"), "{}", status.reason);
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_and_keeps_nobody_from_serving() {
+    for (words, reason, serves) in [
+        ("here unrendered", "shop.ctmpl waits for key x", false),
+        ("up remark", "shop.ctmpl: line 3: no such field", true),
+        ("up remark trouble", "port 80 is taken", false),
+        ("here failed=100 remark", "it did not work", false),
+    ] {
+        let seen = Seen { instances: [(id(1), seen(words))].into(), ..Seen::default() };
+        let plan = plan(&host([(id(1), wanted("run"))]), &seen, NOW);
+        let status = &plan.statuses[&id(1)];
+        let up = status.phase == Phase::Running && status.health.serves();
+        assert_eq!((status.reason.as_str(), up), (reason, serves), "{words}");
+    }
+}
+
+#[test]
+fn a_container_starts_once_all_of_its_files_are_there_and_its_image_may_come_before() {
+    for (spec, known, phase, action) in [
+        ("run", "unrendered", "pulling", "pull web:1"),
+        ("run", "here unrendered", "starting", "-"),
+        ("run", "here made unrendered", "starting", "-"),
+        ("run", "exit=1@600 failures=1 unrendered", "backoff", "-"),
+        ("run", "up unrendered", "running", "-"),
+        ("stop", "up unrendered drained", "draining", "stop c1"),
+        ("remove", "made unrendered", "stopped", "remove c1"),
+    ] {
+        let plan = one(spec, known, "");
+        let phase_is = plan.statuses[&id(1)].phase.to_string();
+        assert_eq!((phase_is.as_str(), shown(&plan).as_str()), (phase, action), "{spec} / {known}");
+    }
 }
 
 #[test]

@@ -131,6 +131,7 @@ impl Unit {
             keys: Default::default(),
             dns: Default::default(),
             expose: Default::default(),
+            consul: Default::default(),
         };
         let host = Host {
             id: "alpha".parse().unwrap(),

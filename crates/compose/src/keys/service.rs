@@ -34,6 +34,7 @@ pub(super) const SERVICE: &[KeyInfo] = &[
     done("tmpfs", Texts),
     done("secrets", ObjectList(Scope::FileUse)),
     done("configs", ObjectList(Scope::FileUse)),
+    done("templates", ObjectList(Scope::Template)),
     done("healthcheck", Object(Scope::Healthcheck)),
     done("health_check", Object(Scope::HealthCheck)),
     done("lb_config", Object(Scope::LbConfig)),

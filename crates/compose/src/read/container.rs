@@ -15,7 +15,9 @@ impl Read<'_> {
         };
         let (network, dns) = (self.network_mode(), self.dns());
         self.networks();
+        let (mounts, files) = (self.mounts(), self.files());
         let mut spec = ContainerSpec {
+            templates: self.templates(&mounts, &files),
             volumes_from: self.volumes_from(),
             image,
             pull: self.pull(build.is_some()),
@@ -23,8 +25,8 @@ impl Read<'_> {
             entrypoint: self.command("entrypoint"),
             environment: self.environment(),
             labels: self.labels.clone(),
-            mounts: self.mounts(),
-            files: self.files(),
+            mounts,
+            files,
             working_dir: self.working_dir(),
             user: f.owned("user"),
             hostname: self.hostname("hostname"),

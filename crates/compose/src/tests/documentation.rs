@@ -19,6 +19,7 @@ fn heading(scope: Scope) -> &'static str {
         Scope::MountVolume => "`volume` of a mount",
         Scope::MountTmpfs => "`tmpfs` of a mount",
         Scope::FileUse => "`secrets` and `configs` of a service, long form",
+        Scope::Template => "`templates`",
         Scope::EnvFile => "`env_file`, long form",
         Scope::DependsOn => "`depends_on`, long form",
         Scope::Extends => "`extends`",

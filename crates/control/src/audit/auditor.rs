@@ -163,6 +163,7 @@ impl Auditor {
             | RecordKey::ClientService(_)
             | RecordKey::ClientCheck(_)
             | RecordKey::CheckState(_)
+            | RecordKey::Query(_)
             | RecordKey::Token(_) => {}
         }
     }

@@ -120,6 +120,7 @@ pub fn plan(words: &BTreeMap<String, String>, address: &str, port: u16) -> Optio
             headers: CheckHeaders::default(),
             body: String::new(),
             tls: CheckTls { skip_verify, server_name: String::new() },
+            no_redirects: false,
         }
     };
     let interpolated = |text: &str| {

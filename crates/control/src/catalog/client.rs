@@ -48,6 +48,8 @@ pub fn of_node(cluster: &Cluster, node: &str) -> Vec<Entry> {
             port: service.port,
             meta: service.meta.clone(),
             weights: Weights { passing: service.weight_passing, warning: service.weight_warning },
+            tagged: service.tagged_addresses.clone(),
+            tag_override: service.enable_tag_override,
             origin: Origin::Client,
             checks: own.map(|check| of_check(cluster, check)).collect(),
         }
@@ -58,10 +60,17 @@ pub fn of_node(cluster: &Cluster, node: &str) -> Vec<Entry> {
 /// Is a service of a node one that runs here as a container? Clients cannot change it.
 #[must_use]
 pub fn is_ours(cluster: &Cluster, node: &str, service: &str) -> bool {
-    let Ok(host) = node.parse::<HostId>() else { return false };
-    let plain = cluster.plains_on(&host).flat_map(|(id, plain)| of_plain(cluster, id, plain));
-    let instances = cluster.instances_on(&host).flat_map(|one| of_instance(cluster, one));
-    instances.chain(plain).any(|entry| entry.id == service)
+    ours_on(cluster, node).any(|entry| entry.id == service)
+}
+
+/// What runs on a node as containers of ours or of others.
+pub fn ours_on(cluster: &Cluster, node: &str) -> impl Iterator<Item = Entry> {
+    let host = node.parse::<HostId>().ok();
+    host.into_iter().flat_map(move |host| {
+        let instances = cluster.instances_on(&host).flat_map(|one| of_instance(cluster, one));
+        let plain = cluster.plains_on(&host).flat_map(|(id, plain)| of_plain(cluster, id, plain));
+        instances.chain(plain).collect::<Vec<_>>()
+    })
 }
 
 /// Is a check of a node one that we make ourselves? Clients cannot change it.

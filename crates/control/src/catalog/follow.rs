@@ -202,8 +202,14 @@ impl Tables {
         for name in touched.nodes {
             round.set_node(&name, node_named(cluster, &name));
         }
+        let mut keys = BTreeSet::new();
         for source in touched.sources {
-            round.offer(source, cluster);
+            keys.extend(round.offer(source, cluster));
+        }
+        // When all have said what they offer: an entry that goes from one to the next never went.
+        for key in keys {
+            let entry = round.believed(&key);
+            round.set_entry(key.0, key.1, entry);
         }
         round.news
     }
@@ -260,8 +266,9 @@ struct Round<'a> {
 }
 
 impl Round<'_> {
-    /// Looks what a source offers now, and settles the entries that it offers or did.
-    fn offer(&mut self, source: Source, cluster: &Cluster) {
+    /// Looks what a source offers now. Where that is another thing, the entries that it offers or
+    /// did, which are to be settled.
+    fn offer(&mut self, source: Source, cluster: &Cluster) -> BTreeSet<(String, EntryKey)> {
         let entries: Vec<Entry> = match &source {
             Source::Client(name) => match node_named(cluster, name) {
                 Some(_) => of_node(cluster, name),
@@ -278,7 +285,7 @@ impl Round<'_> {
         };
         let old = self.tables.offered.get(&source).cloned().unwrap_or_default();
         if old.iter().map(|one| &**one).eq(entries.iter()) {
-            return;
+            return BTreeSet::new();
         }
         let key = |entry: &Entry| (entry.service.clone(), (entry.node.clone(), entry.id.clone()));
         let gone = old.iter().map(|entry| key(entry));
@@ -296,10 +303,7 @@ impl Round<'_> {
                 self.tables.offered.insert_mut(source, entries);
             }
         }
-        for key in keys {
-            let entry = self.believed(&key);
-            self.set_entry(key.0, key.1, entry);
-        }
+        keys
     }
 
     fn shares(&mut self, id: &PlainId, yes: bool) {

@@ -98,6 +98,8 @@ fn entry(
         port: named.offered.port,
         meta,
         weights: Weights { passing: weight, warning: weight.min(1) },
+        tagged: BTreeMap::new(),
+        tag_override: false,
         origin: Origin::Instance(id.clone()),
     }
 }

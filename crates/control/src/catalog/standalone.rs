@@ -7,7 +7,7 @@ use model::cluster::Cluster;
 use model::health::Health;
 use model::plain::{PlainContainer, PlainId, PlainState};
 use model::service::Transport;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a plain container offers while it runs: with an address of the managed network its ports
 /// there, else the ports that its host publishes.
@@ -87,6 +87,8 @@ fn entry(
         port: named.offered.port,
         meta: named.meta,
         weights: Weights { passing: weight, warning: weight.min(1) },
+        tagged: BTreeMap::new(),
+        tag_override: false,
         origin: Origin::Plain(id.clone()),
         checks: asked
             .into_iter()

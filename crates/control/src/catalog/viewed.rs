@@ -65,6 +65,8 @@ fn entry(service: &str, id: &str, offer: &Offer) -> Entry {
         port: offer.port,
         meta: BTreeMap::new(),
         weights: Weights { passing: offer.passing, warning: offer.warning },
+        tagged: BTreeMap::new(),
+        tag_override: false,
         origin: offer.instance.clone().map_or(Origin::Client, Origin::Instance),
         checks: vec![check(
             format!("service:{id}"),

@@ -242,7 +242,8 @@ impl Planner {
                 | RecordKey::ClientNode(_)
                 | RecordKey::ClientService(_)
                 | RecordKey::ClientCheck(_)
-                | RecordKey::CheckState(_) => {}
+                | RecordKey::CheckState(_)
+                | RecordKey::Query(_) => {}
             }
         }
     }

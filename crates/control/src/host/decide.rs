@@ -63,6 +63,9 @@ impl One<'_> {
         if status.reason.is_empty() {
             status.reason = self.health_reason(&status);
         }
+        if status.reason.is_empty() && phase == Phase::Running {
+            status.reason.clone_from(&self.known.remark);
+        }
         status.reason = within_limit(status.reason);
         let action = if self.known.busy.is_some() { None } else { action };
         (status, action)
@@ -111,7 +114,8 @@ impl One<'_> {
                 Some(next) => next,
                 None => {
                     let next = self.next_running();
-                    self.in_company(next)
+                    let next = self.in_company(next);
+                    self.when_rendered(next)
                 }
             },
             Goal::Stop => self.next_ending(false),
@@ -122,6 +126,15 @@ impl One<'_> {
             return (phase, trouble.to_owned(), action);
         }
         (phase, reason, action)
+    }
+
+    /// It does not start without the files that are rendered for it.
+    fn when_rendered(&self, (phase, reason, action): Next) -> Next {
+        let starts = matches!(action, Some(Action::Create { .. } | Action::Start { .. }));
+        match self.known.unrendered.as_ref().filter(|_| starts) {
+            Some(why) => (phase, why.clone(), None),
+            None => (phase, reason, action),
+        }
     }
 
     fn running(&self) -> bool {

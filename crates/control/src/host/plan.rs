@@ -61,6 +61,10 @@ pub struct SeenInstance {
     pub trouble: String,
     /// Why its container, which runs, has no network yet; `None` when it has.
     pub unplugged: Option<String>,
+    /// Why its files are not all there, so that it may not start yet; `None` when they are.
+    pub unrendered: Option<String>,
+    /// What is wrong with it that keeps it from nothing, e.g. a file that stays as it was.
+    pub remark: String,
     /// Its container was made for another network driver: it is made anew and not started again.
     pub misfit: bool,
 }

@@ -125,6 +125,7 @@ impl World {
             keys: Default::default(),
             dns: Default::default(),
             expose: Default::default(),
+            consul: Default::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         for line in hosts {

@@ -7,6 +7,7 @@ use crate::host::search;
 use crate::parts::{in_host_network, parts};
 use crate::probing::Ring;
 use model::cluster::Cluster;
+use model::consul_access::ConsulAccess;
 use model::dns::{DnsSettings, LABEL_NOBODY_HEALTHY, NobodyHealthy, ZONES};
 use model::id::{HostId, InstanceId, ServiceId, ServiceName};
 use model::instance::{Goal, Instance, Phase};
@@ -56,6 +57,11 @@ impl Names {
 /// What the environment says of names.
 pub(super) fn settings(cluster: &Cluster) -> DnsSettings {
     cluster.environment().map(|known| known.dns.clone()).unwrap_or_default()
+}
+
+/// Who may do what over the Consul API.
+pub(super) fn access(cluster: &Cluster) -> ConsulAccess {
+    cluster.environment().map(|known| known.consul).unwrap_or_default()
 }
 
 /// What a service says that its names answer when nobody is healthy.

@@ -6,9 +6,13 @@ use super::publisher::Publisher;
 use crate::catalog::{CheckStatus, Entry, EntryKey, Node, Origin, Tables};
 use model::catalog_view::{ASKED_PREFIX, CatalogNode, CatalogView, Fitness, Offer, Offers};
 use model::cluster::Cluster;
+use model::consul_access::ConsulAccess;
 use model::delta::CatalogDelta;
 use model::dns::ConsulNames;
 use model::id::HostId;
+use model::prepared::QueryNames;
+use model::record::RecordKey;
+use model::time::Index;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -17,7 +21,13 @@ use std::sync::Arc;
 pub(super) struct Directory {
     tables: Tables,
     nodes: BTreeMap<String, Arc<CatalogNode>>,
+    /// Names of nodes as they are written, by what they are in lower case. In DNS they are one: the
+    /// first of them has the name.
+    spellings: BTreeMap<String, BTreeSet<String>>,
     services: BTreeMap<String, Arc<Offers>>,
+    queries: BTreeMap<String, Arc<QueryNames>>,
+    /// Up to where queries were followed.
+    queries_at: Option<Index>,
 }
 
 /// What changed in one round.
@@ -44,40 +54,108 @@ impl Directory {
     fn follow(&mut self, cluster: &Cluster) -> Turn {
         let news = self.tables.follow(cluster);
         let mut turn = Turn::default();
+        let mut doubles = self.doubles(&news.nodes);
         for name in &news.nodes {
             self.set_node(name, &mut turn);
         }
-        for (service, key) in news.entries {
+        doubles.extend(self.doubles(&news.nodes));
+        let mut entries = news.entries;
+        entries.extend(self.entries_of(&doubles));
+        for (service, key) in entries {
             self.set(&service, &key, &mut turn);
         }
         turn.there.retain(|name, there| self.services.contains_key(name) != *there);
+        self.follow_queries(cluster, &mut turn);
         turn
+    }
+
+    fn follow_queries(&mut self, cluster: &Cluster, turn: &mut Turn) {
+        let since = self.queries_at.replace(cluster.index());
+        let id = |key: &RecordKey| match key {
+            RecordKey::Query(id) => Some(id.clone()),
+            _ => None,
+        };
+        let ids: BTreeSet<String> = match since.and_then(|since| cluster.changed_since(since)) {
+            Some(keys) => keys.filter_map(id).collect(),
+            None => {
+                let all = cluster.queries().map(|query| query.id.clone());
+                all.chain(self.queries.keys().cloned()).collect()
+            }
+        };
+        for id in ids {
+            let names = cluster.query(&id).and_then(|query| query.names.clone());
+            if self.queries.get(&id) == names.as_ref() {
+                continue;
+            }
+            match &names {
+                Some(names) => drop(self.queries.insert(id.clone(), Arc::clone(names))),
+                None => drop(self.queries.remove(&id)),
+            }
+            turn.delta.queries.insert(id, names);
+        }
     }
 
     /// What a host is told; `told` are the services of a host that is not told of all.
     pub(super) fn view(
         &self,
         settings: &ConsulNames,
+        access: ConsulAccess,
         told: Option<&BTreeSet<String>>,
     ) -> CatalogView {
         let settings = settings.clone();
         if settings.domain.is_empty() {
-            return CatalogView { settings, ..CatalogView::default() };
+            return CatalogView { settings, access, ..CatalogView::default() };
         }
         let is_told = |name: &String| told.is_none_or(|told| told.contains(name));
         let (known, others): (Vec<_>, Vec<_>) =
             self.services.iter().partition(|(name, _)| is_told(name));
         CatalogView {
             settings,
+            access,
             nodes: self.nodes.clone(),
             services: known.into_iter().map(|(name, of)| (name.clone(), of.clone())).collect(),
             elsewhere: others.into_iter().map(|(name, _)| name.clone()).collect(),
+            queries: self.queries.clone(),
         }
     }
 
+    /// Names, in lower case, that several nodes have, of those that changed.
+    fn doubles(&self, changed: &BTreeSet<String>) -> BTreeSet<String> {
+        let lower = changed.iter().map(|name| name.to_ascii_lowercase());
+        let has_several = |name: &String| self.spellings.get(name).is_some_and(|all| all.len() > 1);
+        lower.filter(has_several).collect()
+    }
+
+    /// What is offered at the nodes of these names: what it says of its node may be another thing now.
+    fn entries_of<'a>(
+        &'a self,
+        doubles: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = (String, EntryKey)> + 'a {
+        let nodes = doubles.iter().filter_map(|name| self.spellings.get(name)).flatten();
+        nodes.flat_map(|node| self.tables.entries_on(node)).map(|row| {
+            let entry = &row.value;
+            (entry.service.clone(), (entry.node.clone(), entry.id.clone()))
+        })
+    }
+
+    /// The node that has a name in DNS, of those whose names differ by case alone.
+    fn owner(&self, lower: &str) -> Option<&String> {
+        self.spellings.get(lower)?.first()
+    }
+
     fn set_node(&mut self, name: &str, turn: &mut Turn) {
-        let node = self.tables.nodes().get(name).map(|row| Arc::new(told_node(&row.value)));
-        let name = name.to_ascii_lowercase();
+        let lower = name.to_ascii_lowercase();
+        let spellings = self.spellings.entry(lower.clone()).or_default();
+        match self.tables.nodes().contains_key(name) {
+            true => drop(spellings.insert(name.to_owned())),
+            false => drop(spellings.remove(name)),
+        }
+        if spellings.is_empty() {
+            self.spellings.remove(&lower);
+        }
+        let row = self.owner(&lower).and_then(|name| self.tables.nodes().get(name));
+        let node = row.map(|row| Arc::new(told_node(&row.value)));
+        let name = lower;
         if self.nodes.get(&name) == node.as_ref() {
             return;
         }
@@ -91,7 +169,14 @@ impl Directory {
     fn set(&mut self, service: &str, at: &EntryKey, turn: &mut Turn) {
         let rows = self.tables.services().get(service);
         let row = rows.and_then(|service| service.rows.get(at));
-        let offer = row.map(|row| Arc::new(offer(&row.value)));
+        let offer = row.map(|row| {
+            let mut offer = offer(&row.value);
+            if self.owner(&offer.node).is_some_and(|owner| *owner != row.value.node) {
+                let node = self.tables.nodes().get(&row.value.node);
+                at_its_node(&mut offer, node.map(|node| told_node(&node.value)).as_ref());
+            }
+            Arc::new(offer)
+        });
         // Names that differ by their case alone are one in DNS.
         let (name, key) = (service.to_ascii_lowercase(), format!("{service}\n{}\n{}", at.0, at.1));
         let known = self.services.get(&name).and_then(|offers| offers.get(&key));
@@ -109,6 +194,16 @@ impl Directory {
         }
         turn.delta.services.entry(name).or_default().insert(key, offer);
     }
+}
+
+/// An offer at a node that has no name in DNS: it says itself where it is and how its node is.
+fn at_its_node(offer: &mut Offer, node: Option<&CatalogNode>) {
+    offer.node.clear();
+    let Some(node) = node else { return };
+    if offer.address.is_empty() {
+        offer.address.clone_from(&node.address);
+    }
+    offer.fitness = offer.fitness.max(node.fitness);
 }
 
 fn told_node(node: &Node) -> CatalogNode {
@@ -179,7 +274,8 @@ impl Round<'_> {
         let hosts: Vec<(HostId, BTreeSet<String>)> =
             publisher.hosts.iter().map(|(id, known)| (id.clone(), known.told.clone())).collect();
         for (host, told) in hosts {
-            let mut own = CatalogDelta { nodes: delta.nodes.clone(), ..CatalogDelta::default() };
+            let (nodes, queries) = (delta.nodes.clone(), delta.queries.clone());
+            let mut own = CatalogDelta { nodes, queries, ..CatalogDelta::default() };
             if publisher.partial {
                 for name in &told {
                     let of = delta.services.get(name).cloned();

@@ -4,6 +4,7 @@
 
 mod front;
 mod offer;
+mod registered;
 pub(super) mod round;
 mod shown;
 
@@ -18,7 +19,7 @@ use model::limits::DRAIN_MS_DEFAULT;
 use model::plain::PlainId;
 use model::service::Transport;
 use model::view::{Listener, Upstream, ViewInstance};
-use offer::Offer;
+use offer::{Listed, Offer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -78,6 +79,8 @@ impl Front {
 pub(super) enum Source {
     Service(ServiceId),
     Plain(PlainId),
+    /// What clients registered on a node, by its name.
+    Node(String),
 }
 
 /// What changed of it.
@@ -101,7 +104,7 @@ pub struct Exposure {
     /// Plain containers that are where another container is.
     sharing: BTreeSet<PlainId>,
     upstreams: BTreeMap<String, Upstream>,
-    /// Plain containers as the view lists them.
+    /// Plain containers, and what clients registered, as the view lists them.
     instances: BTreeMap<InstanceId, Arc<ViewInstance>>,
     served: Fronts,
 }
@@ -119,7 +122,8 @@ impl Exposure {
         // A service that is gone may have instances that are still to go.
         let going = cluster.instances().map(|one| Source::Service(one.id.service.clone()));
         let plains = cluster.plains().map(|(id, _)| Source::Plain(id.clone()));
-        let all: BTreeSet<Source> = services.chain(going).chain(plains).collect();
+        let nodes = cluster.client_services().map(|one| Source::Node(one.key.node.clone()));
+        let all: BTreeSet<Source> = services.chain(going).chain(plains).chain(nodes).collect();
         made.follow(cluster, all);
         made
     }
@@ -142,11 +146,11 @@ impl Exposure {
     pub(super) fn services(&self) -> impl Iterator<Item = &ServiceId> {
         self.offers.keys().filter_map(|source| match source {
             Source::Service(id) => Some(id),
-            Source::Plain(_) => None,
+            Source::Plain(_) | Source::Node(_) => None,
         })
     }
 
-    /// What is told of instances, with those of plain containers that are exposed.
+    /// What is told of instances, with what else is exposed.
     pub(super) fn add_to(&self, all: &mut Arc<BTreeMap<InstanceId, Arc<ViewInstance>>>) {
         if !self.instances.is_empty() {
             let own = self.instances.iter().map(|(id, one)| (id.clone(), Arc::clone(one)));
@@ -196,8 +200,8 @@ impl Exposure {
         fronts: &mut BTreeSet<Front>,
         changed: &mut Changed,
     ) {
-        let (new, one) = match &source {
-            Source::Service(id) => (offer::of_service(cluster, &self.settings, id), None),
+        let (new, listed) = match &source {
+            Source::Service(id) => (offer::of_service(cluster, &self.settings, id), Listed::new()),
             Source::Plain(id) => {
                 let shares = cluster.plain(id).is_some_and(|p| p.network.starts_with("container:"));
                 match shares {
@@ -206,16 +210,10 @@ impl Exposure {
                 }
                 offer::of_plain(cluster, &self.settings, id)
             }
+            Source::Node(node) => registered::of_node(cluster, &self.settings, node),
         };
-        if let Source::Plain(id) = &source
-            && let Some(id) = id_of_plain(id)
-            && self.instances.get(&id) != one.as_ref()
-        {
-            match &one {
-                Some(one) => _ = self.instances.insert(id.clone(), Arc::clone(one)),
-                None => _ = self.instances.remove(&id),
-            }
-            changed.instances.insert(id, one);
+        if !matches!(source, Source::Service(_)) {
+            self.list(&source, listed, changed);
         }
         let old = match new.is_empty() {
             true => self.offers.remove(&source).unwrap_or_default(),
@@ -235,6 +233,27 @@ impl Exposure {
             self.fronts.entry(offer.front.clone()).or_default().insert(source.clone());
         }
         fronts.extend(old.into_iter().chain(new).map(|offer| offer.front));
+    }
+
+    /// Lists these of a source, and none of its others.
+    fn list(&mut self, source: &Source, listed: Listed, changed: &mut Changed) {
+        let before = self.offers.get(source).into_iter().flatten();
+        let before = before.filter_map(|offer| offer.endpoint.as_ref());
+        let gone: BTreeSet<InstanceId> = before
+            .map(|endpoint| endpoint.instance.clone())
+            .filter(|id| !listed.contains_key(id))
+            .collect();
+        for id in gone {
+            if self.instances.remove(&id).is_some() {
+                changed.instances.insert(id, None);
+            }
+        }
+        for (id, one) in listed {
+            if self.instances.get(&id) != Some(&one) {
+                self.instances.insert(id.clone(), Arc::clone(&one));
+                changed.instances.insert(id, Some(one));
+            }
+        }
     }
 
     /// Makes the upstream of a front anew. Is there another set of fronts, or do they wish for
@@ -277,7 +296,7 @@ impl Exposure {
             outlier.fail_timeout_ms = ms;
         }
         Some(Upstream {
-            endpoints: offers.map(|offer| offer.endpoint.clone()).collect(),
+            endpoints: offers.filter_map(|offer| offer.endpoint.clone()).collect(),
             balance: balance.unwrap_or(self.settings.balance),
             outlier: Some(outlier),
             ..Upstream::empty(CONNECT_TIMEOUT_MS, drain_ms)

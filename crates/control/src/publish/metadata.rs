@@ -53,6 +53,7 @@ fn environment(cluster: &Cluster) -> Arc<MetaEnvironment> {
         id: environment.id.clone(),
         name: environment.name.clone(),
         prefix: environment.subnet.prefix_len(),
+        policy: environment.policy.clone(),
     });
     Arc::new(environment.unwrap_or_default())
 }

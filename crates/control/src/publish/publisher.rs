@@ -399,6 +399,7 @@ impl Publisher {
         view.listeners.extend(followed.exposed.listeners.clone());
         self.seal(view.floating.iter_mut().map(|(address, seat)| (*address, seat)));
         let names = catalog::settings(&cluster).consul;
+        let access = catalog::access(&cluster);
         view.meta = match self.partial {
             true => followed.scope.part(&self.meta),
             false => self.meta.clone(),
@@ -407,14 +408,15 @@ impl Publisher {
             let none = BTreeSet::new();
             let probed = self.probing.get(host).unwrap_or(&none);
             (view.dns, view.instances) = world.part(&followed.interest, probed);
-            view.catalog = Arc::new(self.directory.view(&names, Some(&followed.told)));
+            let told = Some(&followed.told);
+            view.catalog = Arc::new(self.directory.view(&names, access, told));
             if followed.exposed.serves() {
                 self.exposure.add_to(&mut view.instances);
             }
         } else {
             let known = self.alike.take().filter(|(index, ..)| *index == cluster.index());
             let (index, shared, catalog) = known.unwrap_or_else(|| {
-                let catalog = Arc::new(self.directory.view(&names, None));
+                let catalog = Arc::new(self.directory.view(&names, access, None));
                 let (dns, mut instances) = world.all();
                 self.exposure.add_to(&mut instances);
                 (cluster.index(), (dns, instances), catalog)

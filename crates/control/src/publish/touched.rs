@@ -55,7 +55,8 @@ impl Touched {
                 | RecordKey::Token(_)
                 | RecordKey::ClientNode(_)
                 | RecordKey::ClientService(_)
-                | RecordKey::CheckState(_) => {}
+                | RecordKey::CheckState(_)
+                | RecordKey::Query(_) => {}
                 RecordKey::Host(id) => {
                     touched.hosts = true;
                     let reached = both.map(|c| {

@@ -8,7 +8,8 @@ use model::dns::{DnsSettings, NobodyHealthy};
 use model::health::Health;
 use model::host::{Environment, HostLink};
 use model::id::HostId;
-use model::record::Record;
+use model::record::{Record, RecordKey};
+use model::registration::{ClientKey, ClientNode};
 use model::view::HostView;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -103,4 +104,61 @@ fn what_the_environment_says_of_names_is_told_with_the_whole() {
     let view = whole(&mut publisher);
     assert_eq!((view.dns.ttl_s, view.dns.nobody_healthy), (30, NobodyHealthy::None));
     assert!(view.catalog.services.is_empty() && view.catalog.nodes.is_empty(), "turned off");
+}
+
+/// Nodes by name, and where and how well each place of `shared` is.
+fn shown(view: &HostView) -> (Vec<(String, String)>, Vec<String>) {
+    let nodes = view.catalog.nodes.iter().map(|(name, node)| (name.clone(), node.address.clone()));
+    let offers = view.catalog.services.get("shared").into_iter().flat_map(|all| all.values());
+    let offers = offers.map(|offer| {
+        let at = view.catalog.nodes.get(&offer.node).map_or("", |node| node.address.as_str());
+        let address = if offer.address.is_empty() { at } else { &offer.address };
+        format!("{address}:{}", offer.port)
+    });
+    (nodes.collect(), offers.collect())
+}
+
+#[test]
+fn nodes_whose_names_differ_by_case_alone_are_not_mixed_up() {
+    let mut world = World::new();
+    let node = |name: &str, address: &str| {
+        let node = ClientNode { name: name.into(), address: address.into(), ..Default::default() };
+        Record::ClientNode(Arc::new(node))
+    };
+    let service = |node: &str, port: u16| {
+        let text =
+            format!(r#"{{"key":{{"node":"{node}","id":"s"}},"service":"shared","port":{port}}}"#);
+        Record::ClientService(Arc::new(serde_json::from_str(&text).unwrap()))
+    };
+    let mut publisher = Publisher::default();
+    publisher.attend(&alpha());
+    publisher.follow(&world.cluster);
+    let of = |publisher: &mut Publisher, world: &World| {
+        publisher.follow(&world.cluster);
+        let told = shown(&whole(publisher));
+        let mut fresh = Publisher::default();
+        fresh.attend(&alpha());
+        fresh.follow(&world.cluster);
+        assert_eq!(told, shown(&whole(&mut fresh)), "as from nothing");
+        let nodes = told.0.into_iter().filter(|(name, _)| name == "db");
+        (nodes.map(|(_, address)| address).collect::<Vec<_>>(), told.1)
+    };
+    let expect = |node: &str, offers: &[&str]| {
+        (vec![node.to_owned()], offers.iter().map(|&one| one.to_owned()).collect::<Vec<_>>())
+    };
+    world.put(node("db", "192.0.2.2"));
+    world.put(service("db", 2));
+    assert_eq!(of(&mut publisher, &world), expect("192.0.2.2", &["192.0.2.2:2"]));
+    // Another one: the first in the order of bytes has the name, and each service its own place.
+    world.put(node("DB", "192.0.2.1"));
+    world.put(service("DB", 1));
+    let both = expect("192.0.2.1", &["192.0.2.1:1", "192.0.2.2:2"]);
+    assert_eq!(of(&mut publisher, &world), both);
+    world.put(node("db", "192.0.2.3"));
+    let moved = expect("192.0.2.1", &["192.0.2.1:1", "192.0.2.3:2"]);
+    assert_eq!(of(&mut publisher, &world), moved);
+    // It goes, and the other one has the name again.
+    world.remove(RecordKey::ClientService(ClientKey::new("DB", "s")));
+    world.remove(RecordKey::ClientNode("DB".into()));
+    assert_eq!(of(&mut publisher, &world), expect("192.0.2.3", &["192.0.2.3:2"]));
 }

@@ -12,7 +12,7 @@ use model::host::{Environment, Host, HostFacts, HostLink, Rebalance, Scheduling}
 use model::id::{HostId, ServiceId, StackName};
 use model::instance::{Goal, Instance, InstanceStatus, Phase};
 use model::policy::NetworkPolicy;
-use model::record::{Record, Rollout, Run, RunOutcome, ServiceStatus};
+use model::record::{Record, RecordKey, Rollout, Run, RunOutcome, ServiceStatus};
 use model::stack::StackSpec;
 use model::time::{Index, Timestamp};
 use std::collections::BTreeMap;
@@ -67,6 +67,7 @@ impl World {
             keys: Default::default(),
             dns: Default::default(),
             expose: Default::default(),
+            consul: Default::default(),
         };
         world.put(Record::Environment(Arc::new(environment)));
         world.host("alpha", HostLink::Active);
@@ -127,6 +128,10 @@ impl World {
 
     pub(crate) fn put(&mut self, record: Record) {
         self.apply(&Change { edits: vec![Edit::Put(record)] });
+    }
+
+    pub(crate) fn remove(&mut self, key: RecordKey) {
+        self.apply(&Change { edits: vec![Edit::Delete(key)] });
     }
 
     fn apply(&mut self, change: &Change) {

@@ -73,6 +73,7 @@ impl Touched {
                 | RecordKey::Service(_)
                 | RecordKey::ServiceStatus(_)
                 | RecordKey::Token(_)
+                | RecordKey::Query(_)
                 | RecordKey::Floating(_) => {}
             }
         }

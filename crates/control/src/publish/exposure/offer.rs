@@ -1,4 +1,5 @@
-//! What containers offer to be exposed: an entry of the catalog for each front that its tags ask for.
+//! What entries of the catalog offer to be exposed: one offer for each front that their tags ask for.
+//! Those of containers are read here, those of clients in `registered`.
 
 use super::{Front, FrontKind};
 use crate::catalog::{Entry, named, of_plain as entries_of};
@@ -22,17 +23,21 @@ const PLAIN: &str = "plain";
 /// enough for a name.
 const ID_LETTERS: usize = 40;
 
+/// How views list what is no instance.
+pub(super) type Listed = BTreeMap<InstanceId, Arc<ViewInstance>>;
+
 /// An endpoint under a front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Offer {
     pub(super) front: Front,
-    pub(super) endpoint: Endpoint,
+    /// None where nobody can be sent.
+    pub(super) endpoint: Option<Endpoint>,
     pub(super) drain_ms: u64,
     pub(super) balance: Option<Balance>,
     pub(super) max_fails: Option<u32>,
     pub(super) fail_timeout_ms: Option<u64>,
     pub(super) hostnames: Vec<String>,
-    /// Labels that cannot be read.
+    /// Labels that cannot be read, and what else is in the way.
     pub(super) problems: Vec<String>,
 }
 
@@ -53,12 +58,13 @@ pub fn is_plain(id: &InstanceId) -> bool {
 }
 
 /// What an entry of the catalog says that matters here.
-struct Told<'a> {
-    name: &'a str,
-    tags: &'a [String],
-    meta: &'a BTreeMap<String, String>,
-    endpoint: Endpoint,
-    drain_ms: u64,
+pub(super) struct Told<'a> {
+    pub(super) name: &'a str,
+    pub(super) tags: &'a [String],
+    pub(super) meta: &'a BTreeMap<String, String>,
+    /// Where, or why nowhere.
+    pub(super) endpoint: Result<Endpoint, String>,
+    pub(super) drain_ms: u64,
 }
 
 /// What the instances of a service offer, those that have not begun yet too: their host knows first
@@ -83,20 +89,16 @@ fn of_instance(cluster: &Cluster, settings: &Expose, instance: &Instance, offers
             let weight = named.weight.map_or(1, u32::from);
             let endpoint = Endpoint { instance: part.id.clone(), port: named.offered.port, weight };
             let (name, tags, meta) = (&*named.name, &*named.tags, &named.meta);
-            let drain_ms = revision.template.drain_ms;
+            let (drain_ms, endpoint) = (revision.template.drain_ms, Ok(endpoint));
             add(settings, &Told { name, tags, meta, endpoint, drain_ms }, offers);
         }
     }
 }
 
 /// What a plain container offers, and how views list it.
-pub(super) fn of_plain(
-    cluster: &Cluster,
-    settings: &Expose,
-    id: &PlainId,
-) -> (Vec<Offer>, Option<Arc<ViewInstance>>) {
+pub(super) fn of_plain(cluster: &Cluster, settings: &Expose, id: &PlainId) -> (Vec<Offer>, Listed) {
     let (Some(plain), Some(own)) = (cluster.plain(id), id_of_plain(id)) else {
-        return (vec![], None);
+        return (vec![], Listed::new());
     };
     let (mut offers, mut listed) = (vec![], None);
     for entry in entries_of(cluster, id, plain) {
@@ -105,7 +107,7 @@ pub(super) fn of_plain(
             continue;
         };
         let before = offers.len();
-        let endpoint = Endpoint { instance: own.clone(), port: entry.port, weight };
+        let endpoint = Ok(Endpoint { instance: own.clone(), port: entry.port, weight });
         let Entry { service: name, tags, meta, .. } = &entry;
         let told = Told { name, tags, meta, endpoint, drain_ms: DRAIN_MS_DEFAULT };
         add(settings, &told, &mut offers);
@@ -116,13 +118,14 @@ pub(super) fn of_plain(
         };
     }
     let ports = offers.iter().filter(|offer| offer.front.kind != FrontKind::Udp);
-    let mut ports: Vec<u16> = ports.map(|offer| offer.endpoint.port).collect();
+    let mut ports: Vec<u16> =
+        ports.filter_map(|offer| Some(offer.endpoint.as_ref()?.port)).collect();
     ports.sort_unstable();
     ports.dedup();
     if let Some(listed) = &mut listed {
         listed.ready_ports = ports;
     }
-    (offers, listed.map(Arc::new))
+    (offers, listed.map(|listed| (own, Arc::new(listed))).into_iter().collect())
 }
 
 fn seen(id: &PlainId, plain: &PlainContainer, address: std::net::Ipv4Addr) -> ViewInstance {
@@ -141,27 +144,32 @@ fn seen(id: &PlainId, plain: &PlainContainer, address: std::net::Ipv4Addr) -> Vi
     }
 }
 
-/// Adds an offer for each tag that asks for one.
-fn add(settings: &Expose, told: &Told<'_>, offers: &mut Vec<Offer>) {
-    let has = |tag: &str| !tag.is_empty() && told.tags.iter().any(|own| own == tag);
+/// What these tags ask for.
+pub(super) fn kinds(settings: &Expose, tags: &[String]) -> impl Iterator<Item = FrontKind> {
+    let has = |tag: &str| !tag.is_empty() && tags.iter().any(|own| own == tag);
     // Registrator's own word for a port of datagrams.
-    let is_udp = told.tags.iter().any(|tag| tag == "udp");
+    let is_udp = tags.iter().any(|tag| tag == "udp");
     let kinds = [
         (FrontKind::Http, !is_udp && has(&settings.http_tag)),
         (FrontKind::Tcp, !is_udp && has(&settings.tcp_tag)),
         (FrontKind::Udp, is_udp && has(&settings.udp_tag)),
     ];
-    for (kind, _) in kinds.into_iter().filter(|(_, wanted)| *wanted) {
+    kinds.into_iter().filter(|(_, wanted)| *wanted).map(|(kind, _)| kind)
+}
+
+/// Adds an offer for each tag that asks for one.
+pub(super) fn add(settings: &Expose, told: &Told<'_>, offers: &mut Vec<Offer>) {
+    for kind in kinds(settings, told.tags) {
         let front = Front { kind, name: told.name.to_owned() };
         offers.push(offer(front, told));
     }
 }
 
 fn offer(front: Front, told: &Told<'_>) -> Offer {
-    let mut problems = vec![];
+    let mut problems: Vec<String> = told.endpoint.as_ref().err().cloned().into_iter().collect();
     let mut made = Offer {
         front,
-        endpoint: told.endpoint.clone(),
+        endpoint: told.endpoint.as_ref().ok().cloned(),
         drain_ms: told.drain_ms,
         balance: None,
         max_fails: None,

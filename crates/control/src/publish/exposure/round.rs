@@ -29,7 +29,12 @@ impl Touched {
         for key in now.changed_since(before.index()).into_iter().flatten() {
             match key {
                 RecordKey::Host(id) => touched.host(before, now, id),
+                RecordKey::ClientNode(name) => touched.node(before, now, name),
+                RecordKey::ClientService(key)
+                | RecordKey::ClientCheck(key)
+                | RecordKey::CheckState(key) => touched.node(before, now, &key.node),
                 RecordKey::Plain(id) | RecordKey::Attachment(id) => {
+                    touched.node(before, now, id.host.as_str());
                     touched.sources.insert(Source::Plain(id.clone()));
                     touched.sources.extend(sharing.iter().cloned().map(Source::Plain));
                 }
@@ -37,11 +42,18 @@ impl Touched {
                     touched.sources.insert(Source::Service(id.clone()));
                 }
                 RecordKey::Instance(id) => {
+                    let host = |c: &Cluster| c.instance(id).map(|one| one.host.clone());
+                    for host in [host(before), host(now)].into_iter().flatten() {
+                        touched.node(before, now, host.as_str());
+                    }
                     touched.sources.insert(Source::Service(id.service.clone()));
                     touched.sources.extend(sharing.iter().cloned().map(Source::Plain));
                 }
                 RecordKey::InstanceStatus(id) => {
                     let id = id.instance();
+                    for one in [before, now].iter().filter_map(|c| c.instance(&id)) {
+                        touched.node(before, now, one.host.as_str());
+                    }
                     let [was, is] = [before, now]
                         .map(|c| c.instance(&id).map(|one| listing(c, one)).unwrap_or_default());
                     if was != is {
@@ -55,7 +67,16 @@ impl Touched {
         touched
     }
 
+    /// A node on which something is registered.
+    fn node(&mut self, before: &Cluster, now: &Cluster, name: &str) {
+        let has = |c: &Cluster| c.client_services_of(name).next().is_some();
+        if has(before) || has(now) {
+            self.sources.insert(Source::Node(name.to_owned()));
+        }
+    }
+
     fn host(&mut self, before: &Cluster, now: &Cluster, id: &HostId) {
+        self.node(before, now, id.as_str());
         let both = [before, now].map(|cluster| cluster.host(id));
         let reached = |host: &Host| (host.status, host.facts.address.clone());
         if both[0].map(|host| reached(host)) != both[1].map(|host| reached(host)) {

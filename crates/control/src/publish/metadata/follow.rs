@@ -37,7 +37,8 @@ impl Touched {
                 RecordKey::ClientNode(_)
                 | RecordKey::ClientService(_)
                 | RecordKey::ClientCheck(_)
-                | RecordKey::CheckState(_) => {}
+                | RecordKey::CheckState(_)
+                | RecordKey::Query(_) => {}
                 RecordKey::Host(id) => {
                     touched.hosts.insert(id.clone());
                     let address = |c: &Cluster| c.host(id).map(|h| h.facts.address.clone());
