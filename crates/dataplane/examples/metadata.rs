@@ -28,7 +28,7 @@ const EACH: u32 = 50;
 /// The address of the first container, which asks.
 const CALLER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const CHANGES: u64 = 200;
-const CLIENTS: usize = 4;
+const CLIENTS: usize = 32;
 /// Both ends of each are files of this process.
 const POLLS: usize = 5_000;
 const ASKING: Duration = Duration::from_secs(5);
@@ -62,7 +62,12 @@ fn service(nth: u32) -> ServiceId {
 
 fn view() -> HostView {
     let mut view = HostView::empty("e", &"here".parse().unwrap());
-    let environment = MetaEnvironment { id: "e".into(), name: "e".into(), prefix: 16 };
+    let environment = MetaEnvironment {
+        id: "e".into(),
+        name: "e".into(),
+        prefix: 16,
+        ..MetaEnvironment::default()
+    };
     view.meta.environment = Arc::new(environment);
     view.meta.hosts.insert_mut("here".parse().unwrap(), Arc::new(MetaHost::default()));
     let labels = (0..10).map(|n| (format!("com.example.label.{n}"), "a value".to_owned()));

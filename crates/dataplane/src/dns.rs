@@ -6,6 +6,7 @@ mod bind;
 mod consul;
 mod forward;
 mod later;
+mod mark;
 mod serve;
 mod table;
 mod wire;
@@ -126,7 +127,7 @@ impl Dns {
 
     /// The names that are to be asked for.
     pub(crate) fn asked(&self) -> BTreeSet<String> {
-        self.shared.asked.names(Instant::now())
+        self.shared.asked.names(&self.shared.table.load(), Instant::now())
     }
 
     /// Changes when there are more of them.

@@ -11,6 +11,11 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Who writes a file reads it first, and two may write one: for the time of both, one at a time. What
+/// is done with it held is the work of a few small files.
+static WRITING: Mutex<()> = Mutex::new(());
 
 /// First line of a file that is lent.
 const MARK: &str = "# Written by Remuda; what Docker wrote is below.";
@@ -93,15 +98,18 @@ pub fn name_in_hosts(path: &Path, address: Ipv4Addr, hostname: &str) -> Result<b
     })
 }
 
-fn change(path: &Path, make: impl Fn(&str) -> String) -> Result<bool, Error> {
+/// Has a file say what `make` makes of it; says whether it had to be written. What would be longer
+/// than may be read again is not written.
+pub(crate) fn change(path: &Path, make: impl Fn(&str) -> String) -> Result<bool, Error> {
     let failed = |source| Error::Resolv { path: path.to_owned(), source };
+    let _alone = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let mut file = open(path).map_err(failed)?;
     let text = read(&mut file).map_err(failed)?;
     let wanted = make(&text);
     if wanted == text {
         return Ok(false);
     }
-    write(&mut file, &wanted).map_err(failed)?;
+    fits(&wanted).and_then(|()| write(&mut file, &wanted)).map_err(failed)?;
     Ok(true)
 }
 
@@ -118,16 +126,23 @@ fn open(path: &Path) -> io::Result<File> {
 fn read(file: &mut File) -> io::Result<String> {
     let mut text = String::new();
     file.take(RESOLV_FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > RESOLV_FILE_BYTES_MAX {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "longer than 64 KiB"));
-    }
-    Ok(text)
+    fits(&text).map(|()| text)
 }
 
-/// In place, and never empty in between.
+fn fits(text: &str) -> io::Result<()> {
+    match text.len() as u64 > RESOLV_FILE_BYTES_MAX {
+        true => Err(io::Error::new(io::ErrorKind::InvalidData, "longer than 64 KiB")),
+        false => Ok(()),
+    }
+}
+
+/// In place: never empty in between, and never with an end of what was there before behind it.
 fn write(file: &mut File, text: &str) -> io::Result<()> {
+    let before = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.resize(bytes.len().max(before), b'\n');
     file.seek(SeekFrom::Start(0))?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(&bytes)?;
     file.set_len(text.len() as u64)
 }
 
@@ -216,5 +231,39 @@ mod tests {
         }
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "127.0.0.1\tlocalhost\n10.42.1.5\tweb-1\n");
+    }
+
+    #[test]
+    fn what_could_not_be_read_again_is_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hosts");
+        let before = "127.0.0.1\tlocalhost\n";
+        std::fs::write(&path, before).unwrap();
+        let line = format!("10.42.0.5\t{}", "a".repeat(1_000));
+        let error = crate::names_in_hosts(&path, &vec![line.clone(); 66]).unwrap_err();
+        assert!(std::error::Error::source(&error).unwrap().to_string().contains("64 KiB"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+        assert!(crate::names_in_hosts(&path, &vec![line; 60]).unwrap());
+        assert!(crate::names_in_hosts(&path, &[]).unwrap());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn two_that_write_one_file_lose_nothing_of_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hosts");
+        std::fs::write(&path, "").unwrap();
+        std::thread::scope(|scope| {
+            for who in 0..2 {
+                let path = &path;
+                scope.spawn(move || {
+                    for n in 0..100 {
+                        let address = Ipv4Addr::new(10, 42, who, n);
+                        name_in_hosts(path, address, &format!("c{who}-{n}")).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 200);
     }
 }

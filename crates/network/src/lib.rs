@@ -25,6 +25,7 @@ mod floating;
 
 mod sockets;
 mod resolv;
+mod hosts_file;
 mod lend;
 mod preflight;
 
@@ -34,6 +35,7 @@ pub use error::Error;
 pub use fabric::{Fabric, Facts, LocalAddress};
 pub use fake::{Fake, FakeAddress, FakeWorld};
 pub use floating::{FloatingAddress, Question, Segment, silence, speak_again};
+pub use hosts_file::names_in_hosts;
 pub use lend::{lend_dns, name_in_hosts, return_dns};
 pub use linux::Linux;
 pub use overlay::{
@@ -48,9 +50,11 @@ pub use wish::{FabricStatus, FabricWish, Repair};
 
 use std::net::Ipv4Addr;
 
-/// Where containers find DNS (:53) and metadata (:80), on every host.
+/// Where containers find DNS (:53), metadata (:80) and the Consul API (:8500), on every host.
 pub const LINK_LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 250);
 /// Port of `LINK_LOCAL` that the dataplane serves DNS on; :53 is sent here.
 pub const DNS_PORT: u16 = 7653;
+/// Port of `LINK_LOCAL` that the agent answers the Consul API on; :8500 is sent here.
+pub const CONSUL_PORT: u16 = 7685;
 /// Port of `LINK_LOCAL` that the dataplane serves metadata on; :80 is sent here.
 pub const METADATA_PORT: u16 = 7680;

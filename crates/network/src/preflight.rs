@@ -8,7 +8,7 @@ use crate::linux::{nft, read_forwarding, route};
 use crate::plan::Address;
 use crate::rules::RuleSet;
 use crate::sockets::{self, Holder, HostPort};
-use crate::{DNS_PORT, Error, LINK_LOCAL, METADATA_PORT};
+use crate::{CONSUL_PORT, DNS_PORT, Error, LINK_LOCAL, METADATA_PORT};
 use firewall::Strict;
 use ipnet::Ipv4Net;
 use model::service::Transport;
@@ -92,6 +92,7 @@ fn ports(link_local: Ipv4Addr) -> Vec<(HostPort, &'static str)> {
         ((tcp, DNS_PORT, link_local), "DNS for containers"),
         ((udp, DNS_PORT, link_local), "DNS for containers"),
         ((tcp, METADATA_PORT, link_local), "metadata for containers"),
+        ((tcp, CONSUL_PORT, link_local), "the Consul API for containers"),
     ]
 }
 

@@ -39,6 +39,7 @@ impl RuleSet<'_> {
     ///   physical interface leaves no trace.
     pub(crate) fn text(&self) -> String {
         let Self { link_local, dns, metadata, bridges, overlays, policies } = self;
+        let consul = crate::CONSUL_PORT;
         let overlays: String =
             overlays.iter().map(|(bridge, trace)| overlay_text(bridge, trace, bridges)).collect();
         let policies: String = policies
@@ -62,6 +63,7 @@ impl RuleSet<'_> {
     ip daddr {link_local} udp dport 53 dnat ip to {dns}
     ip daddr {link_local} tcp dport 53 dnat ip to {dns}
     ip daddr {link_local} tcp dport 80 dnat ip to {metadata}
+    ip daddr {link_local} tcp dport 8500 dnat ip to {link_local}:{consul}
   }}
   chain from_containers {{
     type nat hook prerouting priority -105; policy accept;
@@ -180,6 +182,8 @@ mod tests {
         assert!(places.is_sorted(), "the drop must come last: {places:?}");
         assert_eq!(text.matches("dnat ip to 169.254.169.250:7653").count(), 2);
         assert_eq!(text.matches("dnat ip to 169.254.169.250:7680").count(), 1);
+        let consul = "tcp dport 8500 dnat ip to 169.254.169.250:7685\n";
+        assert_eq!(text.matches(consul).count(), 1);
         assert!(!text.contains("redirect") && !text.contains("masquerade"));
     }
 

@@ -110,6 +110,12 @@ pub enum Error {
         /// Why.
         why: String,
     },
+    /// A server does not show all of an answer: rights are missing.
+    #[error("{query}: the anonymous token may not see all of it: give it a policy")]
+    Hidden {
+        /// The question.
+        query: String,
+    },
     /// Signals cannot be taken.
     #[error("signals cannot be taken")]
     Signals(#[source] std::io::Error),

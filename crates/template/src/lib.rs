@@ -10,6 +10,7 @@ pub mod confd;
 pub mod duration;
 pub mod error;
 pub mod flags;
+pub mod follow;
 pub mod functions;
 pub mod hcl;
 pub mod http;

@@ -117,6 +117,7 @@ impl Runner {
             max_stale: settings.max_stale,
             wait: settings.block_wait,
             attempts: settings.consul.retry.attempts.unwrap_or(default),
+            whole: false,
         };
         let env = std::env::vars_os()
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));

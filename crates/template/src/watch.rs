@@ -37,6 +37,8 @@ pub struct Asking {
     pub wait: Duration,
     /// Attempts in a row before it is given up; 0 is never.
     pub attempts: u32,
+    /// An answer of which rights keep a part back is none: what is hidden has not gone.
+    pub whole: bool,
 }
 
 /// What a watcher found.
@@ -85,7 +87,8 @@ pub async fn watch(query: Query, asking: Asking, to: mpsc::Sender<Report>) {
     }
     let Some(path) = query.path() else { return };
     let mut client = Client::new(Arc::clone(&asking.target));
-    let mut state = State { index: 0, last: None, failures: 0, fresh: asking.max_stale.is_zero() };
+    let fresh = asking.max_stale.is_zero();
+    let mut state = State { index: 0, last: None, failures: 0, hidden: false, fresh };
     loop {
         let begun = Instant::now();
         match state.ask(&mut client, &query, &path, &asking).await {
@@ -103,7 +106,9 @@ pub async fn watch(query: Query, asking: Asking, to: mpsc::Sender<Report>) {
                 let attempts = asking.attempts;
                 let up = !asking.retry.enabled || (attempts > 0 && state.failures >= attempts);
                 tracing::debug!(%query, error = chain(&error), n = state.failures, "no answer");
-                if up || state.failures == 1 {
+                let hidden = matches!(error, Error::Hidden { .. });
+                let news = hidden && !std::mem::replace(&mut state.hidden, hidden);
+                if up || state.failures == 1 || news {
                     let found = if up { Found::GivenUp(error) } else { Found::Failed(error) };
                     let sent = to.send(Report { query: query.clone(), found }).await;
                     if up || sent.is_err() {
@@ -126,6 +131,8 @@ struct State {
     index: u64,
     last: Option<Option<Value>>,
     failures: u32,
+    /// Rights kept something back, which was told: the next answer is news, whatever it is.
+    hidden: bool,
     /// The last answer was too old: the leader is asked.
     fresh: bool,
 }
@@ -160,16 +167,25 @@ impl State {
             reply = self.once(client, path, asking).await?;
         }
         self.fresh = asking.max_stale.is_zero();
+        if asking.whole && is_hidden(&reply) {
+            return Err(Error::Hidden { query: query.to_string() });
+        }
         let answer = read(query, &reply, asking.target.shown())?;
         let came = number(&reply, "x-consul-index").filter(|_| query.blocks());
         self.index = next_index(self.index, came);
         self.failures = 0;
-        if self.last.as_ref() == Some(&answer) {
+        if !std::mem::take(&mut self.hidden) && self.last.as_ref() == Some(&answer) {
             return Ok(None);
         }
         self.last = Some(answer.clone());
         Ok(Some(answer))
     }
+}
+
+/// Did rights keep all of it back, or a part?
+fn is_hidden(reply: &Reply) -> bool {
+    let filtered = reply.headers.get("x-consul-results-filtered-by-acls");
+    reply.status == StatusCode::FORBIDDEN || filtered.is_some_and(|value| value == "true")
 }
 
 fn number(reply: &Reply, header: &str) -> Option<u64> {

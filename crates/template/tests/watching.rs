@@ -24,6 +24,7 @@ fn asking(address: &str) -> Asking {
         max_stale: Duration::from_secs(2),
         wait: Duration::from_secs(30),
         attempts: 0,
+        whole: false,
     }
 }
 
@@ -148,4 +149,23 @@ async fn a_unix_socket_is_asked_too() {
     assert_eq!(watched.value().await.as_deref(), Some("1"));
     fake.put("a", "2");
     assert_eq!(watched.value().await.as_deref(), Some("2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_rights_keep_back_has_not_gone() {
+    let fake = Fake::start();
+    fake.service("web", &[("n1", 80, &[], "passing")]);
+    let query = || Query::services("").unwrap();
+    let mut strict = start(query(), Asking { whole: true, ..asking(&fake.address()) });
+    let mut plain = start(query(), asking(&fake.address()));
+    let Found::Answer(Some(before)) = strict.next().await else { panic!("no answer") };
+    assert!(matches!(plain.next().await, Found::Answer(Some(_))));
+    fake.hide(true);
+    let Found::Failed(error) = strict.next().await else { panic!("an answer") };
+    assert!(error.to_string().contains("give it a policy"), "{error}");
+    let Found::Answer(Some(empty)) = plain.next().await else { panic!("no answer") };
+    assert_ne!(empty, before, "who asks with a token of his own is given what it may see");
+    fake.hide(false);
+    let Found::Answer(Some(after)) = strict.next().await else { panic!("no answer") };
+    assert_eq!(after, before, "it is told although it is as it was");
 }

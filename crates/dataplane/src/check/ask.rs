@@ -31,9 +31,10 @@ pub(super) async fn ask(
     let limit = Duration::from_millis(plan.timeout_ms.max(1));
     let question = async {
         match &plan.probe {
-            CheckProbe::Http { url, method, headers, body, tls } => {
+            CheckProbe::Http { url, method, headers, body, tls, no_redirects } => {
                 let max = usize::from(plan.output_bytes_max);
-                let web = Web { method, headers, body, tls, names, max };
+                let redirects = if *no_redirects { 0 } else { REDIRECTS_MAX };
+                let web = Web { method, headers, body, tls, names, max, redirects };
                 web.ask(url).await.map_err(|why| format!("{method} \"{url}\": {why}"))
             }
             CheckProbe::Tcp { address } => {
@@ -90,15 +91,19 @@ struct Web<'a> {
     tls: &'a CheckTls,
     names: &'a watch::Receiver<Listening>,
     max: usize,
+    /// Redirects that are followed; with 0 one is the answer.
+    redirects: usize,
 }
 
 impl Web<'_> {
     async fn ask(&self, url: &str) -> Result<(CheckStatus, String), String> {
         let mut url = url.to_owned();
-        for _ in 0..=REDIRECTS_MAX {
+        for _ in 0..=self.redirects {
             let uri: Uri = url.parse().map_err(|error| format!("the URL is broken: {error}"))?;
             let answer = self.exchange(&uri).await?;
-            if let Some(next) = answer.location.filter(|_| answer.status.is_redirection()) {
+            if let Some(next) =
+                answer.location.filter(|_| self.redirects > 0 && answer.status.is_redirection())
+            {
                 url = joined(&uri, &next);
                 continue;
             }

@@ -42,6 +42,7 @@ fn http(url: &str, headers: &[(&str, &str)]) -> CheckProbe {
         headers: CheckHeaders(headers.collect()),
         body: String::new(),
         tls: CheckTls::default(),
+        no_redirects: false,
     }
 }
 
@@ -86,6 +87,22 @@ async fn an_answer_decides_and_only_another_status_is_told() {
     let asked = thread.join().unwrap();
     assert!(asked[0].starts_with("get /health http/1.1") && asked[0].contains("x-key: s"));
     assert!(asked[0].contains(&format!("host: {address}")), "{}", asked[0]);
+}
+
+#[tokio::test]
+async fn a_redirect_is_the_answer_where_none_is_followed() {
+    let (address, thread) =
+        server(vec!["HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n"]);
+    let (checker, mut news) = checker();
+    let mut probe = http(&format!("http://{address}/health"), &[]);
+    if let CheckProbe::Http { no_redirects, .. } = &mut probe {
+        *no_redirects = true;
+    }
+    checker.set(&[("c".to_owned(), wish(probe))].into());
+    let (status, output) = next(&mut news).await;
+    assert_eq!(status, CheckStatus::Critical);
+    assert_eq!(output, format!("HTTP GET http://{address}/health: 302 Found Output: "));
+    assert_eq!(thread.join().unwrap().len(), 1);
 }
 
 #[tokio::test]

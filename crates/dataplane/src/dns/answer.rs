@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::consul::answer::Given;
+use super::consul::answer::{Given, Meant};
 use super::table::{Found, Table};
 use super::wire::{
     self, Name, Query, Rcode, Refusal, Reply, TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_SOA,
@@ -134,12 +134,13 @@ fn chase<'a>(
                 continue;
             }
             Found::Foreign if matches!(query.kind, TYPE_A | TYPE_AAAA) => {
-                match table.consul.addresses_of(at.as_wire()) {
-                    Some(addresses) if query.kind == TYPE_A => {
+                match table.consul.meant(at.as_wire()) {
+                    Some(Meant::Addresses(addresses)) if query.kind == TYPE_A => {
                         of_consul = addresses;
                         &of_consul
                     }
-                    Some(_) => &[],
+                    Some(Meant::Addresses(_)) => &[],
+                    Some(Meant::Later(name)) => return Step::Later(query, name),
                     None => return Step::Chase(query, at.clone(), table.ttl),
                 }
             }
@@ -148,8 +149,9 @@ fn chase<'a>(
             Found::Foreign | Found::Addresses(_) | Found::Apex | Found::Missing => &[],
         };
         let mut reply = Reply::to(&query, out, limit, Rcode::NoError);
-        reply.cname(table.ttl, at.as_wire());
-        shuffled(addresses, rng, |address| reply.target_address(table.ttl, &address.octets()));
+        if reply.cname(table.ttl, at.as_wire()) {
+            shuffled(addresses, rng, |address| reply.target_address(table.ttl, &address.octets()));
+        }
         reply.finish();
         return Step::Send;
     }

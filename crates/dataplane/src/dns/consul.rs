@@ -4,16 +4,19 @@
 pub(super) mod answer;
 mod name;
 mod places;
+mod queries;
 
 #[cfg(test)]
 mod tests;
 
+use super::mark::Mark;
 use super::wire::Name;
-use model::catalog_view::{ASKED_PREFIX, CatalogView, Fitness};
+use model::catalog_view::{ASKED_PREFIX, CatalogNode, CatalogView, Fitness};
 use model::id::InstanceId;
 use model::limits::CONSUL_NODE_WORDS_MAX;
 use model::view::HostView;
 use places::{Place, Spot, reverse_name, within};
+use queries::Queries;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -33,8 +36,11 @@ pub(crate) struct Consul {
     nodes: HashMap<Name, Arc<Node>>,
     /// By the text of their one label.
     services: HashMap<Box<[u8]>, Arc<Service>>,
+    queries: Arc<Queries>,
     /// Services that the server is to be asked for, and how.
     elsewhere: HashMap<Box<[u8]>, Arc<str>>,
+    /// Services that were asked for since they were looked at last; none where the view is whole.
+    marks: HashMap<Box<[u8]>, Mark>,
     /// What addresses are names of, without the domain.
     reverse: HashMap<Name, Vec<Name>>,
     /// The node that this is.
@@ -49,6 +55,9 @@ pub(crate) struct Consul {
 /// A node.
 #[derive(Debug)]
 struct Node {
+    name: Name,
+    /// As the view has it.
+    told: Arc<CatalogNode>,
     place: Place,
     /// `<node>.node.<dc>`.
     target: Name,
@@ -124,11 +133,19 @@ impl Consul {
             .elsewhere
             .iter()
             .filter_map(|text| Some((label(text)?, format!("{ASKED_PREFIX}{text}").into())));
+        let marks = match view.partial {
+            true => {
+                services.keys().map(|label| (label.clone(), Mark::kept(before, label))).collect()
+            }
+            false => HashMap::new(),
+        };
         let here = Name::parse(&view.host.as_str().to_ascii_lowercase());
         Arc::new(Self {
             reverse: reverse(&nodes, &services, &datacenter),
             here: here.and_then(|name| nodes.get(name.as_wire()).cloned()),
             elsewhere: elsewhere.collect(),
+            marks,
+            queries: Queries::of(&catalog.queries, before.map(|old| &old.queries)),
             node_ttl: settings.node_ttl_s,
             udp_answers: match settings.udp_answers {
                 0 => usize::MAX,
@@ -142,6 +159,19 @@ impl Consul {
             nodes,
             services,
         })
+    }
+}
+
+impl Mark {
+    fn kept(before: Option<&Arc<Consul>>, label: &[u8]) -> Self {
+        before.and_then(|before| before.marks.get(label)).cloned().unwrap_or_default()
+    }
+}
+
+impl Consul {
+    /// Was this service asked for since the last such question?
+    pub(super) fn take_mark(&self, service: &str) -> bool {
+        label(service).is_some_and(|label| self.marks.get(&label).is_some_and(Mark::take))
     }
 }
 
@@ -177,7 +207,8 @@ fn nodes(catalog: &CatalogView, datacenter: &Name) -> HashMap<Name, Arc<Node>> {
         let place = Place::parse(&node.address)?;
         let words = node.meta.iter().take(CONSUL_NODE_WORDS_MAX);
         let words = words.map(|(key, value)| txt(key, value)).collect();
-        Some((name, Arc::new(Node { place, target, words, fitness: node.fitness })))
+        let (told, fitness) = (Arc::clone(node), node.fitness);
+        Some((name.clone(), Arc::new(Node { name, told, place, target, words, fitness })))
     });
     all.collect()
 }

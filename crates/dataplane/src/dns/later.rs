@@ -6,6 +6,7 @@ use super::Shared;
 use super::answer::{Step, Transport, answer};
 use super::forward::{Ask, ReplyTo};
 use super::serve::{Asking, forward};
+use super::table::Table;
 use super::wire::{self, Rcode};
 use model::limits::{ASKED_NAMES_MAX, DNS_ASKED_KEPT_MS, DNS_FORWARDS_MAX, DNS_LATER_MS_MAX};
 use rand::SeedableRng as _;
@@ -43,10 +44,15 @@ impl Asked {
         names.insert(name.clone(), now).is_none()
     }
 
-    /// The names that count now.
-    pub(super) fn names(&self, now: Instant) -> BTreeSet<String> {
+    /// The names that count now: those that were answered from this table count from now on.
+    pub(super) fn names(&self, table: &Table, now: Instant) -> BTreeSet<String> {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = Duration::from_millis(DNS_ASKED_KEPT_MS);
+        for (name, at) in names.iter_mut() {
+            if table.take_mark(name) {
+                *at = now;
+            }
+        }
         names.retain(|_, at| now.saturating_duration_since(*at) < kept);
         names.keys().map(ToString::to_string).collect()
     }
@@ -114,4 +120,80 @@ async fn wait(
         return;
     }
     one.to.send(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::op::{Message, MessageType, OpCode, Query};
+    use hickory_proto::rr::{Name, RecordType};
+    use model::catalog_view::{CatalogNode, CatalogView, Offer, Offers};
+    use model::dns::{ConsulNames, NobodyHealthy};
+    use model::view::{DnsView, HostView, NameTarget};
+    use std::net::Ipv4Addr;
+
+    /// A table of a host that was told of `web` as a service of a stack, by containers, and in the
+    /// catalog.
+    fn told(before: Option<&Table>) -> Table {
+        let mut view = HostView::empty("e", &"a".parse().unwrap());
+        view.partial = true;
+        let address = NameTarget::Address(Ipv4Addr::new(10, 42, 0, 7));
+        let names = ["web.shop", "idle.shop", "shop-web-1", "shop-web-12"];
+        view.dns = Arc::new(DnsView {
+            zones: vec!["rancher.internal".into()],
+            ttl_s: 1,
+            names: names.into_iter().map(|name| (name.to_owned(), address.clone())).collect(),
+            cnames: BTreeMap::new(),
+            elsewhere: BTreeSet::new(),
+            nobody_healthy: NobodyHealthy::All,
+        });
+        let node = CatalogNode { address: "10.0.0.1".into(), ..CatalogNode::default() };
+        let offer = Offer { node: "a".into(), passing: 1, ..Offer::default() };
+        let offers = |name: &str| {
+            let offers = Offers::from([("1".to_owned(), Arc::new(offer.clone()))]);
+            (name.to_owned(), Arc::new(offers))
+        };
+        view.catalog = Arc::new(CatalogView {
+            settings: ConsulNames::default(),
+            nodes: [("a".to_owned(), Arc::new(node))].into(),
+            services: ["web", "idle"].into_iter().map(offers).collect(),
+            ..CatalogView::default()
+        });
+        let served = crate::effective::effective(&view, &crate::Local::new(), &Default::default());
+        Table::after(before, &view, &served)
+    }
+
+    fn ask(table: &Table, name: &str) {
+        let mut message = Message::new(7, MessageType::Query, OpCode::Query);
+        message.add_query(Query::query(Name::from_ascii(name).unwrap(), RecordType::A));
+        let (mut rng, mut out) = (SmallRng::seed_from_u64(1), vec![]);
+        let from = Ipv4Addr::new(10, 42, 0, 9).into();
+        let bytes = message.to_vec().unwrap();
+        let step = answer(&bytes, from, Transport::Udp, table, &mut rng, &mut out);
+        assert!(matches!(step, Step::Send), "{name}");
+        assert_eq!(Message::from_vec(&out).unwrap().answers.len(), 1, "{name}");
+    }
+
+    #[test]
+    fn a_name_that_is_in_use_is_not_forgotten() {
+        let (asked, start) = (Asked::default(), Instant::now());
+        let hours = |n: u64| start + Duration::from_millis(n * DNS_ASKED_KEPT_MS);
+        let used = ["web.shop", "shop-web-", "consul:web"];
+        for name in used.into_iter().chain(["idle.shop", "consul:idle"]) {
+            assert!(asked.note(&name.into(), start));
+        }
+        let first = told(None);
+        for name in
+            ["web.shop.rancher.internal.", "shop-web-12.rancher.internal.", "web.service.consul."]
+        {
+            ask(&first, name);
+        }
+        // What was noted before another table came counts.
+        let table = told(Some(&first));
+        let kept: BTreeSet<String> = used.map(str::to_owned).into();
+        assert_eq!(asked.names(&table, hours(1)), kept);
+        ask(&table, "web.shop.rancher.internal.");
+        assert_eq!(asked.names(&table, hours(2)), ["web.shop".to_owned()].into());
+        assert!(asked.names(&table, hours(3)).is_empty(), "nobody asks any more");
+    }
 }

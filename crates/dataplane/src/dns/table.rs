@@ -1,8 +1,10 @@
 //! The names of one View, ready to be asked: built once, read by every thread, never changed.
 
 use super::consul::Consul;
+use super::mark::Mark;
 use super::wire::{Name, strip};
 use crate::effective::Effective;
+use model::catalog_view::ASKED_PREFIX;
 use model::view::HostView;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -14,6 +16,9 @@ pub(crate) struct Table {
     zones: Vec<Name>,
     /// Relative to any zone; a name that only has names below it has no addresses.
     names: HashMap<Name, Entry>,
+    /// Names that were asked for since they were looked at last, as the server is asked for them; none
+    /// where the view is whole.
+    marks: HashMap<Box<str>, Mark>,
     /// Names of the environment that the view has no addresses of, as they are asked for.
     elsewhere: HashMap<Name, Arc<str>>,
     /// What each caller's search list appends, relative to our zones, in order.
@@ -37,7 +42,7 @@ struct Asking {
 
 #[derive(Debug)]
 enum Entry {
-    Addresses(Box<[Ipv4Addr]>),
+    Addresses(Box<[Ipv4Addr]>, Option<Mark>),
     /// It stands for this host name.
     Cname(Name),
     /// Only names below it.
@@ -72,6 +77,7 @@ impl Table {
         let consul = Consul::of(view, &served.unfit, before.map(|before| &before.consul));
         let zones: Vec<Name> = view.dns.zones.iter().filter_map(|zone| Name::parse(zone)).collect();
         let mut names = HashMap::with_capacity(served.names.len());
+        let mut marks = HashMap::new();
         for (text, addresses) in &served.names {
             let Some(name) = Name::parse(text) else { continue };
             let mut parent = name.as_wire();
@@ -81,7 +87,12 @@ impl Table {
                     names.insert(Name::of_wire(parent), Entry::Branch);
                 }
             }
-            names.insert(name, Entry::Addresses(addresses.as_slice().into()));
+            let mark = view.partial.then(|| {
+                let known = before.and_then(|before| before.marks.get(stem(text)));
+                let mark = marks.entry(stem(text).into());
+                mark.or_insert_with(|| known.cloned().unwrap_or_default()).clone()
+            });
+            names.insert(name, Entry::Addresses(addresses.as_slice().into(), mark));
         }
         for (text, target) in &view.dns.cnames {
             if let (Some(name), Some(target)) = (Name::parse(text), Name::parse(target)) {
@@ -108,7 +119,15 @@ impl Table {
         let elsewhere = view.dns.elsewhere.iter();
         let elsewhere =
             elsewhere.filter_map(|text| Some((Name::parse(text)?, text.as_str().into()))).collect();
-        Self { zones, names, elsewhere, callers, ttl: view.dns.ttl_s, serial, consul }
+        Self { zones, names, marks, elsewhere, callers, ttl: view.dns.ttl_s, serial, consul }
+    }
+
+    /// Was a name in use, that the server was asked for, since the last such question?
+    pub(super) fn take_mark(&self, asked: &str) -> bool {
+        match asked.strip_prefix(ASKED_PREFIX) {
+            Some(service) => self.consul.take_mark(service),
+            None => self.marks.get(asked).is_some_and(Mark::take),
+        }
     }
 
     /// The resolvers that are to be asked before the host's for this caller.
@@ -149,7 +168,10 @@ impl Table {
                 let meant = asking.and_then(|asking| asking.aliases.get(relative));
                 let meant = meant.map_or(relative, Name::as_wire);
                 match (self.names.get(meant), self.elsewhere(meant)) {
-                    (Some(Entry::Addresses(addresses)), _) => Found::Addresses(addresses),
+                    (Some(Entry::Addresses(addresses, mark)), _) => {
+                        mark.iter().for_each(Mark::set);
+                        Found::Addresses(addresses)
+                    }
                     (Some(Entry::Cname(target)), _) => Found::Cname(target),
                     (_, Some(name)) => Found::Elsewhere(name),
                     (Some(Entry::Branch), None) => Found::Addresses(&[]),
@@ -179,7 +201,8 @@ impl Table {
                     (false, _) => &*candidate,
                 };
                 match self.names.get(name) {
-                    Some(Entry::Addresses(addresses)) => {
+                    Some(Entry::Addresses(addresses, mark)) => {
+                        mark.iter().for_each(Mark::set);
                         return (Found::Addresses(addresses), zone);
                     }
                     Some(Entry::Cname(target)) => return (Found::Cname(target), zone),
@@ -194,11 +217,19 @@ impl Table {
     }
 }
 
+/// How a name is asked for: that of a container, `shop-web-12`, by what all of its service begin with.
+fn stem(text: &str) -> &str {
+    match text.contains('.') {
+        true => text,
+        false => text.trim_end_matches(|c: char| c.is_ascii_digit()),
+    }
+}
+
 #[cfg(test)]
 impl Table {
     /// Gives a name these addresses, whatever the view said.
     pub(crate) fn put(&mut self, name: &str, addresses: impl Iterator<Item = Ipv4Addr>) {
         let name = Name::parse(name).expect("a name of the test");
-        self.names.insert(name, Entry::Addresses(addresses.collect()));
+        self.names.insert(name, Entry::Addresses(addresses.collect(), None));
     }
 }

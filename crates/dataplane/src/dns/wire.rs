@@ -355,8 +355,14 @@ impl<'a> Reply<'a> {
         true
     }
 
-    /// The name that the one of the question stands for, without its root label.
-    pub(crate) fn cname(&mut self, ttl: u32, target: &[u8]) {
+    /// The name that the one of the question stands for, without its root label; false when there is
+    /// no room, and then the answer says that it is cut and nothing may follow.
+    pub(crate) fn cname(&mut self, ttl: u32, target: &[u8]) -> bool {
+        let reserve = if self.edns { OPT_LENGTH } else { 0 };
+        if self.bytes.len() + 13 + target.len() + reserve > self.limit {
+            self.bytes[2] |= 0x02;
+            return false;
+        }
         let length = u16::try_from(target.len() + 1).unwrap_or(0);
         self.bytes.extend_from_slice(&[0xc0, 12, 0, 5, 0, 1]);
         self.bytes.extend_from_slice(&ttl.to_be_bytes());
@@ -365,6 +371,7 @@ impl<'a> Reply<'a> {
         self.bytes.extend_from_slice(target);
         self.bytes.push(0);
         self.count(6);
+        true
     }
 
     /// An address, of 4 or 16 bytes, of the name that was given as `cname`; false when there is no

@@ -5,6 +5,7 @@ use model::health::{HealthCheck, Probe};
 use model::id::{HostId, StackName};
 use model::metadata::MetaHost;
 use model::plain::NETWORK;
+use model::policy::{PolicyPeer, PolicyRule};
 use model::service::{PortMapping, Transport};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -112,17 +113,50 @@ pub(super) fn host<'w>(
 
 /// The managed network.
 pub(super) fn network<'w>(reader: Reader<'w>) -> Node<'w> {
+    let policy = &reader.world.meta.environment.policy;
     Node::Map(vec![
-        ("default_policy_action".into(), Node::text("allow")),
+        ("default_policy_action".into(), Node::text(policy.default.to_string())),
         ("environment_uuid".into(), reader.environment_uuid()),
         ("host_ports".into(), Node::Bool(true)),
         ("is_default".into(), Node::Bool(true)),
         ("metadata".into(), Node::Map(vec![])),
         ("metadata_kind".into(), Node::text("network")),
         ("name".into(), Node::text(NETWORK)),
-        ("policy".into(), Node::List(vec![])),
+        ("policy".into(), Node::List(policy.rules.iter().map(rule).collect())),
         ("uuid".into(), reader.uuid("network", NETWORK)),
     ])
+}
+
+/// A rule of the network policy, in Rancher's words.
+fn rule(rule: &PolicyRule) -> Node<'_> {
+    let some = |key: &'static str, text: Option<String>| Some((key.into(), Node::text(text?)));
+    let peer = |key: &'static str, peer: Option<&PolicyPeer>| {
+        let peer = peer?;
+        let all = [
+            some("selector", peer.selector.as_ref().map(ToString::to_string)),
+            some("service", peer.service.as_ref().map(ToString::to_string)),
+            some("stack", peer.stack.as_ref().map(ToString::to_string)),
+        ];
+        Some((key.into(), Node::Map(all.into_iter().flatten().collect())))
+    };
+    let between = rule.between.as_ref().map(|between| {
+        let all = [
+            some("groupBy", between.group_by.clone()),
+            some("selector", between.selector.as_ref().map(ToString::to_string)),
+        ];
+        ("between".into(), Node::Map(all.into_iter().flatten().collect()))
+    });
+    let ports = rule.ports.iter().map(|ports| Node::text(ports.to_string()));
+    let ports = (!rule.ports.is_empty()).then(|| ("ports".into(), Node::List(ports.collect())));
+    let all = [
+        some("action", Some(rule.action.to_string())),
+        between,
+        peer("from", rule.from.as_ref()),
+        ports,
+        peer("to", rule.to.as_ref()),
+        some("within", rule.within.as_ref().map(ToString::to_string)),
+    ];
+    Node::Map(all.into_iter().flatten().collect())
 }
 
 /// Labels as they are.

@@ -230,3 +230,28 @@ fn the_forms_of_answers_and_of_errors() {
         ]
     );
 }
+
+#[test]
+fn the_network_tells_who_may_connect_to_whom() {
+    let world = shop();
+    let path = "/latest/networks/0/default_policy_action";
+    assert_eq!(get(&world, OUTSIDER, path, Format::Text).as_deref(), Some("allow"));
+    let mut world = shop();
+    let policy = serde_json::from_str(
+        r#"{"default":"deny","rules":[{"action":"allow","within":"stack"},
+        {"action":"allow","between":{"groupBy":"team"}},
+        {"action":"deny","from":{"stack":"shop"},"to":{"service":"other/db"},"ports":["53/udp"]}]}"#,
+    );
+    let environment = std::sync::Arc::make_mut(&mut world.meta.environment);
+    environment.policy = policy.unwrap();
+    let said = get(&world, OUTSIDER, "/latest/networks/0", Format::Json).unwrap();
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["default_policy_action"], "deny");
+    let rules = serde_json::json!([
+        {"action": "allow", "within": "stack"},
+        {"action": "allow", "between": {"groupBy": "team"}},
+        {"action": "deny", "from": {"stack": "shop"}, "ports": ["53/udp"],
+         "to": {"service": "other/db"}},
+    ]);
+    assert_eq!(said["policy"], rules);
+}

@@ -38,7 +38,12 @@ fn container(n: u32) -> MetaContainer {
 /// A view of so many containers of `shop/api`.
 fn view(index: u64, count: u32) -> Arc<model::view::HostView> {
     let mut view = World::new(index).view;
-    let environment = MetaEnvironment { id: "e".into(), name: "default".into(), prefix: 8 };
+    let environment = MetaEnvironment {
+        id: "e".into(),
+        name: "default".into(),
+        prefix: 8,
+        ..MetaEnvironment::default()
+    };
     view.meta.environment = Arc::new(environment);
     view.meta.hosts.insert_mut("here".parse().unwrap(), Arc::new(MetaHost::default()));
     let facts = ServiceFacts { scale: count, revision: 1, ..ServiceFacts::default() };

@@ -5,7 +5,7 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use serde_json::{Value as Json, json};
@@ -27,6 +27,7 @@ pub(crate) struct World {
     metadata: Json,
     version: u64,
     failing: bool,
+    hiding: bool,
     behind_ms: u64,
     asked: Vec<String>,
 }
@@ -135,6 +136,15 @@ impl Fake {
         self.change(|world| world.failing = failing);
     }
 
+    /// Rights keep all services back from now on, or no more.
+    pub(crate) fn hide(&self, hiding: bool) {
+        self.change(|world| {
+            world.hiding = hiding;
+            let at = world.index;
+            world.services.values_mut().for_each(|(_, changed)| *changed = at);
+        });
+    }
+
     /// What stale answers say of their age, in milliseconds.
     pub(crate) fn behind(&self, ms: u64) {
         self.change(|world| world.behind_ms = ms);
@@ -198,6 +208,8 @@ async fn answer(State(shared): State<Shared>, uri: Uri) -> Response {
     let deadline = Instant::now() + wait.unwrap_or(Duration::from_secs(300));
     let index: u64 = query.get("index").and_then(|i| i.parse().ok()).unwrap_or(0);
     loop {
+        // Looked at before and after: what is said beside an answer is never too little.
+        let hid = shared.world.lock().unwrap().hiding;
         let (status, body, at) = if rancher {
             metadata(&shared, uri.path())
         } else {
@@ -212,6 +224,10 @@ async fn answer(State(shared): State<Shared>, uri: Uri) -> Response {
             let behind = shared.world.lock().unwrap().behind_ms;
             let behind = if query.contains_key("stale") { behind } else { 0 };
             reply.headers_mut().insert("x-consul-lastcontact", behind.into());
+            if hid || shared.world.lock().unwrap().hiding {
+                let filtered = HeaderValue::from_static("true");
+                reply.headers_mut().insert("x-consul-results-filtered-by-acls", filtered);
+            }
             return reply;
         }
         // A change or the deadline: either way it is looked at again.
@@ -275,6 +291,10 @@ fn consul(
         return ok(Json::Array(pairs.collect()), at);
     }
     let newest = world.services.values().map(|(_, at)| *at).max().unwrap_or(1);
+    if world.hiding {
+        let none = if path == "/v1/catalog/services" { json!({}) } else { json!([]) };
+        return ok(none, newest);
+    }
     if path == "/v1/catalog/services" {
         let all = world.services.iter().map(|(name, (instances, _))| {
             let mut tags: Vec<Json> = instances

@@ -7,7 +7,9 @@ use super::super::wire::{
 };
 use super::name::{Asked, read};
 use super::places::{Place, Spot, Tag, Target};
+use super::queries::{is_near, service_of, takes};
 use super::{Consul, Node, Service};
+use model::prepared::QueryNames;
 use rand::Rng;
 use rand::seq::SliceRandom as _;
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,6 +24,15 @@ pub(crate) enum Given {
     Later(Arc<str>),
     /// The host's resolvers know what this name is, which ours stands for, for so many seconds.
     Chase(Name, u32),
+}
+
+/// What a name means to another one that stands for it.
+#[derive(Debug)]
+pub(crate) enum Meant {
+    /// These IPv4 addresses.
+    Addresses(Vec<Ipv4Addr>),
+    /// The server knows, by this name.
+    Later(Arc<str>),
 }
 
 /// Name servers and mail of a zone, and its times in seconds: refresh, retry, expire, and how long
@@ -73,8 +84,15 @@ impl Consul {
                 Some(node) => question.node(node, out),
                 None => question.without(Rcode::NxDomain, out),
             },
+            Asked::Query(name) => match self.queries.find(name) {
+                Some(found) => question.prepared(&found, rng, out),
+                None => question.without(Rcode::NxDomain, out),
+            },
             Asked::Service { label, tag } => match self.services.get(label) {
-                Some(service) => question.service(service, tag, rng, out),
+                Some(service) => {
+                    self.mark(label);
+                    question.service(service, tag, rng, out)
+                }
                 None => match self.elsewhere.get(label) {
                     Some(name) => Given::Later(Arc::clone(name)),
                     None => question.without(Rcode::NxDomain, out),
@@ -83,24 +101,47 @@ impl Consul {
         })
     }
 
-    /// IPv4 addresses of a name, for another one that stands for it; `None` when it is not ours.
-    pub(crate) fn addresses_of(&self, name: &[u8]) -> Option<Vec<Ipv4Addr>> {
+    /// What a name means to another one that stands for it; `None` when it is not ours.
+    pub(crate) fn meant(&self, name: &[u8]) -> Option<Meant> {
         let (relative, _) = self.relative(name)?;
         let v4 = |place: &Place| match place {
             Place::V4(address) => Some(*address),
             Place::V6(_) | Place::Host(_) => None,
         };
-        Some(match read(relative, TYPE_A, self.datacenter.as_wire()) {
+        Some(Meant::Addresses(match read(relative, TYPE_A, self.datacenter.as_wire()) {
             Asked::Apex | Asked::Nothing | Asked::Address(IpAddr::V6(_)) => vec![],
             Asked::Address(IpAddr::V4(address)) => vec![address],
             Asked::Node(name) => {
                 self.nodes.get(name).and_then(|node| v4(&node.place)).into_iter().collect()
             }
+            Asked::Query(name) => {
+                let found = self.queries.find(name);
+                let spots = found.iter().flat_map(|query| self.spots_of(query));
+                spots.filter_map(|spot| v4(&spot.place)).collect()
+            }
             Asked::Service { label, tag } => {
+                if let (None, Some(name)) = (self.services.get(label), self.elsewhere.get(label)) {
+                    return Some(Meant::Later(Arc::clone(name)));
+                }
+                self.mark(label);
                 let spots = self.services.get(label).into_iter().flat_map(|of| &of.spots);
                 spots.filter(|spot| spot.has(tag)).filter_map(|spot| v4(&spot.place)).collect()
             }
-        })
+        }))
+    }
+
+    /// A service is in use: who asked for it once is told of it on.
+    fn mark(&self, label: &[u8]) {
+        if let Some(mark) = self.marks.get(label) {
+            mark.set();
+        }
+    }
+
+    /// What a query takes of its service.
+    fn spots_of<'a>(&'a self, query: &'a QueryNames) -> impl Iterator<Item = &'a Spot> {
+        let service = service_of(query).and_then(|label| self.services.get(&label));
+        let spots = service.into_iter().flat_map(|service| &service.spots);
+        spots.filter(move |spot| takes(query, spot))
     }
 
     /// What is before the domain, and the domain.
@@ -191,12 +232,14 @@ impl Question<'_, '_> {
     /// A host name that the name of the question stands for.
     fn cname(&self, target: &Name, ttl: u32, out: &mut Vec<u8>) -> Given {
         if matches!(self.query.kind, TYPE_A | TYPE_AAAA) {
-            let Some(addresses) = self.consul.addresses_of(target.as_wire()) else {
-                return Given::Chase(target.clone(), ttl);
+            let addresses = match self.consul.meant(target.as_wire()) {
+                Some(Meant::Addresses(addresses)) => addresses,
+                Some(Meant::Later(name)) => return Given::Later(name),
+                None => return Given::Chase(target.clone(), ttl),
             };
             let mut reply = self.reply(Rcode::NoError, out);
-            reply.cname(ttl, target.as_wire());
-            for address in addresses.iter().filter(|_| self.query.kind == TYPE_A) {
+            let fits = reply.cname(ttl, target.as_wire());
+            for address in addresses.iter().filter(|_| fits && self.query.kind == TYPE_A) {
                 reply.target_address(ttl, &address.octets());
             }
             reply.finish();
@@ -254,24 +297,45 @@ impl Question<'_, '_> {
             return Given::Sent;
         }
         let mut spots: Vec<&Spot> = service.spots.iter().filter(|spot| spot.has(tag)).collect();
+        spots.shuffle(rng);
+        self.spots(&spots, service.ttl, out)
+    }
+
+    /// A prepared query: what is near comes first.
+    fn prepared(&self, query: &QueryNames, rng: &mut impl Rng, out: &mut Vec<u8>) -> Given {
+        let label = service_of(query);
+        let Some(service) = label.as_ref().and_then(|label| self.consul.services.get(label)) else {
+            let asked = label.and_then(|label| self.consul.elsewhere.get(&label));
+            return match asked {
+                Some(name) => Given::Later(Arc::clone(name)),
+                None => self.without(Rcode::NxDomain, out),
+            };
+        };
+        let mut spots: Vec<&Spot> = self.consul.spots_of(query).collect();
+        spots.shuffle(rng);
+        spots.sort_by_key(|spot| !is_near(query, spot, self.consul.here.as_ref()));
+        self.spots(&spots, query.ttl_s.unwrap_or(service.ttl), out)
+    }
+
+    /// These places, in this order.
+    fn spots(&self, spots: &[&Spot], ttl: u32, out: &mut Vec<u8>) -> Given {
         if spots.is_empty() {
             return self.without(Rcode::NxDomain, out);
         }
-        spots.shuffle(rng);
         if self.query.kind == TYPE_SRV {
-            return self.srv(&spots, service.ttl, out);
+            return self.srv(spots, ttl, out);
         }
         let mut reply = self.reply(Rcode::NoError, out);
         // No more is looked at than has room: doubles are looked for in that.
         let (mut told, mut full): (Vec<&Place>, bool) = (vec![], false);
-        for spot in &spots {
+        for spot in spots {
             if full || told.len() >= self.most {
                 break;
             }
             if told.contains(&&spot.place) {
                 continue;
             }
-            match self.place(&mut reply, &spot.place, service.ttl) {
+            match self.place(&mut reply, &spot.place, ttl) {
                 Some(true) => told.push(&spot.place),
                 Some(false) => full = true,
                 None => {}
@@ -288,7 +352,7 @@ impl Question<'_, '_> {
         });
         let named = matches!(self.query.kind, TYPE_A | TYPE_AAAA | TYPE_CNAME | TYPE_ANY);
         match host.filter(|_| named) {
-            Some(target) => self.cname(target, service.ttl, out),
+            Some(target) => self.cname(target, ttl, out),
             None => self.without(Rcode::NoError, out),
         }
     }

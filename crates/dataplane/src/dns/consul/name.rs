@@ -16,6 +16,8 @@ pub(super) enum Asked<'a> {
     Service { label: &'a [u8], tag: Tag<'a> },
     /// A node, by its name as labels.
     Node(&'a [u8]),
+    /// A prepared query, by its name as labels.
+    Query(&'a [u8]),
     /// An address that is in the name.
     Address(IpAddr),
     /// Nothing that there could be.
@@ -63,13 +65,13 @@ pub(super) fn read<'a>(relative: &'a [u8], kind: u16, datacenter: &[u8]) -> Aske
     let Some(labels) = Labels::of(relative) else { return Asked::Nothing };
     for at in (0..labels.count).rev() {
         let word = labels.text(at);
-        let known: &[&[u8]] = &[b"service", b"node", b"addr"];
+        let known: &[&[u8]] = &[b"service", b"node", b"addr", b"query"];
         let (word, parts, after) = if known.contains(&word) {
             (word, at, at + 1)
         } else if kind == TYPE_SRV && word.first() == Some(&b'_') {
             // The word may be left out of an SRV question.
             (&b"service"[..], at + 1, at + 1)
-        } else if [&b"connect"[..], b"ingress", b"virtual", b"query"].contains(&word) {
+        } else if [&b"connect"[..], b"ingress", b"virtual"].contains(&word) {
             return Asked::Nothing;
         } else {
             continue;
@@ -80,6 +82,7 @@ pub(super) fn read<'a>(relative: &'a [u8], kind: u16, datacenter: &[u8]) -> Aske
         return match word {
             b"service" => service(&labels, parts),
             b"node" => Asked::Node(labels.first(parts)),
+            b"query" => Asked::Query(labels.first(parts)),
             _ if parts == 1 => address(labels.text(0)).map_or(Asked::Nothing, Asked::Address),
             _ => Asked::Nothing,
         };
@@ -149,7 +152,11 @@ mod tests {
             ("service", TYPE_A, Asked::Nothing),
             ("web", TYPE_A, Asked::Nothing),
             ("web.connect", TYPE_A, Asked::Nothing),
-            ("web.query", TYPE_A, Asked::Nothing),
+            ("web.query", TYPE_A, Asked::Query(tag("web"))),
+            ("web.query.dc1", TYPE_A, Asked::Query(tag("web"))),
+            ("web.query.dc2", TYPE_A, Asked::Nothing),
+            ("a.b.query", TYPE_A, Asked::Query(tag("a.b"))),
+            ("query", TYPE_A, Asked::Nothing),
             ("h1.node", TYPE_A, Asked::Node(tag("h1"))),
             ("h1.lan.node.dc1", TYPE_A, Asked::Node(tag("h1.lan"))),
             ("node", TYPE_A, Asked::Nothing),

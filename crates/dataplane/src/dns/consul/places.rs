@@ -56,6 +56,8 @@ pub(super) struct Spot {
     pub(super) port: u16,
     pub(super) weight: u16,
     pub(super) target: Target,
+    /// It passes, and does not only warn.
+    pub(super) passing: bool,
 }
 
 impl Spot {
@@ -88,7 +90,8 @@ impl Spot {
             (node.place.clone(), Target::Within(node.target.clone()))
         };
         let tags = offer.tags.iter().filter_map(|tag| Name::parse(tag)).collect();
-        Some(Self { tags, place, own, node, port: offer.port, weight, target })
+        let passing = fitness == Fitness::Passing;
+        Some(Self { tags, place, own, node, port: offer.port, weight, target, passing })
     }
 
     pub(super) fn has(&self, tag: Tag<'_>) -> bool {

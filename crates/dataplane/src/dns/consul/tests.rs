@@ -9,6 +9,7 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode}
 use hickory_proto::rr::{Name as HickoryName, RData, RecordType};
 use model::catalog_view::{CatalogNode, Offer, Offers};
 use model::dns::ConsulNames;
+use model::prepared::QueryNames;
 use model::time::{Index, Timestamp};
 use model::view::{Admit, DnsView, NameTarget, ViewInstance};
 use proptest::prelude::*;
@@ -63,7 +64,8 @@ fn view() -> HostView {
         ("far", node("www.example.com", Fitness::Passing, &[])),
         ("two.words", node("192.0.2.4", Fitness::Warning, &[])),
     ];
-    let services: [(&str, &[&str]); 11] = [
+    let services: [(&str, &[&str]); 12] = [
+        ("toafar", &["h1 afar.service.consul:80"]),
         ("web", &["h1 10.42.0.5:80 #V1 #a.b weight=3/1", "h1 10.42.0.6:81 warning weight=3/2"]),
         ("onnode", &["h1 :8080"]),
         ("six", &["h3 :80"]),
@@ -89,8 +91,87 @@ fn view() -> HostView {
         nodes: nodes.into_iter().map(|(name, node)| (name.to_owned(), node)).collect(),
         services: services.collect(),
         elsewhere: ["afar".to_owned()].into(),
+        queries: queries(),
+        ..CatalogView::default()
     });
     view
+}
+
+fn queries() -> BTreeMap<String, Arc<QueryNames>> {
+    let query = |name: &str, service: &str| QueryNames {
+        name: name.into(),
+        service: service.into(),
+        ..QueryNames::default()
+    };
+    let tagged =
+        |name: &str, tag: &str| QueryNames { tags: vec![tag.into()], ..query(name, "web") };
+    let all = [
+        QueryNames { ttl_s: Some(9), ..query("Shop.Front", "Web") },
+        QueryNames { only_passing: true, ..query("well", "web") },
+        tagged("first", "v1"),
+        tagged("others", "!v1"),
+        QueryNames { node_meta: [("rack".into(), "r1".into())].into(), ..query("rack", "mixed") },
+        QueryNames { node_meta: [("rack".into(), "r2".into())].into(), ..query("norack", "mixed") },
+        QueryNames { near: "_agent".into(), ..query("here", "mixed") },
+        QueryNames { near: "h3".into(), ..query("there", "mixed") },
+        query("gone", "nobody"),
+        query("far", "afar"),
+        QueryNames { template: true, ..query("", "${name.full}") },
+        QueryNames {
+            template: true,
+            regexp: "^geo-([a-z]+)-?(.*)$".into(),
+            tags: vec!["${match(2)}".into()],
+            remove_empty_tags: true,
+            ..query("geo-", "${match(1)}")
+        },
+        QueryNames { template: true, ..query("bad-", "${what}") },
+    ];
+    (0..).zip(all).map(|(n, query)| (format!("ID-{n}"), Arc::new(query))).collect()
+}
+
+#[test]
+fn prepared_queries_are_names_with_a_ttl_of_their_own() {
+    use RecordType::{A, AAAA, SRV};
+    let table = table(&view());
+    let both = "A 10.42.0.5 5, A 10.42.0.6 5";
+    for (name, kind, expect) in [
+        ("shop.front.query.consul.", A, "A 10.42.0.5 9, A 10.42.0.6 9"),
+        ("SHOP.front.query.DC1.consul.", A, "A 10.42.0.5 9, A 10.42.0.6 9"),
+        ("id-0.query.consul.", A, "A 10.42.0.5 9, A 10.42.0.6 9"),
+        ("well.query.consul.", A, "A 10.42.0.5 5"),
+        ("first.query.alt.example.", A, "A 10.42.0.5 5"),
+        ("others.query.consul.", A, "A 10.42.0.6 5"),
+        ("rack.query.consul.", A, "A 10.42.0.5 0"),
+        ("there.query.consul.", AAAA, "AAAA 2001:db8::3 0"),
+        ("geo-web.query.consul.", A, both),
+        ("geo-web-v1.query.consul.", A, "A 10.42.0.5 5"),
+        ("onnode.query.consul.", A, "A 192.0.2.1 2"),
+        ("web.query.consul.", A, both),
+    ] {
+        assert_eq!(words(&table, name, kind), expect, "{name} {kind}");
+    }
+    let srv = words(&table, "first.query.consul.", SRV);
+    assert!(srv.contains("80") && srv.contains(".addr.dc1.consul"), "{srv}");
+    for (name, code) in [
+        ("shop.front.query.dc2.consul.", ResponseCode::NXDomain),
+        ("gone.query.consul.", ResponseCode::NXDomain),
+        ("norack.query.consul.", ResponseCode::NXDomain),
+        ("bad-x.query.consul.", ResponseCode::NXDomain),
+        ("geo-.query.consul.", ResponseCode::NXDomain),
+        ("query.consul.", ResponseCode::NXDomain),
+    ] {
+        let message = given(&table, &question(name, A), Transport::Udp).unwrap();
+        assert_eq!((message.metadata.response_code, message.answers.len()), (code, 0), "{name}");
+    }
+    let later = given(&table, &question("far.query.consul.", A), Transport::Udp).unwrap_err();
+    assert_eq!(later, "later consul:afar");
+    // What is near comes first; what is drawn is the same for both.
+    for (name, first) in
+        [("here.query.consul.", "10.42.0.5"), ("there.query.consul.", "2001:db8::3")]
+    {
+        let message = given(&table, &question(name, RecordType::ANY), Transport::Tcp).unwrap();
+        assert_eq!(message.answers[0].data.to_string(), first, "{name}");
+    }
 }
 
 fn table(view: &HostView) -> Table {
@@ -195,6 +276,8 @@ fn every_form_is_answered_as_consul_does() {
         ("twice.service.consul.", A, "A 10.42.0.5 0"),
         ("inner.service.consul.", CNAME, "CNAME web.service.consul. 0"),
         ("afar.service.consul.", A, "later consul:afar"),
+        ("toafar.service.consul.", A, "later consul:afar"),
+        ("toafar.service.consul.", AAAA, "later consul:afar"),
         ("h1.node.consul.", A, "A 192.0.2.1 7, + TXT hello 7, + TXT rack=r1 7"),
         ("h1.node.dc1.consul.", TXT, "TXT hello 7, TXT rack=r1 7"),
         ("h1.node.consul.", ANY, "A 192.0.2.1 7, TXT hello 7, TXT rack=r1 7"),
@@ -209,7 +292,7 @@ fn every_form_is_answered_as_consul_does() {
         ("0a2a0005.addr.dc1.consul.", A, "A 10.42.0.5 7"),
         ("0a2a0005.addr.consul.", AAAA, "nodata"),
         ("20010db8000000000000000000000003.addr.consul.", AAAA, "AAAA 2001:db8::3 7"),
-        ("web.query.consul.", A, "nxdomain"),
+        ("web.virtual.consul.", A, "nxdomain"),
         ("web.connect.consul.", A, "nxdomain"),
         ("consul.", SOA, soa),
         ("consul.", NS, ns),

@@ -206,12 +206,12 @@ impl Kept {
             edns: asker.edns,
         };
         let mut reply = Reply::of(&head, out, asker.limit, code);
-        reply.cname(ttl, target);
+        let fits = reply.cname(ttl, target);
         let age = now.saturating_duration_since(self.at).as_secs();
         let age = u32::try_from(age).unwrap_or(u32::MAX);
         let answers = u16::from_be_bytes([flags(6), flags(7)]);
         let mut at = wire::skip_name(&self.message, HEADER).map_or(HEADER, |end| end + 4);
-        for _ in 0..answers {
+        for _ in 0..if fits { answers } else { 0 } {
             let Some(record) = wire::record(&self.message, at) else { break };
             at = record.end;
             let data = self.message.get(record.data..record.end).unwrap_or_default();

@@ -117,3 +117,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_name_that_another_stands_for_never_makes_an_answer_too_long() {
+    let long = |c: char, last: usize| {
+        let label = c.to_string();
+        [label.repeat(63), label.repeat(63), label.repeat(63), label.repeat(last)].join(".")
+    };
+    for (last, limit, edns, fits) in [
+        (61, 512, false, false),
+        (61, 1_232, true, true),
+        (45, 512, false, true),
+        (45, 512, true, false),
+    ] {
+        let mut message = asked(&format!("{}.", long('a', last)), RecordType::A);
+        if edns {
+            message.set_edns(HickoryEdns::new());
+        }
+        let bytes = message.to_vec().unwrap();
+        let query = query(&bytes).unwrap();
+        let mut out = vec![];
+        let mut reply = Reply::to(&query, &mut out, limit, Rcode::NoError);
+        let target = Name::parse(&long('b', last)).unwrap();
+        assert_eq!(reply.cname(5, target.as_wire()), fits, "{last} {limit}");
+        reply.finish();
+        assert!(out.len() <= limit, "{} of {limit}", out.len());
+        let read = Message::from_vec(&out).unwrap();
+        assert_eq!((read.metadata.truncation, read.answers.len()), (!fits, usize::from(fits)));
+    }
+}

@@ -154,7 +154,12 @@ fn simple(id: &str, address: &str) -> MetaService {
 
 /// Seen from `alpha`.
 pub(super) fn shop() -> World {
-    let environment = MetaEnvironment { id: "e1".into(), name: "Default".into(), prefix: 16 };
+    let environment = MetaEnvironment {
+        id: "e1".into(),
+        name: "Default".into(),
+        prefix: 16,
+        ..MetaEnvironment::default()
+    };
     let mut view = MetaView { environment: Arc::new(environment), ..MetaView::default() };
     for (id, address) in [("alpha", "192.0.2.1"), ("beta", "192.0.2.2")] {
         let host = MetaHost {
