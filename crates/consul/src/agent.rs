@@ -4,6 +4,7 @@
 mod health;
 mod me;
 
+use crate::acl::Named;
 use crate::answer::Answer;
 use crate::catalog::Shown;
 use crate::catalog::document::{EntryDoc, join};
@@ -43,8 +44,9 @@ pub(crate) enum Agent {
     Leave,
     ForceLeave,
     Reload,
-    /// What ACLs would guard.
-    Acl,
+    /// Tokens that an agent would use itself.
+    Token,
+    Monitor,
 }
 
 const fn row(path: &'static str, methods: &'static [Method], to: Agent) -> Route<Endpoint> {
@@ -53,7 +55,6 @@ const fn row(path: &'static str, methods: &'static [Method], to: Agent) -> Route
 
 const GET: &[Method] = &[Method::GET];
 const PUT: &[Method] = &[Method::PUT];
-const ANY: &[Method] = &[Method::GET, Method::PUT, Method::POST, Method::DELETE];
 
 pub(crate) const ROUTES: &[Route<Endpoint>] = &[
     row("agent/self", GET, Agent::Me),
@@ -70,8 +71,8 @@ pub(crate) const ROUTES: &[Route<Endpoint>] = &[
     row("agent/leave", PUT, Agent::Leave),
     row("agent/force-leave/", PUT, Agent::ForceLeave),
     row("agent/reload", PUT, Agent::Reload),
-    row("agent/token/", PUT, Agent::Acl),
-    row("acl/", ANY, Agent::Acl),
+    row("agent/token/", PUT, Agent::Token),
+    row("agent/monitor", GET, Agent::Monitor),
 ];
 
 /// Answers one of them.
@@ -87,7 +88,7 @@ pub(crate) async fn answer(
         Agent::Me => Ok(me::me(&shown(), facts, &request.node)),
         Agent::Version => Ok(me::version()),
         Agent::Host => Ok(me::host(&request.node)),
-        Agent::Members => Ok(me::members(&shown(), facts)),
+        Agent::Members => Ok(me::members(&shown(), facts, request)),
         Agent::Metrics => Ok(me::metrics(&shown(), reads.waiters.len(), request)),
         Agent::Services => services(reads, &shown(), request),
         Agent::Service => service(reads, request).await,
@@ -97,9 +98,35 @@ pub(crate) async fn answer(
         Agent::Join => join_known(&shown(), facts, request),
         Agent::ForceLeave => force_leave(&shown(), request),
         Agent::Leave | Agent::Reload => Ok(done()),
-        Agent::Acl => Ok(Answer::error(http::StatusCode::UNAUTHORIZED, "ACL support disabled")),
+        Agent::Token => token(reads, request),
+        Agent::Monitor => Err(Answer::bad(
+            "the log is not given over HTTP: it is in the journal of the machine, see `remuda logs` \
+             and `journalctl -u remuda-agent`",
+        )),
     };
     found.unwrap_or_else(|refusal| refusal)
+}
+
+/// Agents show who they are by their certificates, and use no tokens: what would be set is taken and
+/// not needed, but for the token of those who have none.
+fn token(reads: Reads<'_>, request: &Request) -> Result<Answer, Answer> {
+    if !reads.asks_tokens {
+        return Err(Answer::error(http::StatusCode::UNAUTHORIZED, "ACL support disabled"));
+    }
+    match request.after("agent/token/") {
+        "agent"
+        | "acl_agent_token"
+        | "agent_recovery"
+        | "agent_master"
+        | "replication"
+        | "acl_agent_master_token"
+        | "acl_replication_token"
+        | "config_file_service_registration" => Ok(Answer::empty(http::StatusCode::OK)),
+        "default" | "acl_token" => Err(Answer::bad(
+            "an agent has no token of its own for others: give the anonymous token a policy",
+        )),
+        other => Err(Answer::not_found(format!("Token {other:?} is unknown"))),
+    }
 }
 
 /// An object of things by a key, without those that a filter keeps out.
@@ -119,6 +146,7 @@ fn object<'a>(all: impl Iterator<Item = (&'a str, String)>, wishes: &Wishes) -> 
 fn services(reads: Reads<'_>, shown: &Shown, request: &Request) -> Result<Answer, Answer> {
     let wishes = reads.wishes(request, &SERVICE)?;
     let entries = shown.entries_on(&request.node).map(|entry| &entry.row.value);
+    let entries = entries.filter(|entry| wishes.sees_service(&entry.service));
     let entries = entries.map(|entry| (entry.id.as_str(), agent_service(entry, None)));
     Ok(object(entries, &wishes))
 }
@@ -126,9 +154,10 @@ fn services(reads: Reads<'_>, shown: &Shown, request: &Request) -> Result<Answer
 /// Checks that the agent itself has: `serfHealth` is what others say of it.
 fn checks(reads: Reads<'_>, shown: &Shown, request: &Request) -> Result<Answer, Answer> {
     let wishes = reads.wishes(request, &CHECK)?;
-    let node = shown.nodes.get(&request.node);
+    let node = shown.nodes.get(&request.node).filter(|_| wishes.sees_node(&request.node));
     let own = node.into_iter().flat_map(|node| node.row.value.checks.iter().zip(&node.checks));
     let entries = shown.entries_on(&request.node);
+    let entries = entries.filter(|one| wishes.sees_service(&one.row.value.service));
     let entries = entries.flat_map(|one| one.row.value.checks.iter().zip(&one.checks));
     let all = own.chain(entries).filter(|(check, _)| check.id != NODE_CHECK);
     Ok(object(all.map(|(check, json)| (check.id.as_str(), json.clone())), &wishes))
@@ -147,6 +176,8 @@ async fn service(reads: Reads<'_>, request: &Request) -> Result<Answer, Answer> 
         let Some(entry) = shown.entry_on(&request.node, id) else {
             return Err(Answer::not_found(format!("unknown service ID: {id}")));
         };
+        // While it waited the id may have become that of another service.
+        request.access.read(Named::Service, &entry.row.value.service)?;
         let hash = content_hash(entry);
         if late || hash != known {
             let header = HeaderValue::from_str(&hash);

@@ -1,6 +1,7 @@
 //! `/v1/coordinate/…`: where nodes are in a space of round trips. Remuda measures none: what somebody
 //! tells is kept in memory, and orders what `?near=` asks for.
 
+use crate::acl::Named;
 use crate::answer::Answer;
 use crate::catalog::endpoints::Reads;
 use crate::fold;
@@ -122,7 +123,8 @@ pub(crate) fn answer(
             }],
         }])),
         Coordinate::Nodes => {
-            all.retain(|node, _| shown.nodes.contains_key(node));
+            let sees = |node: &str| request.access.sees(Named::Node, node);
+            all.retain(|node, _| shown.nodes.contains_key(node) && sees(node));
             Answer::json(&all.iter().map(told).collect::<Vec<_>>()).with_index(index)
         }
         Coordinate::Node => {

@@ -1,6 +1,7 @@
 //! `/v1/event/…`: events that somebody fires and others wait for. The last ones are remembered, in
 //! memory: they are hints and no state.
 
+use crate::acl::Named;
 use crate::answer::Answer;
 use crate::blocking::{self, Found};
 use crate::request::Request;
@@ -139,7 +140,9 @@ async fn list<S: Store>(consul: &Consul<S>, request: &Request) -> Result<Answer,
         Ok::<_, Answer>(Found { changed, index, value: events })
     };
     let found = blocking::query(consul.waiters(), options, vec![Topic::Events], read).await?;
-    Ok(Answer::json(&found.value).with_index(found.index))
+    let mut events = found.value;
+    events.retain(|event| request.access.sees(Named::Event, &event.name));
+    Ok(Answer::json(&events).with_index(found.index))
 }
 
 #[cfg(test)]

@@ -22,6 +22,10 @@ use tokio::task::JoinSet;
 const IDLE: Duration = Duration::from_secs(120);
 /// A body of which nothing comes for so long is given up.
 const BODY_SILENCE: Duration = Duration::from_secs(30);
+/// Connections that are refused at a time; more are closed without a word.
+const REFUSALS: usize = 64;
+/// Longest time that a refusal takes.
+const REFUSAL: Duration = Duration::from_secs(5);
 /// Pause before a port that somebody has is tried again.
 const BIND_AGAIN: Duration = Duration::from_secs(2);
 
@@ -41,6 +45,15 @@ pub struct Arrived {
 
 /// Who answers.
 pub trait Handler: Clone + Send + Sync + 'static {
+    /// The answer to a request whose head alone says that it will not be let through: its body is
+    /// not read, and holds nobody up.
+    fn refuses(&self, _parts: &Parts) -> Option<Answer> {
+        None
+    }
+
+    /// Room for bodies of snapshots, which are large: one that finds none is not read.
+    fn snapshot_room(&self) -> &Semaphore;
+
     /// Answers one request. Dropped when the client hangs up.
     fn handle(&self, arrived: Arrived) -> impl Future<Output = http::Response<Body>> + Send;
 }
@@ -48,13 +61,18 @@ pub trait Handler: Clone + Send + Sync + 'static {
 /// Listens on `address` for ever. While somebody else has the port it says so once and tries
 /// again; that is no error, since the server of this machine may have it.
 pub async fn serve(address: SocketAddr, handler: impl Handler) {
+    serve_at_most(CONSUL_CONNECTIONS_MAX, address, handler).await;
+}
+
+/// The same with room for another number of connections.
+pub async fn serve_at_most(most: usize, address: SocketAddr, handler: impl Handler) {
     let mut told = false;
     let socket = loop {
         match TcpListener::bind(address).await {
             Ok(socket) => break socket,
             Err(error) => {
                 if !told {
-                    tracing::info!(%address, %error, "consul port is taken, tried again until it is free");
+                    tracing::info!(%address, %error, "consul port is taken or its address is not there yet, tried again until it can be had");
                 }
                 told = true;
                 tokio::time::sleep(BIND_AGAIN).await;
@@ -62,30 +80,58 @@ pub async fn serve(address: SocketAddr, handler: impl Handler) {
         }
     };
     tracing::info!(%address, "consul api listens");
-    accept(socket, handler).await;
+    accept_at_most(most, socket, handler).await;
 }
 
-/// Serves a socket for ever.
+/// Serves a socket for ever. Blocking queries of every client of a host may wait at a time; who
+/// comes when there is no room is told so at once, since in the kernel's queue he would wait for
+/// minutes without a word.
 pub async fn accept(socket: TcpListener, handler: impl Handler) {
-    let room = Arc::new(Semaphore::new(CONSUL_CONNECTIONS_MAX));
+    accept_at_most(CONSUL_CONNECTIONS_MAX, socket, handler).await;
+}
+
+async fn accept_at_most(most: usize, socket: TcpListener, handler: impl Handler) {
+    let (room, refusals) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(REFUSALS)));
     let mut tasks = JoinSet::new();
     loop {
         while tasks.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-        match socket.accept().await {
-            Ok((tcp, peer)) => {
-                let handler = handler.clone();
-                tasks.spawn(async move {
-                    let _place = place;
-                    connection(tcp, peer, handler).await;
-                });
-            }
+        let (tcp, peer) = match socket.accept().await {
+            Ok(come) => come,
             Err(error) => {
                 tracing::warn!(%error, "connection to the consul api not accepted");
                 tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
             }
+        };
+        if let Ok(place) = Arc::clone(&room).try_acquire_owned() {
+            let handler = handler.clone();
+            tasks.spawn(async move {
+                let _place = place;
+                connection(tcp, peer, handler).await;
+            });
+        } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+            tasks.spawn(async move {
+                let _place = place;
+                refuse(tcp, peer, most).await;
+            });
         }
     }
+}
+
+/// Answers the first request of a connection for which there is no room, and closes it.
+async fn refuse(tcp: TcpStream, peer: SocketAddr, most: usize) {
+    let service = service_fn(move |_request| async move {
+        let text = format!("{most} connections are open here: close some, or ask another agent");
+        let mut response = respond(Answer::error(StatusCode::TOO_MANY_REQUESTS, text));
+        response.headers_mut().insert("connection", http::HeaderValue::from_static("close"));
+        Ok::<_, Infallible>(response)
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(REFUSAL)
+        .serve_connection(TokioIo::new(tcp), service);
+    let served = tokio::time::timeout(REFUSAL, served).await;
+    tracing::debug!(%peer, most, ?served, "connection refused, there is no room");
 }
 
 async fn connection(tcp: TcpStream, peer: SocketAddr, handler: impl Handler) {
@@ -117,17 +163,27 @@ where
     B::Error: std::fmt::Display,
 {
     let (parts, incoming) = request.into_parts();
-    let max = body_max(&parts);
+    if let Some(answer) = handler.refuses(&parts) {
+        return respond(answer);
+    }
+    let is_snapshot = parts.method == Method::PUT && parts.uri.path() == "/v1/snapshot";
+    let (max, _room) = match is_snapshot {
+        false => (CONSUL_BODY_BYTES_MAX, None),
+        true => match handler.snapshot_room().try_acquire() {
+            Ok(room) => (CONSUL_SNAPSHOT_BYTES_MAX, Some(room)),
+            Err(_none) => return respond(busy()),
+        },
+    };
     match read(incoming, max).await {
         Ok(body) => handler.handle(Arrived { parts, body, node }).await,
         Err(answer) => respond(answer),
     }
 }
 
-/// Most bytes that a body may have.
-fn body_max(parts: &Parts) -> usize {
-    let is_snapshot = parts.method == Method::PUT && parts.uri.path() == "/v1/snapshot";
-    if is_snapshot { CONSUL_SNAPSHOT_BYTES_MAX } else { CONSUL_BODY_BYTES_MAX }
+fn busy() -> Answer {
+    let why = "another snapshot is being put back: try again when that is done";
+    let again = http::HeaderValue::from_static("5");
+    Answer::error(StatusCode::TOO_MANY_REQUESTS, why).with(http::header::RETRY_AFTER, again)
 }
 
 async fn read<B>(mut incoming: B, max: usize) -> Result<Bytes, Answer>

@@ -1,10 +1,12 @@
-//! `/v1/query…`: prepared queries. They are kept in the store, one key each, and read from there:
-//! there are few of them, and whoever asks sees every one that was acknowledged.
+//! `/v1/query…`: prepared queries. They are records, one each, and read from the store: there are few
+//! of them, and whoever asks sees every one that was acknowledged. Hosts are told what they need to
+//! answer their names.
 
 mod definition;
 mod execute;
 mod template;
 
+use crate::acl::Named;
 use crate::answer::Answer;
 use crate::catalog::endpoints::Reads;
 use crate::request::Request;
@@ -12,11 +14,12 @@ use crate::route::Route;
 use crate::serve::Endpoint;
 use definition::Definition;
 use http::Method;
+use model::change::{Change, Edit, Proposal};
 use model::limits::{PREPARED_BYTES_MAX, PREPARED_QUERIES_MAX};
-use store::{Keys, Op, Read, Store, Txn};
-
-/// Where they are in the store.
-const PREFIX: &str = "consul-query/";
+use model::prepared::PreparedQuery;
+use model::record::{Record, RecordKey};
+use std::sync::Arc;
+use store::{Keys, Read, Store, codec};
 
 /// Their endpoints.
 #[derive(Clone, Copy, Debug)]
@@ -54,13 +57,13 @@ pub(crate) async fn answer<S: Store>(store: &S, reads: Reads<'_>, request: &Requ
     };
     let method = &request.method;
     let done = match (id, verb) {
-        ("", _) if *method == Method::GET => list(store).await,
+        ("", _) if *method == Method::GET => list(store, request).await,
         ("", _) if *method == Method::POST => create(store, request).await,
         (id, "execute") if *method == Method::GET => execute(store, reads, request, id).await,
         (id, "explain") if *method == Method::GET => explain(store, reads, request, id).await,
-        (id, "") if *method == Method::GET => one(store, id).await,
+        (id, "") if *method == Method::GET => one(store, request, id).await,
         (id, "") if *method == Method::PUT => update(store, request, id).await,
-        (id, "") if *method == Method::DELETE => delete(store, id).await,
+        (id, "") if *method == Method::DELETE => delete(store, request, id).await,
         _ => Err(Answer::bad("an id belongs to GET, PUT and DELETE, and none to POST")),
     };
     done.unwrap_or_else(|refusal| refusal)
@@ -77,15 +80,16 @@ fn missing() -> Answer {
 /// All of them, by id.
 async fn all<S: Store>(store: &S) -> Result<(Vec<Kept>, u64), Answer> {
     let mut found = vec![];
-    let (mut keys, mut read) = (Keys::prefix(PREFIX), Read::Latest);
+    let prefix = codec::key(&RecordKey::Query(String::new()));
+    let (mut keys, mut read) = (Keys::prefix(&prefix), Read::Latest);
     loop {
         let page = store.range(keys.clone(), read).await.map_err(|error| refused(&error))?;
         for kv in &page.kvs {
-            let Some(id) = kv.key.strip_prefix(PREFIX) else { continue };
             // One that a newer version wrote is left alone, and cannot be run here.
-            let Ok(definition) = serde_json::from_slice(&kv.value) else { continue };
+            let Ok(Some(Record::Query(query))) = codec::read(kv) else { continue };
+            let Ok(definition) = serde_json::from_value(query.definition.clone()) else { continue };
             let (created, modified) = (kv.created.0, kv.modified.0);
-            found.push(Kept { id: id.to_owned(), definition, created, modified });
+            found.push(Kept { id: query.id.clone(), definition, created, modified });
         }
         let Some(next) = page.next else {
             let newest = found.iter().map(|one| one.modified).max().unwrap_or(1);
@@ -95,15 +99,34 @@ async fn all<S: Store>(store: &S) -> Result<(Vec<Kept>, u64), Answer> {
     }
 }
 
-async fn list<S: Store>(store: &S) -> Result<Answer, Answer> {
-    let (all, index) = all(store).await?;
+/// May a query be written? One without a name by whoever may write some query.
+fn may_write(request: &Request, definition: &Definition) -> Result<(), Answer> {
+    match definition.name.as_str() {
+        "" if !definition.is_template() => request.access.write_any(Named::Query),
+        // A template without a name stands for all names.
+        name => request.access.write(Named::Query, name),
+    }
+}
+
+fn may_read(request: &Request, definition: &Definition) -> Result<(), Answer> {
+    match definition.name.as_str() {
+        // Its id is known to who made it.
+        "" if !definition.is_template() => Ok(()),
+        name => request.access.read(Named::Query, name),
+    }
+}
+
+async fn list<S: Store>(store: &S, request: &Request) -> Result<Answer, Answer> {
+    let (mut all, index) = all(store).await?;
+    all.retain(|one| request.access.sees(Named::Query, &one.definition.name));
     let body = crate::catalog::document::list(all.iter(), |out, one| out.extend(one.json()));
     Ok(Answer::json_bytes(body).with_index(index))
 }
 
-async fn one<S: Store>(store: &S, id: &str) -> Result<Answer, Answer> {
+async fn one<S: Store>(store: &S, request: &Request, id: &str) -> Result<Answer, Answer> {
     let (all, _) = all(store).await?;
     let found = all.iter().find(|one| one.id == id).ok_or_else(missing)?;
+    may_read(request, &found.definition)?;
     let mut body = vec![b'['];
     body.extend(found.json());
     body.push(b']');
@@ -128,10 +151,16 @@ fn read(request: &Request, all: &[Kept], id: &str) -> Result<Definition, Answer>
 }
 
 async fn put<S: Store>(store: &S, id: &str, definition: &Definition) -> Result<(), Answer> {
-    let value = serde_json::to_vec(definition)
+    let names = definition.names().map(Arc::new);
+    let definition = serde_json::to_value(definition)
         .map_err(|error| Answer::failed(format!("the query cannot be written: {error}")))?;
-    let put = Op::Put { key: format!("{PREFIX}{id}").into(), value: value.into(), lease: None };
-    let txn = Txn { compares: vec![], ops: vec![put] };
+    let query = PreparedQuery { id: id.to_owned(), definition, names };
+    write(store, Edit::Put(Record::Query(Arc::new(query)))).await
+}
+
+async fn write<S: Store>(store: &S, edit: Edit) -> Result<(), Answer> {
+    let proposal = Proposal { reads: vec![], change: Change { edits: vec![edit] } };
+    let txn = codec::encode(&proposal).map_err(|error| refused(&error))?;
     store.txn(txn).await.map(drop).map_err(|error| refused(&error))
 }
 
@@ -143,6 +172,7 @@ async fn create<S: Store>(store: &S, request: &Request) -> Result<Answer, Answer
         )));
     }
     let definition = read(request, &all, "")?;
+    may_write(request, &definition)?;
     let id = crate::uuid::random();
     put(store, &id, &definition).await?;
     Ok(Answer::json(&std::collections::BTreeMap::from([("ID", id)])))
@@ -150,18 +180,21 @@ async fn create<S: Store>(store: &S, request: &Request) -> Result<Answer, Answer
 
 async fn update<S: Store>(store: &S, request: &Request, id: &str) -> Result<Answer, Answer> {
     let (all, _) = all(store).await?;
-    if !all.iter().any(|one| one.id == id) {
-        return Err(missing());
-    }
+    let known = all.iter().find(|one| one.id == id).ok_or_else(missing)?;
+    may_write(request, &known.definition)?;
     let definition = read(request, &all, id)?;
+    may_write(request, &definition)?;
     put(store, id, &definition).await?;
     Ok(Answer::empty(http::StatusCode::OK))
 }
 
-async fn delete<S: Store>(store: &S, id: &str) -> Result<Answer, Answer> {
-    let delete = Op::Delete(format!("{PREFIX}{id}").into());
-    let txn = Txn { compares: vec![], ops: vec![delete] };
-    store.txn(txn).await.map_err(|error| refused(&error))?;
+async fn delete<S: Store>(store: &S, request: &Request, id: &str) -> Result<Answer, Answer> {
+    let (all, _) = all(store).await?;
+    match all.iter().find(|one| one.id == id) {
+        Some(known) => may_write(request, &known.definition)?,
+        None => request.access.write_any(Named::Query)?,
+    }
+    write(store, Edit::Delete(RecordKey::Query(id.to_owned()))).await?;
     Ok(Answer::empty(http::StatusCode::OK))
 }
 
@@ -185,23 +218,26 @@ async fn execute<S: Store>(
     asked: &str,
 ) -> Result<Answer, Answer> {
     let found = resolve(store, asked).await?;
+    may_read(request, &found.definition)?;
     let limit = request.query.text("limit").map(str::parse::<usize>).transpose();
     let limit = limit.map_err(|_no_number| Answer::bad("Invalid limit"))?.unwrap_or(0);
     let near = request.query.text("near").unwrap_or(&found.definition.service.near);
     let near = if near == "_agent" { &request.node } else { near };
     let shown = reads.catalog.shown();
     let name = &found.definition.service.service;
-    let answer = Answer::json_bytes(execute::run(&shown, &found.definition, near, limit));
+    let answer =
+        Answer::json_bytes(execute::run(&shown, &found.definition, near, limit, &request.access));
     Ok(answer.with_index(shown.tables.service_index(name).0))
 }
 
 async fn explain<S: Store>(
     store: &S,
     reads: Reads<'_>,
-    _request: &Request,
+    request: &Request,
     asked: &str,
 ) -> Result<Answer, Answer> {
     let found = resolve(store, asked).await?;
+    may_read(request, &found.definition)?;
     let mut body = b"{\"Query\":".to_vec();
     body.extend(found.json());
     body.push(b'}');

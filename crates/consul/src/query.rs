@@ -37,6 +37,11 @@ impl Query {
         self.get(key).filter(|value| !value.is_empty())
     }
 
+    /// Takes a key away, with all its values.
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.pairs.retain(|(name, _)| name != key);
+    }
+
     /// Every value of a key, in the order of the URL.
     pub fn all<'q>(&'q self, key: &str) -> impl Iterator<Item = &'q str> + use<'q> {
         let key = key.to_owned();

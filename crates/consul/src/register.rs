@@ -5,7 +5,9 @@
 mod body;
 mod decode;
 
+use crate::acl::guard;
 use crate::answer::Answer;
+use crate::catalog::Catalog;
 use crate::request::Request;
 use crate::route::Route;
 use crate::serve::Endpoint;
@@ -15,6 +17,7 @@ use http::{Method, StatusCode};
 use model::limits::REGISTRAR_QUEUE_MAX;
 use model::registration::{CheckStatus, ClientKey};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 /// Its endpoints.
 #[derive(Clone, Copy, Debug)]
@@ -69,7 +72,15 @@ pub enum Failure {
 }
 
 /// What is asked, and where the answer goes.
-pub type Asked = (Ask, oneshot::Sender<Result<(), Failure>>);
+#[derive(Debug)]
+pub struct Asked {
+    /// What.
+    pub ask: Ask,
+    /// When the client was heard: what it said counts from then, however long it waits here.
+    pub at: Instant,
+    /// Where to.
+    pub answer: oneshot::Sender<Result<(), Failure>>,
+}
 
 /// The way to who carries orders out. Clones lead to the same one.
 #[derive(Clone, Debug)]
@@ -86,17 +97,26 @@ impl Registrar {
     async fn ask(&self, ask: Ask) -> Result<(), Failure> {
         let away = || Failure::Failed("No cluster leader".into());
         let (answer, answered) = oneshot::channel();
-        self.0.send((ask, answer)).await.map_err(|_ended| away())?;
+        let asked = Asked { ask, at: Instant::now(), answer };
+        self.0.send(asked).await.map_err(|_ended| away())?;
         answered.await.unwrap_or_else(|_ended| Err(away()))
     }
 }
 
 /// Answers a request.
-pub(crate) async fn answer(registrar: &Registrar, endpoint: Register, request: &Request) -> Answer {
+pub(crate) async fn answer(
+    registrar: &Registrar,
+    catalog: &Catalog,
+    endpoint: Register,
+    request: &Request,
+) -> Answer {
     let ask = match read(endpoint, request) {
         Ok(ask) => ask,
         Err(answer) => return answer,
     };
+    if let Err(denied) = may(&ask, catalog, request) {
+        return denied;
+    }
     let outside = matches!(endpoint, Register::Node | Register::NoNode);
     match registrar.ask(ask).await {
         Ok(()) if outside => Answer::json(&true),
@@ -107,6 +127,18 @@ pub(crate) async fn answer(registrar: &Registrar, endpoint: Register, request: &
         Ok(()) => Answer::empty(StatusCode::OK),
         Err(Failure::Refused(refused)) => refusal(refused),
         Err(Failure::Failed(why)) => Answer::failed(why),
+    }
+}
+
+/// May it be done with the token of the request?
+fn may(ask: &Ask, catalog: &Catalog, request: &Request) -> Result<(), Answer> {
+    if request.access.is_all() {
+        return Ok(());
+    }
+    let shown = catalog.shown();
+    match ask {
+        Ask::Order(order) => guard::order(&request.access, &shown, order),
+        Ask::Tell(telling) => guard::told(&request.access, &shown, &telling.key),
     }
 }
 

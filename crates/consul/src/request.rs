@@ -1,6 +1,7 @@
 //! A request as endpoints see it: path cleaned and unescaped, query, token, body, and the options
 //! that every read has.
 
+use crate::acl::Access;
 use crate::answer::Answer;
 use crate::duration;
 use crate::query::{Query, unescape};
@@ -8,13 +9,18 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, header};
 use model::limits::{CONSUL_WAIT_MS_DEFAULT, CONSUL_WAIT_MS_MAX};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where every path begins.
 const ROOT: &str = "/v1/";
 
+/// In the extensions of a request: whoever sent it has shown already that he may do everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Trusted;
+
 /// What is asked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Request {
     /// GET, PUT, DELETE …
     pub method: Method,
@@ -22,13 +28,24 @@ pub struct Request {
     pub path: String,
     /// The query.
     pub query: Query,
-    /// The token; empty when there is none. It is taken and not looked at.
+    /// The token; empty when there is none.
     pub token: String,
+    /// It came by a way on which everything may be done: no token is asked for.
+    pub trusted: bool,
+    /// What it may do: everything, until whoever answers has looked at its token.
+    pub(crate) access: Access,
     /// The body, whole; its type is not looked at.
     pub body: Bytes,
     /// The node whose agent was asked.
     pub node: String,
+    /// Who asks, for the history of what is written.
+    pub by: Arc<str>,
 }
+
+/// Who asks, as whoever took the request knows it: an extension of its head. Without one it is the
+/// host whose agent was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct By(pub Arc<str>);
 
 /// How fresh a read must be. One server: all of them see everything that was acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,11 +86,15 @@ impl Request {
         let path = clean(&path);
         let rest = path.strip_prefix(ROOT).ok_or_else(unknown)?;
         let query = Query::parse(parts.uri.query().unwrap_or(""));
+        let by = parts.extensions.get::<By>().map(|By(by)| Arc::clone(by));
         Ok(Self {
+            by: by.unwrap_or_else(|| format!("host {node}").into()),
             method: parts.method.clone(),
             path: rest.to_owned(),
             token: token(&query, &parts.headers),
             query,
+            trusted: parts.extensions.get::<Trusted>().is_some(),
+            access: Access::default(),
             body,
             node: node.to_owned(),
         })

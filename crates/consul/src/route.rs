@@ -47,6 +47,23 @@ impl<E: Copy> Tables<E> {
         let text = format!("method {} not allowed", request.method);
         Err(Answer::error(StatusCode::METHOD_NOT_ALLOWED, text).with(ALLOW, allow))
     }
+
+    /// Every path with each of its methods.
+    #[cfg(test)]
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let rows = self.0.iter().flat_map(|table| table.iter());
+        rows.flat_map(|row| row.methods.iter().map(|method| (row.path, method.as_str())))
+    }
+
+    /// Path of the row that a request finds.
+    #[cfg(test)]
+    pub(crate) fn path_of(&self, request: &Request) -> Option<&'static str> {
+        let paths = self.0.iter().flat_map(|table| table.iter()).map(|row| row.path);
+        let fits = |path: &&str| {
+            *path == request.path || (path.ends_with('/') && request.path.starts_with(*path))
+        };
+        paths.filter(fits).max_by_key(|path| path.len())
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,14 @@
 //! The server's side: a request finds its endpoint, which answers from the state.
 
+use crate::acl::authority::Authority;
+use crate::acl::keep::Changes;
+use crate::acl::{self, Acl, Acls, guard};
 use crate::agent::{self, Agent};
 use crate::answer::{Answer, pretty};
 use crate::catalog::Catalog;
 use crate::catalog::endpoints::{self, Read, Reads};
+use crate::config::{self, Config};
+use crate::connect::{self, Connect};
 use crate::coordinate::{self, Coordinate};
 use crate::event::{self, Events, Fired};
 use crate::kv::{self, Kv};
@@ -14,23 +19,32 @@ use crate::register::{self, Register, Registrar};
 use crate::request::Request;
 use crate::route::Tables;
 use crate::session::{self, Keeper, Sessions};
+use crate::shelf::Shelf;
 use crate::snapshot::{self, Snapshot};
 use crate::state::State;
 use crate::status::{self, Status};
 use crate::txn::{self, Txn};
-use crate::waiters::Waiters;
-use model::limits::CONSUL_WAIT_MS_MAX;
+use crate::waiters::{Topic, Waiters};
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::request::Parts;
+use model::consul_access::AclMode;
+use model::limits::{CONSUL_SNAPSHOTS_AT_ONCE, CONSUL_WAIT_MS_MAX};
 use model::time::Clock;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 /// The only datacenter.
 pub const DATACENTER: &str = "dc1";
 /// Port that clients know as the servers' own.
 const SERVER_PORT: u16 = 8300;
+const DEFAULT_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
+const FILTERED: HeaderName = HeaderName::from_static("x-consul-results-filtered-by-acls");
+/// Longer than any wait.
+const FOR_EVER: Duration = Duration::from_secs(86_400);
 
 /// What an endpoint is known by; each part of the dialect has its own enum and table of routes.
 #[derive(Clone, Copy, Debug)]
@@ -47,9 +61,12 @@ pub(crate) enum Endpoint {
     Agent(Agent),
     Prepared(Prepared),
     Coordinate(Coordinate),
+    Config(Config),
+    Connect(Connect),
+    Acl(Acl),
 }
 
-const TABLES: Tables<Endpoint> = Tables(&[
+pub(crate) const TABLES: Tables<Endpoint> = Tables(&[
     status::ROUTES,
     register::ROUTES,
     kv::ROUTES,
@@ -62,6 +79,9 @@ const TABLES: Tables<Endpoint> = Tables(&[
     agent::ROUTES,
     prepared::ROUTES,
     coordinate::ROUTES,
+    config::ROUTES,
+    connect::ROUTES,
+    acl::ROUTES,
 ]);
 
 /// What is known of a check.
@@ -104,9 +124,12 @@ pub struct Consul<S> {
     catalog: Catalog,
     registrar: Option<Registrar>,
     state: State<S>,
+    acls: Acls<S>,
+    config: Shelf<S>,
     keeper: Keeper,
     fired: Fired,
     snapshots: Arc<Mutex<()>>,
+    room: Arc<Semaphore>,
     judge: Judge,
 }
 
@@ -128,7 +151,12 @@ impl<S: Store> Consul<S> {
         judge: Judge,
     ) -> Result<Self, store::Error> {
         let waiters = Waiters::default();
-        let state = State::open(store.clone(), clock, waiters.clone()).await?;
+        let state = State::open(store.clone(), clock.clone(), waiters.clone()).await?;
+        let acls = Acls::open(store.clone(), clock).await?;
+        let config = Shelf::open(store.clone(), config::PREFIX, Topic::Config, waiters.clone());
+        let config = config.await?;
+        let keeper = Keeper::default();
+        keeper.adopt(&state);
         Ok(Self {
             facts: Arc::new(facts),
             store,
@@ -136,16 +164,25 @@ impl<S: Store> Consul<S> {
             catalog: Catalog::default(),
             registrar: None,
             state,
-            keeper: Keeper::default(),
+            acls,
+            config,
+            keeper,
             fired: Fired::default(),
             snapshots: Arc::default(),
+            room: Arc::new(Semaphore::new(CONSUL_SNAPSHOTS_AT_ONCE)),
             judge,
         })
     }
 
     /// Follows the store and ends sessions, for ever. Without it no write is answered.
     pub async fn run(&self) {
-        tokio::join!(self.state.follow(), self.keeper.run(&self.state, &self.judge));
+        tokio::join!(
+            self.state.follow(),
+            self.keeper.run(&self.state, &self.judge),
+            self.keeper.forget(&self.state),
+            self.acls.run(),
+            self.config.follow(),
+        );
     }
 
     /// A check may stand otherwise than before: sessions that name it are looked at.
@@ -173,6 +210,19 @@ impl<S: Store> Consul<S> {
 
     pub(crate) fn state(&self) -> &State<S> {
         &self.state
+    }
+
+    pub(crate) fn acls(&self) -> &Acls<S> {
+        &self.acls
+    }
+
+    pub(crate) fn config(&self) -> &Shelf<S> {
+        &self.config
+    }
+
+    /// Does it ask for tokens? It does not until this says so.
+    pub fn set_acl(&self, mode: AclMode) {
+        self.acls.set_mode(mode);
     }
 
     pub(crate) fn keeper(&self) -> &Keeper {
@@ -212,12 +262,102 @@ impl<S: Store> Consul<S> {
         if request.datacenter().is_some_and(|dc| dc != DATACENTER) {
             return Answer::failed("No path to datacenter");
         }
+        let answer = self.guarded(endpoint, request).await;
+        if request.is_pretty() { pretty(answer) } else { answer }
+    }
+
+    /// Answers as far as the token of the request allows. One that waits is looked at again when
+    /// rights change, and answered at once when they are others than they were.
+    async fn guarded(&self, endpoint: Endpoint, request: &Request) -> Answer {
+        let mut request = std::borrow::Cow::Borrowed(request);
+        loop {
+            let waits = ["index", "hash"].iter().any(|key| request.query.has(key));
+            let waits = waits && request.method == http::Method::GET;
+            // Taken before the rights are looked at: a change in between is not missed.
+            let changes = waits.then(|| self.acls.changes());
+            let authority = match self.acls.authority(&request) {
+                Ok(authority) => authority,
+                Err(refused) => return self.told(refused, &request),
+            };
+            let access = acl::Access::of(Arc::clone(&authority));
+            if !access.is_all() {
+                request.to_mut().access = access;
+            }
+            if let Err(refused) = self.may(endpoint, &request) {
+                return self.told(refused, &request);
+            }
+            let Some(mut changes) = changes else {
+                return self.told(self.reply(endpoint, &request).await, &request);
+            };
+            if let Some(answer) = self.wait(endpoint, &request, &authority, &mut changes).await {
+                return self.told(answer, &request);
+            }
+            let mut again = request.into_owned();
+            again.query.remove("index");
+            again.query.remove("hash");
+            again.access = acl::Access::default();
+            request = std::borrow::Cow::Owned(again);
+        }
+    }
+
+    /// The answer; `None` when the request has other rights before there is one.
+    async fn wait(
+        &self,
+        endpoint: Endpoint,
+        request: &Request,
+        authority: &Authority,
+        changes: &mut Changes,
+    ) -> Option<Answer> {
+        let answering = self.reply(endpoint, request);
+        tokio::pin!(answering);
+        loop {
+            let lasts = self.acls.lasts(authority).unwrap_or(FOR_EVER);
+            tokio::select! {
+                // What changed together with the rights is not told by the old ones.
+                biased;
+                () = changes.changed() => {}
+                () = tokio::time::sleep(lasts) => {}
+                answer = &mut answering => return Some(answer),
+            }
+            if !self.acls.authority(request).is_ok_and(|now| *now == *authority) {
+                return None;
+            }
+        }
+    }
+
+    fn may(&self, endpoint: Endpoint, request: &Request) -> Result<(), Answer> {
+        if request.access.is_all() {
+            return Ok(());
+        }
+        let node = |id: &str| self.state.map().session(id).map(|session| session.node.clone());
+        guard::check(endpoint, request, &self.catalog.shown(), node)
+    }
+
+    /// The answer with what is said of rights.
+    fn told(&self, answer: Answer, request: &Request) -> Answer {
+        let policy = match self.acls.mode() {
+            AclMode::Off => return answer,
+            mode => HeaderValue::from_static(mode.as_str()),
+        };
+        let hidden = request.access.has_hidden() && answer.index().is_some();
+        let answer = answer.with(DEFAULT_POLICY, policy);
+        match hidden {
+            true => answer.with(FILTERED, HeaderValue::from_static("true")),
+            false => answer,
+        }
+    }
+
+    async fn reply(&self, endpoint: Endpoint, request: &Request) -> Answer {
         let wait_max = Duration::from_millis(CONSUL_WAIT_MS_MAX);
-        let reads = Reads { catalog: &self.catalog, waiters: &self.waiters, wait_max };
-        let answer = match endpoint {
+        let asks_tokens = self.acls.mode() != AclMode::Off;
+        let (catalog, waiters) = (&self.catalog, &self.waiters);
+        let reads = Reads { catalog, waiters, wait_max, asks_tokens };
+        match endpoint {
             Endpoint::Status(endpoint) => status::answer(&self.facts, endpoint),
             Endpoint::Register(endpoint) => match &self.registrar {
-                Some(registrar) => register::answer(registrar, endpoint, request).await,
+                Some(registrar) => {
+                    register::answer(registrar, &self.catalog, endpoint, request).await
+                }
                 None => Answer::no_leader(),
             },
             Endpoint::Kv(Kv) => kv::answer(self, request).await,
@@ -231,16 +371,41 @@ impl<S: Store> Consul<S> {
             Endpoint::Coordinate(endpoint) => {
                 coordinate::answer(reads, &self.facts, endpoint, request)
             }
+            Endpoint::Config(endpoint) => config::answer(self, endpoint, request).await,
+            Endpoint::Connect(endpoint) => connect::answer(endpoint, request),
+            Endpoint::Acl(endpoint) => acl::answer(self, endpoint, request).await,
             Endpoint::Prepared(Prepared) => prepared::answer(&self.store, reads, request).await,
-        };
-        if request.is_pretty() { pretty(answer) } else { answer }
+        }
     }
 }
 
 impl<S: Store> Handler for Consul<S> {
+    /// Bodies of snapshots are large and few are read at a time: who may not put one back is told
+    /// so before.
+    fn refuses(&self, parts: &Parts) -> Option<Answer> {
+        if parts.uri.path() != "/v1/snapshot" {
+            return None;
+        }
+        let mut request = Request::read(parts, Bytes::new(), &self.facts.node).ok()?;
+        let endpoint = TABLES.find(&request).ok()?;
+        match self.acls.authority(&request) {
+            Ok(authority) => request.access = acl::Access::of(authority),
+            Err(refused) => return Some(refused),
+        }
+        self.may(endpoint, &request).err()
+    }
+
+    fn snapshot_room(&self) -> &Semaphore {
+        &self.room
+    }
+
     async fn handle(&self, arrived: Arrived) -> http::Response<Body> {
-        let node = arrived.node.as_deref().unwrap_or(&self.facts.node);
-        let answer = match Request::read(&arrived.parts, arrived.body, node) {
+        let request = {
+            let Arrived { parts, body, node } = arrived;
+            // The head is let go before it waits: it is a view into the 8 KiB that were read with it.
+            Request::read(&parts, body, node.as_deref().unwrap_or(&self.facts.node))
+        };
+        let answer = match request {
             Ok(request) => self.answer(&request).await,
             Err(answer) => answer,
         };

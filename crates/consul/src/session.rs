@@ -1,9 +1,11 @@
 //! Sessions: a claim of a node that ends when it is destroyed, when its time is over, or when a
 //! check that it names is critical; what it holds goes with it.
 
+mod delay;
 mod http;
 mod keep;
 
+pub(crate) use delay::Delay;
 pub(crate) use http::{ROUTES, Sessions, answer};
 pub(crate) use keep::Keeper;
 

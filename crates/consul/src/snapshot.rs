@@ -1,5 +1,8 @@
 //! `/v1/snapshot`: all keys as a gzipped tar, and back. What is put back is read and checked whole
-//! before anything is changed. Sessions are not in it: a key that was locked comes back free.
+//! before anything is changed. Sessions are not in it: a key that was locked comes back free. The
+//! history of keys goes on: what a snapshot puts back are new versions.
+
+mod foreign;
 
 use crate::answer::Answer;
 use crate::kv::Entry;
@@ -13,8 +16,8 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use http::Method;
 use model::limits::{
-    CONSUL_DELETED_AT_ONCE, CONSUL_FREED_AT_ONCE, CONSUL_FREED_BYTES_AT_ONCE, CONSUL_KEY_BYTES_MAX,
-    CONSUL_KEYS_MAX, CONSUL_SNAPSHOT_BYTES_MAX, CONSUL_VALUE_BYTES_MAX,
+    CONSUL_FREED_AT_ONCE, CONSUL_FREED_BYTES_AT_ONCE, CONSUL_KEY_BYTES_MAX, CONSUL_KEYS_MAX,
+    CONSUL_SNAPSHOT_BYTES_MAX, CONSUL_VALUE_BYTES_MAX,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -60,12 +63,15 @@ struct Line {
     value: String,
 }
 
+/// Flags and values by key.
+type Keys = BTreeMap<String, (u64, Bytes)>;
+
 /// Answers a request.
 pub(crate) async fn answer<S: Store>(consul: &Consul<S>, request: &Request) -> Answer {
     // One at a time: each has all keys in memory.
     let _alone = consul.snapshots().lock().await;
     let done = match request.method {
-        Method::PUT => restore(consul, request.body.clone()).await,
+        Method::PUT => restore(consul, request.body.clone(), &request.by).await,
         _ => save(consul).await,
     };
     done.unwrap_or_else(|refused| refused)
@@ -121,7 +127,7 @@ fn sum(bytes: &[u8]) -> String {
 }
 
 /// The keys of a snapshot, or what is wrong with it.
-fn unpack(packed: &[u8]) -> Result<BTreeMap<String, (u64, Bytes)>, String> {
+fn unpack(packed: &[u8]) -> Result<Keys, String> {
     let gone = |error: io::Error| format!("it is no gzipped tar, or is cut: {error}");
     let max = CONSUL_SNAPSHOT_BYTES_MAX as u64 * 2;
     let mut tar = tar::Archive::new(GzDecoder::new(packed).take(max));
@@ -149,26 +155,37 @@ fn unpack(packed: &[u8]) -> Result<BTreeMap<String, (u64, Bytes)>, String> {
     lines(file(STATE)?)
 }
 
-fn lines(state: &[u8]) -> Result<BTreeMap<String, (u64, Bytes)>, String> {
+fn lines(state: &[u8]) -> Result<Keys, String> {
     let mut lines = state.split(|byte| *byte == b'\n');
-    if lines.next() != Some(MAGIC.as_bytes()) {
-        return Err("it was made by something else: only our own snapshots can be put back".into());
-    }
     let mut keys = BTreeMap::new();
+    if lines.next() != Some(MAGIC.as_bytes()) {
+        // Consul's own: keys are taken, what else it holds is not ours to keep.
+        foreign::read(state, |found| put(&mut keys, found.key, found.flags, found.value))?;
+        return Ok(keys);
+    }
     for line in lines.filter(|line| !line.is_empty()) {
         let line: Line =
             serde_json::from_slice(line).map_err(|e| format!("a line is broken: {e}"))?;
         let value = STANDARD.decode(&line.value).map_err(|e| format!("a value is broken: {e}"))?;
-        let fits = (1..=CONSUL_KEY_BYTES_MAX).contains(&line.key.len());
-        if !fits || value.len() > CONSUL_VALUE_BYTES_MAX || keys.len() >= CONSUL_KEYS_MAX {
-            return Err(format!("key {:?} is outside of the limits", line.key));
-        }
-        keys.insert(line.key, (line.flags, value.into()));
+        put(&mut keys, line.key, line.flags, value.into())?;
     }
     Ok(keys)
 }
 
-async fn restore<S: Store>(consul: &Consul<S>, packed: Bytes) -> Result<Answer, Answer> {
+fn put(keys: &mut Keys, key: String, flags: u64, value: Bytes) -> Result<(), String> {
+    let fits = (1..=CONSUL_KEY_BYTES_MAX).contains(&key.len());
+    if !fits || value.len() > CONSUL_VALUE_BYTES_MAX || keys.len() >= CONSUL_KEYS_MAX {
+        return Err(format!("key {key:?} is outside of the limits"));
+    }
+    keys.insert(key, (flags, value));
+    Ok(())
+}
+
+async fn restore<S: Store>(
+    consul: &Consul<S>,
+    packed: Bytes,
+    by: &Arc<str>,
+) -> Result<Answer, Answer> {
     let keys = tokio::task::spawn_blocking(move || unpack(&packed)).await;
     let keys = keys.map_err(|e| Answer::failed(format!("the snapshot cannot be read: {e}")))?;
     let keys = keys
@@ -180,8 +197,8 @@ async fn restore<S: Store>(consul: &Consul<S>, packed: Bytes) -> Result<Answer, 
         let all = map.below("").filter(|entry| !keys.contains_key(&*entry.key));
         all.map(|entry| Arc::clone(&entry.key)).collect()
     };
-    for some in too_much.chunks(CONSUL_DELETED_AT_ONCE) {
-        let write = state.commit(|draft| {
+    for some in too_much.chunks(CONSUL_FREED_AT_ONCE) {
+        let write = state.commit(by, |draft| {
             some.iter().for_each(|key| draft.delete(key));
             Ok(())
         });
@@ -198,7 +215,7 @@ async fn restore<S: Store>(consul: &Consul<S>, packed: Bytes) -> Result<Answer, 
                 break;
             }
         }
-        let write = state.commit(|draft| {
+        let write = state.commit(by, |draft| {
             for (key, flags, value) in &some {
                 let done = draft.set(key, Bytes::clone(value), *flags);
                 done.map_err(|refused| Answer::failed(refused.to_string()))?;
@@ -230,6 +247,7 @@ mod tests {
                 session: None,
                 create_index: 1,
                 modify_index: 2,
+                origin: crate::kv::Origin::default(),
             })
         };
         let all = [entry("a/\n", b"\0\xff", u64::MAX), entry("b", b"", 0)];

@@ -2,12 +2,17 @@
 //! once they have come back.
 
 use crate::answer::Answer;
-use crate::kv::{Draft, Map, PREFIX};
+use crate::kv::{
+    Draft, Map, Origin, PREFIX, Past, delay_key, encode_past, kv_key, past_key, put_past,
+};
 use crate::waiters::Waiters;
 use futures_util::FutureExt as _;
-use model::limits::{CONSUL_APPLIED_AT_ONCE, CONSUL_CONFLICTS_MAX};
+use model::limits::{
+    CONSUL_APPLIED_AT_ONCE, CONSUL_CONFLICTS_MAX, CONSUL_FORGOTTEN_AT_ONCE,
+    CONSUL_PAST_AT_ONCE_BYTES, CONSUL_PAST_BYTES_MAX, CONSUL_PAST_MAX, CONSUL_TOMBSTONES_MAX,
+};
 use model::time::{Clock, Index};
-use std::collections::hash_map::RandomState;
+use std::collections::{BTreeSet, hash_map::RandomState};
 use std::hash::BuildHasher as _;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -99,7 +104,7 @@ impl<S: Store> State<S> {
         self.shared.turns[at].lock().await
     }
 
-    /// Decides on the map, writes, and waits until it is in the map. Decides again when what it
+    /// Decides on the map, writes for `by`, and waits until it is in the map. Decides again when what it
     /// rested on has changed meanwhile. Gives the index of the write, none when there was nothing
     /// to write.
     ///
@@ -107,20 +112,30 @@ impl<S: Store> State<S> {
     /// What `decide` says, or 500 when the store does not take it.
     pub(crate) async fn commit<T>(
         &self,
+        by: &Arc<str>,
         decide: impl Fn(&mut Draft<'_>) -> Result<T, Answer>,
     ) -> Result<(T, Option<u64>), Answer> {
+        let mut has_left = false;
         for _ in 0..CONSUL_CONFLICTS_MAX {
-            let (outcome, txn, moves) = {
+            let (outcome, mut write, moves) = {
                 let moves = self.moves();
                 let map = self.map();
                 let mut draft = Draft::new(&map);
                 let outcome = decide(&mut draft)?;
-                (outcome, draft.txn(self.now()), moves)
+                (outcome, draft.write(self.now(), by), moves)
             };
-            if txn.ops.is_empty() {
+            if write.txn.ops.is_empty() {
                 return Ok((outcome, None));
             }
-            match self.store.txn(txn).await {
+            if write.past_bytes() > CONSUL_PAST_AT_ONCE_BYTES {
+                let pasts = std::mem::take(&mut write.pasts);
+                if !has_left {
+                    self.leave(pasts).await?;
+                    has_left = true;
+                    continue;
+                }
+            }
+            match self.store.txn(write.whole()).await {
                 Ok(done) => {
                     self.has_applied(done.index.0).await?;
                     return Ok((outcome, Some(done.index.0)));
@@ -130,6 +145,22 @@ impl<S: Store> State<S> {
             }
         }
         Err(Answer::failed("what is written keeps changing while it is tried: try again"))
+    }
+
+    /// Writes former versions, some at a time, before the change that makes them so.
+    async fn leave(&self, pasts: Vec<(store::Key, bytes::Bytes)>) -> Result<(), Answer> {
+        let mut pasts = pasts.into_iter().peekable();
+        while pasts.peek().is_some() {
+            let (mut txn, mut bytes) = (Txn::default(), 0);
+            while txn.ops.len() < CONSUL_FORGOTTEN_AT_ONCE && bytes < CONSUL_PAST_AT_ONCE_BYTES {
+                let Some(past) = pasts.next() else { break };
+                bytes += past.0.len() + past.1.len();
+                txn.ops.push(put_past(past));
+            }
+            let done = self.store.txn(txn).await.map_err(|error| refused(&error))?;
+            self.has_applied(done.index.0).await?;
+        }
+        Ok(())
     }
 
     /// Waits until the map has everything up to `index`.
@@ -143,24 +174,54 @@ impl<S: Store> State<S> {
         Err(Answer::failed("the write is stored and cannot be read yet"))
     }
 
-    /// Forgets keys that were deleted before `at`, some at a time. Gives how many.
+    /// Forgets some keys that were deleted before `at`, or are more than are remembered, and with
+    /// what they leave of `CONSUL_FORGOTTEN_AT_ONCE` some former versions that are more than are
+    /// kept, then lock-delays that are over. Gives whether there may be more to forget.
     ///
     /// # Errors
     /// What the store says.
-    pub(crate) async fn forget(&self, at: i64, max: usize) -> Result<usize, store::Error> {
-        let old = self.map().gone_before(at, max);
-        if old.is_empty() {
-            return Ok(0);
+    pub(crate) async fn forget(&self, at: i64) -> Result<bool, store::Error> {
+        let (mut txn, max) = (Txn::default(), CONSUL_FORGOTTEN_AT_ONCE);
+        // Former versions that are put here are not taken away in the same transaction.
+        let mut said = BTreeSet::new();
+        {
+            let map = self.map();
+            for (key, gone) in map.gone_before(at, CONSUL_TOMBSTONES_MAX, max) {
+                let (name, version) = (kv_key(key), map.version(key));
+                txn.compares.push(store::Compare::Modified(name.clone(), Index(gone.index)));
+                txn.ops.push(Op::Delete(name));
+                // Its history goes on to say that it was deleted.
+                if !map.pasts().of(key).is_empty() {
+                    let origin = Origin { version, ..gone.origin.clone() };
+                    let past = Past { origin, flags: 0, value: None };
+                    said.insert(past_key(key, version));
+                    txn.ops.push(put_past((past_key(key, version), encode_past(&past))));
+                }
+            }
+            // Deletes that never cease do not keep the others from being forgotten.
+            let left = max.saturating_sub(txn.ops.len());
+            let old = map.pasts().too_old((CONSUL_PAST_MAX, CONSUL_PAST_BYTES_MAX), left);
+            let old = old.iter().map(|(key, version)| past_key(key, *version));
+            txn.ops.extend(old.filter(|name| !said.contains(name)).map(Op::Delete));
+            let (now, left) = (self.now(), max.saturating_sub(txn.ops.len()));
+            let over = map.delays().filter(|(_, delay)| delay.until <= now).take(left);
+            txn.ops.extend(over.map(|(id, _)| Op::Delete(delay_key(id))));
         }
-        let mut txn = Txn::default();
-        for (key, index) in &old {
-            let key = crate::kv::kv_key(key);
-            txn.compares.push(store::Compare::Modified(key.clone(), Index(*index)));
-            txn.ops.push(Op::Delete(key));
+        if txn.ops.is_empty() {
+            return Ok(false);
         }
+        let is_full = txn.ops.len() >= max;
+        let moves = self.moves();
         match self.store.txn(txn).await {
+            Ok(done) => {
+                // What is not seen to be gone is not tried again at once.
+                Ok(self.has_applied(done.index.0).await.is_ok() && is_full)
+            }
             // One of them was written again: the next look leaves it out.
-            Ok(_) | Err(store::Error::Conflict { .. }) => Ok(old.len()),
+            Err(store::Error::Conflict { .. }) => {
+                newer(moves).await;
+                Ok(true)
+            }
             Err(error) => Err(error),
         }
     }

@@ -1,5 +1,6 @@
 //! `/v1/txn`: several operations, all or nothing, at one index.
 
+use crate::acl::{Access, Named};
 use crate::answer::Answer;
 use crate::fold;
 use crate::kv::{Draft, Entry, check_key, shown};
@@ -10,7 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use model::limits::{CONSUL_TXN_OPS_MAX, CONSUL_TXN_ROWS_MAX, CONSUL_VALUE_BYTES_MAX};
+use model::limits::{
+    CONSUL_DELETED_AT_ONCE, CONSUL_TXN_OPS_MAX, CONSUL_TXN_ROWS_MAX, CONSUL_VALUE_BYTES_MAX,
+    STORE_TXN_BYTES_MAX,
+};
 use serde::Serialize;
 use serde_json::Value;
 use store::Store;
@@ -131,12 +135,26 @@ fn read_one(item: &Value) -> Result<KvOp, Wrong> {
 /// An entry of the result, and whether it shows its value.
 type Row = (Entry, bool);
 
+/// Why an operation fails.
+enum Failed {
+    /// As the result says.
+    Op(String),
+    /// The transaction would delete more keys than it can.
+    TooLarge,
+}
+
+impl From<String> for Failed {
+    fn from(what: String) -> Self {
+        Self::Op(what)
+    }
+}
+
 /// What one operation does, and what it gives; or why the transaction fails.
 fn run(
     draft: &mut Draft<'_>,
     op: &KvOp,
     may_lock: &dyn Fn(&str, &str) -> bool,
-) -> Result<Vec<Row>, String> {
+) -> Result<Vec<Row>, Failed> {
     let KvOp { key, flags, index, session, .. } = op;
     let (flags, index, value) = (*flags, *index, op.value.clone());
     let full = |refused: crate::kv::Refused| refused.to_string();
@@ -170,6 +188,7 @@ fn run(
                 session: None,
                 create_index: 0,
                 modify_index: 0,
+                origin: crate::kv::Origin::default(),
             };
             return Ok(vec![(draft.get(key).unwrap_or_else(empty), true)]);
         }
@@ -199,8 +218,7 @@ fn run(
             return Ok(vec![]);
         }
         Verb::DeleteTree => {
-            draft.list(key).iter().for_each(|entry| draft.delete(&entry.key));
-            return Ok(vec![]);
+            return if draft.delete_all(key) { Ok(vec![]) } else { Err(Failed::TooLarge) };
         }
         Verb::DeleteCas => {
             let done = draft.delete_cas(key, index);
@@ -231,6 +249,21 @@ struct Shown<T> {
     kv: T,
 }
 
+/// May an operation be done? Reads are filtered.
+fn may(access: &Access, op: &KvOp) -> Result<(), String> {
+    let allowed = match op.verb {
+        Verb::Get | Verb::GetOrEmpty | Verb::GetTree => Ok(()),
+        Verb::CheckIndex | Verb::CheckSession | Verb::CheckNotExists => {
+            access.read(Named::Key, &op.key)
+        }
+        Verb::DeleteTree => access.write_below(Named::Key, &op.key),
+        Verb::Set | Verb::Cas | Verb::Lock | Verb::Unlock | Verb::Delete | Verb::DeleteCas => {
+            access.write(Named::Key, &op.key)
+        }
+    };
+    allowed.map_err(|denied| String::from_utf8_lossy(&denied.body).into_owned())
+}
+
 /// Answers a request.
 pub(crate) async fn answer<S: Store>(consul: &Consul<S>, request: &Request) -> Answer {
     transact(consul, request).await.unwrap_or_else(|refused| refused)
@@ -239,14 +272,20 @@ pub(crate) async fn answer<S: Store>(consul: &Consul<S>, request: &Request) -> A
 async fn transact<S: Store>(consul: &Consul<S>, request: &Request) -> Result<Answer, Answer> {
     let ops = read(&request.body)?;
     let keeper = consul.keeper();
-    let write = consul.state().commit(|draft| {
+    let write = consul.state().commit(&request.by, |draft| {
         let mut rows: Vec<Row> = vec![];
         for (at, op) in ops.iter().enumerate() {
             let may_lock =
                 |key: &str, session: &str| !keeper.is_ending(session) && keeper.may_lock(key);
+            may(&request.access, op).map_err(|what| failed(at, what))?;
             match run(draft, op, &may_lock) {
-                Ok(more) => rows.extend(more),
-                Err(what) => return Err(failed(at, what)),
+                // What may not be read is left out.
+                Ok(more) => {
+                    let sees = |row: &Row| request.access.sees(Named::Key, &row.0.key);
+                    rows.extend(more.into_iter().filter(sees));
+                }
+                Err(Failed::Op(what)) => return Err(failed(at, what)),
+                Err(Failed::TooLarge) => return Err(too_large(&op.key)),
             }
             if rows.len() > CONSUL_TXN_ROWS_MAX {
                 let what = format!(
@@ -276,6 +315,17 @@ async fn transact<S: Store>(consul: &Consul<S>, request: &Request) -> Result<Ans
         Some(_) => answer,
         None => answer.with_index(own),
     })
+}
+
+/// 413 of a `delete-tree`.
+fn too_large(prefix: &str) -> Answer {
+    let mib = STORE_TXN_BYTES_MAX / 2 / (1024 * 1024);
+    let text = format!(
+        "delete-tree of {prefix:?} is too large: a transaction deletes up to \
+         {CONSUL_DELETED_AT_ONCE} keys or {mib} MiB of their names; delete parts of it, or with \
+         DELETE /v1/kv/...?recurse"
+    );
+    Answer::error(StatusCode::PAYLOAD_TOO_LARGE, text)
 }
 
 fn failed(op_index: usize, what: String) -> Answer {

@@ -28,6 +28,8 @@ pub enum Topic {
     Checks(Arc<str>),
     /// Checks of all nodes and services.
     AllChecks,
+    /// Config entries.
+    Config,
 }
 
 /// The registry. Clones are the same one.

@@ -6,6 +6,7 @@ use crate::catalog::document::{EntryDoc, list};
 use crate::catalog::json::agent_service;
 use crate::request::Request;
 use control::catalog::{CheckStatus, NODE_CHECK};
+use control::register::{NODE_MAINTENANCE, SERVICE_MAINTENANCE};
 use http::StatusCode;
 use std::sync::Arc;
 
@@ -25,8 +26,7 @@ impl Whole {
             CheckStatus::Passing => Self::Passing,
             CheckStatus::Warning => Self::Warning,
             CheckStatus::Critical
-                if check.id == "_node_maintenance"
-                    || check.id.starts_with("_service_maintenance:") =>
+                if check.id == NODE_MAINTENANCE || check.id.starts_with(SERVICE_MAINTENANCE) =>
             {
                 Self::Maintenance
             }

@@ -1,6 +1,7 @@
 //! What an agent says of itself and of its fellows.
 
 use super::DIALECT_VERSION;
+use crate::acl::Named;
 use crate::answer::Answer;
 use crate::catalog::Shown;
 use crate::coordinate::Coord;
@@ -127,12 +128,13 @@ pub(super) fn me(shown: &Shown, facts: &Facts, name: &str) -> Answer {
 }
 
 /// `/v1/agent/members`: the server, and every host.
-pub(super) fn members(shown: &Shown, facts: &Facts) -> Answer {
+pub(super) fn members(shown: &Shown, facts: &Facts, request: &Request) -> Answer {
     let hosts = shown.nodes.values().map(|node| &node.row.value).filter(|node| node.host.is_some());
     let mut all: Vec<Member> = hosts.map(|node| member_of(node, facts)).collect();
     if !all.iter().any(|member| member.name == facts.node) {
         all.insert(0, server(facts));
     }
+    all.retain(|member| request.access.sees(Named::Node, &member.name));
     Answer::json(&all)
 }
 

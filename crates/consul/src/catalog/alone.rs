@@ -31,7 +31,8 @@ impl Catalog {
             return None;
         }
         let waiters = Waiters::default();
-        let reads = Reads { catalog: self, waiters: &waiters, wait_max: WAIT_MAX };
+        let reads =
+            Reads { catalog: self, waiters: &waiters, wait_max: WAIT_MAX, asks_tokens: false };
         let answer = match endpoint {
             Endpoint::Catalog(endpoint) => endpoints::answer(reads, endpoint, request).await,
             Endpoint::Agent(endpoint) => agent::answer(reads, facts, endpoint, request).await,

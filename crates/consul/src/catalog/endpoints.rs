@@ -67,6 +67,8 @@ pub(crate) struct Reads<'a> {
     pub(crate) waiters: &'a Waiters,
     /// Longest wait, whatever a request says.
     pub(crate) wait_max: Duration,
+    /// Are tokens asked for?
+    pub(crate) asks_tokens: bool,
 }
 
 /// Answers a read.
@@ -167,6 +169,7 @@ impl Reads<'_> {
             .shown
             .services
             .iter()
+            .filter(|(name, _)| wishes.sees_service(name))
             .filter_map(|(name, service)| tags(service, &wishes).map(|tags| (name, tags)));
         join(&mut body, services, |out, (name, tags)| {
             // Names and tags are texts: they can be written.
@@ -212,7 +215,9 @@ impl Reads<'_> {
         let seen = self.see_service(request, name).await?;
         let entries = seen.shown.services.get(name).map(|service| service.entries.clone());
         let entries = entries.unwrap_or_default();
-        let entries = entries.values().filter(|entry| wishes.wants_node(&entry.node));
+        let entries = entries.values();
+        let entries =
+            entries.filter(|one| wishes.wants_node(&one.node) && wishes.sees_service(name));
         let checks = entries.flat_map(|entry| {
             entry
                 .checks
@@ -237,9 +242,10 @@ impl Reads<'_> {
         let name = name(request, "node name")?;
         let wishes = self.wishes(request, &SERVICE)?;
         let seen = self.see_node(request, name).await?;
-        let Some(node) = seen.shown.nodes.get(name) else { return Ok(seen.answer("null")) };
+        let node = seen.shown.nodes.get(name).filter(|_| wishes.sees_node(name));
+        let Some(node) = node else { return Ok(seen.answer("null")) };
         let mut body = format!("{{\"Node\":{},\"Services\":{{", node.json).into_bytes();
-        let entries = seen.shown.entries_on(name).filter(|one| wishes.lets(one.service.as_bytes()));
+        let entries = seen.shown.entries_on(name).filter(|one| wishes.lets_service(one));
         join(&mut body, entries, |out, entry| {
             out.extend(serde_json::to_vec(&entry.row.value.id).unwrap_or_default());
             out.push(b':');
@@ -253,8 +259,10 @@ impl Reads<'_> {
         let name = name(request, "node name")?;
         let wishes = self.wishes(request, &SERVICE)?;
         let seen = self.see_node(request, name).await?;
-        let node = seen.shown.nodes.get(name).map_or("null", |node| &node.json);
-        let entries = seen.shown.entries_on(name).filter(|one| wishes.lets(one.service.as_bytes()));
+        let node = seen.shown.nodes.get(name).filter(|_| wishes.sees_node(name));
+        let entries = node.into_iter().flat_map(|_| seen.shown.entries_on(name));
+        let entries = entries.filter(|one| wishes.lets_service(one));
+        let node = node.map_or("null", |node| &node.json);
         let services = list(entries, |out, entry| out.extend_from_slice(entry.service.as_bytes()));
         let mut body = format!("{{\"Node\":{node},\"Services\":").into_bytes();
         body.extend_from_slice(&services);
@@ -266,8 +274,11 @@ impl Reads<'_> {
         let name = name(request, "node name")?;
         let wishes = self.wishes(request, &CHECK)?;
         let seen = self.see_node(request, name).await?;
-        let own = seen.shown.nodes.get(name).map(|node| node.checks.clone()).unwrap_or_default();
-        let entries = seen.shown.entries_on(name).flat_map(|entry| entry.checks.iter().cloned());
+        let node = seen.shown.nodes.get(name).filter(|_| wishes.sees_node(name));
+        let own = node.map(|node| node.checks.clone()).unwrap_or_default();
+        let entries = node.into_iter().flat_map(|_| seen.shown.entries_on(name));
+        let entries = entries.filter(|entry| wishes.sees_service(&entry.row.value.service));
+        let entries = entries.flat_map(|entry| entry.checks.iter().cloned());
         let checks = own.into_iter().chain(entries).map(|json| (name, json.into_bytes()));
         Ok(seen.answer(wishes.list(checks.collect())))
     }
@@ -288,6 +299,7 @@ impl Reads<'_> {
             let name = node.row.value.name.as_str();
             let own = node.row.value.checks.iter().zip(&node.checks);
             let entries = seen.shown.entries_on(name);
+            let entries = entries.filter(|one| wishes.sees_service(&one.row.value.service));
             let entries = entries.flat_map(|one| one.row.value.checks.iter().zip(&one.checks));
             let wanted = own
                 .chain(entries)
@@ -313,7 +325,7 @@ fn chosen(service: &ServiceDoc, wishes: &Wishes, write: fn(&EntryDoc, &mut Vec<u
 fn tags<'a>(service: &'a ServiceDoc, wishes: &Wishes) -> Option<BTreeSet<&'a str>> {
     let all = wishes.is_all();
     let mut wanted = service.entries.values().filter(|entry| {
-        all || (wishes.wants_node(&entry.node) && {
+        all || (wishes.has_meta(&entry.node) && {
             let mut json = vec![];
             entry.catalog(&mut json);
             wishes.lets(&json)

@@ -72,7 +72,7 @@ struct CatalogService<'a> {
     service_tags: &'a [String],
     service_address: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    service_tagged_addresses: BTreeMap<&'static str, Place<'a>>,
+    service_tagged_addresses: BTreeMap<&'a str, Place<'a>>,
     service_weights: Shares,
     service_meta: &'a BTreeMap<String, String>,
     service_port: u16,
@@ -93,7 +93,7 @@ struct ServiceObject<'a> {
     tags: &'a [String],
     address: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    tagged_addresses: BTreeMap<&'static str, Place<'a>>,
+    tagged_addresses: BTreeMap<&'a str, Place<'a>>,
     meta: &'a BTreeMap<String, String>,
     port: u16,
     weights: Shares,
@@ -115,7 +115,7 @@ struct AgentService<'a> {
     port: u16,
     address: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    tagged_addresses: BTreeMap<&'static str, Place<'a>>,
+    tagged_addresses: BTreeMap<&'a str, Place<'a>>,
     weights: Shares,
     enable_tag_override: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,13 +180,17 @@ pub(super) fn catalog_node(node: &Node) -> String {
     text
 }
 
-fn tagged(entry: &Entry) -> BTreeMap<&'static str, Place<'_>> {
+/// What a client said, and the address by its family where it said nothing of that.
+fn tagged(entry: &Entry) -> BTreeMap<&str, Place<'_>> {
     let kinds = match entry.address.parse() {
-        Ok(IpAddr::V4(_)) => ["lan_ipv4", "wan_ipv4"],
-        Ok(IpAddr::V6(_)) => ["lan_ipv6", "wan_ipv6"],
-        Err(_) => return BTreeMap::new(),
+        Ok(IpAddr::V4(_)) => &["lan_ipv4", "wan_ipv4"][..],
+        Ok(IpAddr::V6(_)) => &["lan_ipv6", "wan_ipv6"],
+        Err(_) => &[],
     };
-    kinds.map(|kind| (kind, Place { address: &entry.address, port: entry.port })).into()
+    let own = kinds.iter().map(|kind| (*kind, Place { address: &entry.address, port: entry.port }));
+    let said = entry.tagged.iter();
+    let said = said.map(|(kind, (address, port))| (kind.as_str(), Place { address, port: *port }));
+    own.chain(said).collect()
 }
 
 fn shares(entry: &Entry) -> Shares {
@@ -207,7 +211,7 @@ pub(super) fn catalog_service(row: &Row<Entry>) -> String {
         service_meta: &entry.meta,
         service_port: entry.port,
         service_socket_path: "",
-        service_enable_tag_override: false,
+        service_enable_tag_override: entry.tag_override,
         service_proxy: PROXY,
         service_connect: Empty {},
         create_index: row.times.created.0,
@@ -228,7 +232,7 @@ pub(super) fn service(row: &Row<Entry>) -> String {
         meta: &entry.meta,
         port: entry.port,
         weights: shares(entry),
-        enable_tag_override: false,
+        enable_tag_override: entry.tag_override,
         proxy: PROXY,
         connect: Empty {},
         create_index: row.times.created.0,
@@ -247,7 +251,7 @@ pub(crate) fn agent_service(entry: &Entry, content_hash: Option<&str>) -> String
         address: &entry.address,
         tagged_addresses: tagged(entry),
         weights: shares(entry),
-        enable_tag_override: false,
+        enable_tag_override: entry.tag_override,
         content_hash,
         datacenter: DATACENTER,
     })

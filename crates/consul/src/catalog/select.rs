@@ -1,6 +1,7 @@
 //! Which of many a read wants: `tag`, `node-meta`, `filter`, `passing`, `near`.
 
 use super::document::{EntryDoc, NodeDoc, list};
+use crate::acl::{Access, Named};
 use crate::answer::Answer;
 use crate::coordinate::Coordinates;
 use crate::filter::{Filter, Shape, parse_bool};
@@ -23,6 +24,8 @@ pub(crate) struct Wishes {
     near: Option<String>,
     /// Round trips from there, where they are known.
     distances: BTreeMap<String, f64>,
+    /// What may be seen at all.
+    access: Access,
 }
 
 impl Wishes {
@@ -58,13 +61,18 @@ impl Wishes {
         let tags = query.all("tag").filter(|tag| !tag.is_empty()).map(str::to_lowercase);
         let distances = near.as_deref().map(|near| coordinates.from(near)).unwrap_or_default();
         let (tags, node_meta) = (tags.collect(), meta.collect());
-        Ok(Self { tags, node_meta, filter, passing, near, distances })
+        let access = request.access.clone();
+        Ok(Self { tags, node_meta, filter, passing, near, distances, access })
     }
 
     /// Is everything wanted, but for what does not pass?
     pub(crate) fn is_all(&self) -> bool {
-        let Self { tags, node_meta, filter, near, passing: _, distances: _ } = self;
-        tags.is_empty() && node_meta.is_empty() && filter.is_none() && near.is_none()
+        let Self { tags, node_meta, filter, near, access, passing: _, distances: _ } = self;
+        access.is_all()
+            && tags.is_empty()
+            && node_meta.is_empty()
+            && filter.is_none()
+            && near.is_none()
     }
 
     /// Does the answer rest on what nodes say of themselves?
@@ -72,8 +80,23 @@ impl Wishes {
         !self.node_meta.is_empty() || self.filter.is_some()
     }
 
-    /// Is the node one of those that are wanted?
+    /// Is the node one of those that are wanted, and may it be seen?
     pub(crate) fn wants_node(&self, node: &NodeDoc) -> bool {
+        self.has_meta(node) && self.access.sees(Named::Node, &node.row.value.name)
+    }
+
+    /// May a service of this name be seen?
+    pub(crate) fn sees_service(&self, service: &str) -> bool {
+        self.access.sees(Named::Service, service)
+    }
+
+    /// May a node of this name be seen?
+    pub(crate) fn sees_node(&self, node: &str) -> bool {
+        self.access.sees(Named::Node, node)
+    }
+
+    /// Says the node of itself what is wanted?
+    pub(crate) fn has_meta(&self, node: &NodeDoc) -> bool {
         let meta = &node.row.value.meta;
         self.node_meta.iter().all(|(key, value)| meta.get(key) == Some(value))
     }
@@ -85,12 +108,18 @@ impl Wishes {
         (!self.passing || entry.worst == CheckStatus::Passing)
             && self.tags.iter().all(has)
             && self.wants_node(&entry.node)
+            && self.sees_service(&entry.row.value.service)
     }
 
     /// Does the filter let this object through?
     pub(crate) fn lets(&self, json: &[u8]) -> bool {
         let Some(filter) = &self.filter else { return true };
         serde_json::from_slice(json).is_ok_and(|object| filter.matches(&object))
+    }
+
+    /// May the service of an entry be seen, and does the filter let it through?
+    pub(crate) fn lets_service(&self, entry: &EntryDoc) -> bool {
+        self.sees_service(&entry.row.value.service) && self.lets(entry.service.as_bytes())
     }
 
     /// What is near comes first; all else keeps its order.

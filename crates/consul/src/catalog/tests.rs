@@ -486,3 +486,35 @@ async fn without_a_server_what_is_known_is_read_and_said_to_be_of_no_leader() {
         assert!(ask(method, path).await.is_none(), "{method} {path}");
     }
 }
+
+#[tokio::test]
+async fn further_addresses_and_whose_tags_they_are_come_back_as_they_were_said() {
+    use model::registration::{ClientKey, ClientService};
+    let mut world = World::new().await;
+    let service = ClientService {
+        key: ClientKey::new("h1", "s1"),
+        service: "said".into(),
+        tags: vec![],
+        address: "10.9.9.9".into(),
+        port: 80,
+        meta: Default::default(),
+        tagged_addresses: [("wan".to_owned(), ("198.51.100.1".to_owned(), 8080))].into(),
+        weight_passing: 1,
+        weight_warning: 1,
+        enable_tag_override: true,
+    };
+    world.apply(vec![Edit::Put(Record::ClientService(Arc::new(service)))]);
+    for (path, tagged, tags) in [
+        ("catalog/service/said", "/0/ServiceTaggedAddresses", "/0/ServiceEnableTagOverride"),
+        ("health/service/said", "/0/Service/TaggedAddresses", "/0/Service/EnableTagOverride"),
+        ("agent/services", "/s1/TaggedAddresses", "/s1/EnableTagOverride"),
+        ("agent/service/s1", "/TaggedAddresses", "/EnableTagOverride"),
+    ] {
+        let told = world.json(path).await;
+        let wan = told.pointer(tagged).and_then(|all| all.get("wan")).expect(path);
+        assert_eq!((&wan["Address"], &wan["Port"]), (&"198.51.100.1".into(), &8080.into()));
+        let lan = told.pointer(tagged).and_then(|all| all.get("lan_ipv4")).expect(path);
+        assert_eq!(lan["Address"], "10.9.9.9", "{path}");
+        assert_eq!(told.pointer(tags), Some(&true.into()), "{path}");
+    }
+}

@@ -1,14 +1,22 @@
 //! Writes that are being put together: each sees those before it, all of them become one
 //! transaction, which holds only while nothing that it rests on has changed. Pure.
 
-use super::entry::{Entry, PENDING, encode, encode_gone, kv_key, session_key};
+use super::entry::{
+    Entry, Origin, PENDING, Past, encode, encode_gone, encode_past, kv_key, past_key, session_key,
+};
 use super::map::Map;
 use bytes::Bytes;
-use model::limits::{CONSUL_KEYS_MAX, CONSUL_KV_BYTES_MAX};
+use model::limits::{
+    CONSUL_DELETED_AT_ONCE, CONSUL_KEYS_MAX, CONSUL_KV_BYTES_MAX, CONSUL_PAST_BYTES_MAX,
+    CONSUL_PAST_MAX, CONSUL_PAST_OF_KEY_BYTES_MAX, CONSUL_PAST_OF_KEY_MAX, STORE_TXN_BYTES_MAX,
+};
 use model::time::Index;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use store::{Compare, Op, Txn};
+use store::{Compare, Key, Op, Txn};
+
+/// What a deleted key takes in the store beside its name, at most, in bytes.
+const GONE_BYTES: usize = 256;
 
 /// Why a write cannot be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +88,7 @@ impl<'m> Draft<'m> {
                 "the keys and values have {max} MiB already, the most that there can be: delete some"
             )));
         }
-        if self.map.stored_at(&entry.key).is_none() && self.map.len() >= CONSUL_KEYS_MAX {
+        if before == 0 && self.map.keys_len() >= CONSUL_KEYS_MAX {
             return Err(Refused::Full(format!(
                 "there are {CONSUL_KEYS_MAX} keys already, the most that there can be: delete some"
             )));
@@ -194,6 +202,43 @@ impl<'m> Draft<'m> {
         }
     }
 
+    /// Takes away what is below a prefix and not before the key `from`, up to `most` keys and as
+    /// much as one transaction holds; gives the key to go on with, none when that was all.
+    pub(crate) fn delete_some(
+        &mut self,
+        prefix: &str,
+        from: &str,
+        most: usize,
+    ) -> Option<Arc<str>> {
+        let map = self.map;
+        let mut bytes = 0;
+        for (n, entry) in map.below_from(prefix, from).enumerate() {
+            bytes += delete_bytes(&entry.key);
+            if n >= most || bytes > STORE_TXN_BYTES_MAX / 2 {
+                return Some(Arc::clone(&entry.key));
+            }
+            self.delete(&entry.key);
+        }
+        None
+    }
+
+    /// Takes away everything below a prefix as the writes so far leave it; false, and nothing of
+    /// it, when that is more than one transaction holds.
+    pub(crate) fn delete_all(&mut self, prefix: &str) -> bool {
+        let map = self.map;
+        let (mut count, mut bytes) =
+            (self.reads.len(), self.reads.keys().map(|key| delete_bytes(key)).sum::<usize>());
+        for entry in map.below(prefix).filter(|entry| !self.reads.contains_key(&entry.key)) {
+            count += 1;
+            bytes += delete_bytes(&entry.key);
+            if count > CONSUL_DELETED_AT_ONCE || bytes > STORE_TXN_BYTES_MAX / 2 {
+                return false;
+            }
+        }
+        self.list(prefix).iter().for_each(|entry| self.delete(&entry.key));
+        true
+    }
+
     /// Takes a key away when it is as the client knows it. 0 never deletes one that is there.
     pub(crate) fn delete_cas(&mut self, key: &str, index: u64) -> bool {
         match self.get(key) {
@@ -214,9 +259,9 @@ impl<'m> Draft<'m> {
         self.more.push(op);
     }
 
-    /// The transaction, at `now` in milliseconds since 1970. Without operations there is nothing
-    /// to do.
-    pub(crate) fn txn(self, now: i64) -> Txn {
+    /// What is to be written, by whom, at `now` in milliseconds since 1970. Without operations
+    /// there is nothing to do.
+    pub(crate) fn write(self, now: i64, by: &Arc<str>) -> Write {
         let compare = |(key, at): (&Arc<str>, &Option<u64>)| match at {
             None => Compare::Absent(kv_key(key)),
             Some(index) => Compare::Modified(kv_key(key), Index(*index)),
@@ -224,17 +269,118 @@ impl<'m> Draft<'m> {
         let mut compares: Vec<Compare> = self.reads.iter().map(compare).collect();
         let there = |(id, at): (&Arc<str>, &u64)| Compare::Modified(session_key(id), Index(*at));
         compares.extend(self.sessions.iter().map(there));
-        let mut ops = self.more;
-        for (key, entry) in &self.changed {
-            // Made and taken away again in one transaction.
-            if entry.is_none() && self.map.get(key).value.is_none() {
-                continue;
-            }
-            let value = entry.as_ref().map_or_else(|| encode_gone(now), |e| encode(e, now));
-            ops.push(Op::Put { key: kv_key(key), value, lease: None });
+        let mut write =
+            Write { txn: Txn { compares, ops: self.more }, pasts: vec![], past_bytes: 0 };
+        for (key, entry) in self.changed {
+            let before = self.map.get(&key).value;
+            let version = self.map.version(&key);
+            let next = Origin {
+                version: version.saturating_add(1),
+                index: PENDING,
+                at: now,
+                by: Some(Arc::clone(by)),
+            };
+            let value = match (&before, entry) {
+                // Made and taken away again in one transaction.
+                (None, None) => continue,
+                (Some(before), Some(entry)) if is_same(before, &entry) => {
+                    encode(&Entry { origin: before.origin.clone(), ..entry })
+                }
+                (before, entry) => {
+                    write.leave(self.map, &key, before.as_deref());
+                    match entry {
+                        Some(entry) => encode(&Entry { origin: next, ..entry }),
+                        None => encode_gone(&next),
+                    }
+                }
+            };
+            write.txn.ops.push(Op::Put { key: kv_key(&key), value, lease: None });
         }
-        Txn { compares, ops }
+        write
     }
+}
+
+/// What the delete of a key takes in a transaction: a compare and a put, each with its key.
+fn delete_bytes(key: &str) -> usize {
+    2 * key.len() + GONE_BYTES
+}
+
+fn is_same(one: &Entry, other: &Entry) -> bool {
+    one.value == other.value && one.flags == other.flags
+}
+
+/// A write that has been put together.
+#[derive(Debug)]
+pub(crate) struct Write {
+    /// The transaction.
+    pub(crate) txn: Txn,
+    /// Former versions that go with it. What one of them holds never changes, so that it can be
+    /// written before as well.
+    pub(crate) pasts: Vec<(Key, Bytes)>,
+    /// Bytes of the former versions.
+    past_bytes: usize,
+}
+
+impl Write {
+    /// What a key is before this write stays as a former version, and the oldest ones of the key
+    /// go where there are too many.
+    fn leave(&mut self, map: &Map, key: &str, before: Option<&Entry>) {
+        let (pasts, version) = (map.pasts(), map.version(key));
+        let past = match (before, map.gone(key)) {
+            (Some(entry), _) => Past {
+                origin: Origin { version, ..entry.origin.clone() },
+                flags: entry.flags,
+                value: Some(entry.value.clone()),
+            },
+            // That a key was deleted says nothing once all before is forgotten.
+            (None, Some(gone)) if !pasts.of(key).is_empty() => {
+                Past { origin: Origin { version, ..gone.origin.clone() }, flags: 0, value: None }
+            }
+            (None, _) => return,
+        };
+        let mut kept = pasts.of(key).iter().map(|kept| (kept.version, kept.bytes));
+        let (mut count, mut bytes) = kept.clone().fold((0, 0), |(n, sum), of| (n + 1, sum + of.1));
+        let (all, all_bytes) = pasts.size();
+        let has_room = has_room(all, self.pasts.len(), CONSUL_PAST_MAX)
+            && has_room(all_bytes, self.past_bytes, CONSUL_PAST_BYTES_MAX);
+        if !pasts.has(key, version) && has_room {
+            let value = encode_past(&past);
+            count += 1;
+            bytes += key.len() + value.len();
+            let name = past_key(key, version);
+            self.past_bytes += name.len() + value.len();
+            self.pasts.push((name, value));
+        }
+        while count > CONSUL_PAST_OF_KEY_MAX || bytes > CONSUL_PAST_OF_KEY_BYTES_MAX {
+            let Some((old, size)) = kept.next() else { break };
+            count -= 1;
+            bytes -= size;
+            self.txn.ops.push(Op::Delete(past_key(key, old)));
+        }
+    }
+
+    /// Bytes of the former versions.
+    pub(crate) fn past_bytes(&self) -> usize {
+        self.past_bytes
+    }
+
+    /// The transaction with the former versions.
+    pub(crate) fn whole(mut self) -> Txn {
+        self.txn.ops.extend(self.pasts.into_iter().map(put_past));
+        self.txn
+    }
+}
+
+/// A former version as an operation.
+pub(crate) fn put_past((key, value): (Key, Bytes)) -> Op {
+    Op::Put { key, value, lease: None }
+}
+
+/// May a write that leaves `own` already leave more beside `all` that is there? Up to a quarter of
+/// the most takes the place of the oldest; beyond that it loses a part of its own history and not
+/// that of other keys.
+fn has_room(all: usize, own: usize, most: usize) -> bool {
+    all + own <= most || (own <= most / 4 && all + own <= most / 4 * 5)
 }
 
 fn new(key: &str, value: Bytes, flags: u64) -> Entry {
@@ -246,5 +392,6 @@ fn new(key: &str, value: Bytes, flags: u64) -> Entry {
         session: None,
         create_index: PENDING,
         modify_index: PENDING,
+        origin: Origin::default(),
     }
 }

@@ -1,6 +1,7 @@
 //! `/v1/kv/…`.
 
 use super::entry::Entry;
+use crate::acl::Named;
 use crate::answer::Answer;
 use crate::blocking;
 use crate::request::Request;
@@ -14,7 +15,12 @@ use http::{Method, StatusCode};
 use model::limits::{CONSUL_DELETED_AT_ONCE, CONSUL_KEY_BYTES_MAX, CONSUL_VALUE_BYTES_MAX};
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use store::Store;
+
+/// A recursive delete that others came before so often takes an eighth of the keys, so that one of
+/// `CONSUL_CONFLICTS_MAX` tries has a single key.
+const TRIES_OF_ONE_SIZE: usize = 4;
 
 /// Its endpoint.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +125,10 @@ async fn get<S: Store>(consul: &Consul<S>, request: &Request) -> Result<Answer, 
     check_key(prefix)?;
     let topics = vec![Topic::Prefix(prefix.into())];
     let read = || Ok::<_, Answer>(consul.state().map().list(prefix));
-    let found = blocking::query(consul.waiters(), options, topics, read).await?;
+    let mut found = blocking::query(consul.waiters(), options, topics, read).await?;
+    if !request.access.is_all() {
+        found.value.retain(|entry| request.access.sees(Named::Key, &entry.key));
+    }
     let is_missing = found.value.is_empty() && !(query.has("keys") && prefix.is_empty());
     let answer = if is_missing {
         Answer::empty(StatusCode::NOT_FOUND)
@@ -177,7 +186,7 @@ async fn put<S: Store>(consul: &Consul<S>, request: &Request) -> Result<Answer, 
     }
     let (state, keeper) = (consul.state(), consul.keeper());
     let _turn = state.turn(key).await;
-    let write = state.commit(|draft| {
+    let write = state.commit(&request.by, |draft| {
         let value = value.clone();
         let done = if let Some(index) = cas {
             draft.cas(key, value, flags, index)
@@ -210,13 +219,13 @@ async fn delete<S: Store>(consul: &Consul<S>, request: &Request) -> Result<Answe
     if request.query.has("recurse") {
         let prefix = request.after("kv/");
         check_key(prefix)?;
-        delete_below(consul, prefix).await?;
+        delete_below(consul, prefix, &request.by).await?;
         return Ok(Answer::json(&true));
     }
     let key = key(request)?;
     let cas = number(request, "cas")?;
     let _turn = state.turn(key).await;
-    let write = state.commit(|draft| {
+    let write = state.commit(&request.by, |draft| {
         Ok(match cas {
             Some(index) => draft.delete_cas(key, index),
             None => {
@@ -229,20 +238,31 @@ async fn delete<S: Store>(consul: &Consul<S>, request: &Request) -> Result<Answe
     Ok(Answer::json(&done))
 }
 
-/// Deletes everything below a prefix that is there now, some keys at a time.
+/// Deletes everything below a prefix at one index. What is too much for one transaction of the
+/// store goes in several; so does what others change so often that a large one is never in time.
+/// A key that is written again behind what is deleted already stays.
 ///
 /// # Errors
-/// When the store does not take it; some may be deleted by then.
-async fn delete_below<S: Store>(consul: &Consul<S>, prefix: &str) -> Result<(), Answer> {
-    let state = consul.state();
-    let keys: Vec<Arc<str>> =
-        state.map().below(prefix).map(|entry| Arc::clone(&entry.key)).collect();
-    for some in keys.chunks(CONSUL_DELETED_AT_ONCE) {
-        let write = state.commit(|draft| {
-            some.iter().for_each(|key| draft.delete(key));
-            Ok(())
+/// When the store does not take it; of more than one transaction some may be done by then.
+async fn delete_below<S: Store>(
+    consul: &Consul<S>,
+    prefix: &str,
+    by: &Arc<str>,
+) -> Result<(), Answer> {
+    let mut from: Arc<str> = prefix.into();
+    let mut most = CONSUL_DELETED_AT_ONCE;
+    loop {
+        let tries = AtomicUsize::new(0);
+        let portion = |tries: usize| (most >> (3 * (tries / TRIES_OF_ONE_SIZE))).max(1);
+        let write = consul.state().commit(by, |draft| {
+            let tried = tries.fetch_add(1, Ordering::Relaxed);
+            Ok(draft.delete_some(prefix, &from, portion(tried)))
         });
-        write.await?;
+        let (next, _) = write.await?;
+        let Some(next) = next else { return Ok(()) };
+        let tried = tries.load(Ordering::Relaxed).saturating_sub(1);
+        // It grows again where it is calm.
+        most = (portion(tried) * 2).min(CONSUL_DELETED_AT_ONCE);
+        from = next;
     }
-    Ok(())
 }

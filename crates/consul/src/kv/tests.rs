@@ -1,6 +1,9 @@
 //! Keys over HTTP semantics: tables of rules, a restart, and long random runs against a simple
 //! model.
 
+mod busy;
+mod forget;
+mod history;
 mod model;
 
 use crate::testing::{json, open, send, told};

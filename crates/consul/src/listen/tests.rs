@@ -151,3 +151,58 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn without_room_a_client_is_told_at_once_and_taken_again_when_there_is() {
+    let consul = open(Memory::default()).await;
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let to = socket.local_addr().unwrap();
+    tokio::spawn(accept_at_most(2, socket, consul.clone()));
+    let wait = b"GET /v1/kv/idle?wait=600s&index=99999999 HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut waiting = vec![];
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(to).await.unwrap();
+        stream.write_all(wait).await.unwrap();
+        waiting.push(stream);
+    }
+    while consul.waiters().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    let answer = talk(to, &request("GET", "/v1/status/leader", "")).await;
+    assert!(answer.starts_with("HTTP/1.1 429 ") && answer.contains("2 connections"), "{answer}");
+    drop(waiting);
+    while !consul.waiters().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    loop {
+        let answer = talk(to, &request("GET", "/v1/status/leader", "")).await;
+        if answer.starts_with("HTTP/1.1 200 ") {
+            break;
+        }
+        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+    }
+}
+
+/// Each may have 256 MiB: only so many are read at a time.
+#[tokio::test]
+async fn a_snapshot_is_not_read_while_another_one_comes() {
+    let consul = open(Memory::default()).await;
+    told(&consul, "PUT", "kv/a", "1").await;
+    let to = listening(&consul).await;
+    let mut first = TcpStream::connect(to).await.unwrap();
+    let head =
+        "PUT /v1/snapshot HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 4\r\n\r\n";
+    first.write_all(head.as_bytes()).await.unwrap();
+    while consul.snapshot_room().available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let second = talk(to, &request("PUT", "/v1/snapshot", "x")).await;
+    assert!(second.starts_with("HTTP/1.1 429 ") && second.contains("retry-after: 5"), "{second}");
+    assert!(talk(to, &request("GET", "/v1/kv/a?raw", "")).await.ends_with("\r\n\r\n1"));
+    first.write_all(b"four").await.unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("nothing was changed"));
+    let third = talk(to, &request("PUT", "/v1/snapshot", "x")).await;
+    assert!(third.starts_with("HTTP/1.1 500 "), "there is room again: {third}");
+}

@@ -2,6 +2,7 @@
 
 use crate::duration;
 use crate::fold;
+use model::prepared::QueryNames;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -97,7 +98,11 @@ impl Definition {
                 regexp: fold::text(&template, "Regexp").to_owned(),
                 remove_empty_tags: flag(&template, "RemoveEmptyTags")?,
             },
-            token: fold::text(&value, "Token").to_owned(),
+            // Nothing is asked with it; that there was one is all that is kept.
+            token: match fold::text(&value, "Token") {
+                "" => String::new(),
+                _ => crate::acl::token::HIDDEN.to_owned(),
+            },
             service: Wanted {
                 service: fold::text(service, "Service").to_owned(),
                 failover: Failover {
@@ -117,6 +122,11 @@ impl Definition {
         };
         definition.check()?;
         Ok(definition)
+    }
+
+    /// Does it stand for all names that begin with its own?
+    pub(super) fn is_template(&self) -> bool {
+        !self.template.r#type.is_empty()
     }
 
     fn check(&self) -> Result<(), String> {
@@ -145,6 +155,27 @@ impl Definition {
     /// Is it a template that stands for that name?
     pub(super) fn is_template_of(&self, name: &str) -> bool {
         !self.template.r#type.is_empty() && name.starts_with(&self.name)
+    }
+
+    /// What hosts need of it to answer its name. They know neither the meta of services nor which
+    /// check says what: a query that asks for one of these is answered over HTTP alone.
+    pub(super) fn names(&self) -> Option<QueryNames> {
+        let wanted = &self.service;
+        let known =
+            wanted.service_meta.is_empty() && wanted.ignore_check_ids.is_empty() && !wanted.connect;
+        let ttl = duration::parse(&self.dns.ttl).map(|ttl| ttl.as_secs());
+        known.then(|| QueryNames {
+            name: self.name.clone(),
+            template: !self.template.r#type.is_empty(),
+            regexp: self.template.regexp.clone(),
+            remove_empty_tags: self.template.remove_empty_tags,
+            service: wanted.service.clone(),
+            only_passing: wanted.only_passing,
+            near: wanted.near.clone(),
+            tags: wanted.tags.clone(),
+            node_meta: wanted.node_meta.clone(),
+            ttl_s: ttl.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX)),
+        })
     }
 
     /// As clients see it.

@@ -1,6 +1,7 @@
 //! Runs a prepared query on the catalog.
 
 use super::definition::Definition;
+use crate::acl::Access;
 use crate::catalog::Shown;
 use crate::catalog::document::{EntryDoc, list, worst};
 use crate::serve::DATACENTER;
@@ -26,12 +27,18 @@ struct Tail<'a> {
 }
 
 /// The answer: those who fit, in any order, with what is near first; `limit` 0 is no limit.
-pub(super) fn run(shown: &Shown, query: &Definition, near: &str, limit: usize) -> Vec<u8> {
+pub(super) fn run(
+    shown: &Shown,
+    query: &Definition,
+    near: &str,
+    limit: usize,
+    access: &Access,
+) -> Vec<u8> {
     let wanted = &query.service;
     let entries = shown.services.get(&wanted.service).map(|service| service.entries.clone());
     let entries = entries.unwrap_or_default();
     let mut found: Vec<&Arc<EntryDoc>> =
-        entries.values().filter(|entry| fits(query, entry)).collect();
+        entries.values().filter(|entry| fits(query, entry) && sees(access, entry)).collect();
     found.shuffle(&mut rand::rng());
     if !near.is_empty() {
         found.sort_by_key(|entry| entry.row.value.node != near);
@@ -51,6 +58,10 @@ pub(super) fn run(shown: &Shown, query: &Definition, near: &str, limit: usize) -
     let tail = Tail { dns: &query.dns, datacenter: DATACENTER, failovers: 0 };
     body.extend_from_slice(text(serde_json::to_vec(&tail)).get(1..).unwrap_or_default());
     body
+}
+
+fn sees(access: &Access, entry: &EntryDoc) -> bool {
+    access.sees_entry(&entry.row.value.node, &entry.row.value.service)
 }
 
 fn fits(query: &Definition, entry: &EntryDoc) -> bool {

@@ -17,7 +17,6 @@ fn compile(pattern: &str) -> Result<regex::Regex, String> {
 
 /// The query that a template makes of a name, which begins as its own.
 pub(super) fn fill(template: &Definition, name: &str) -> Result<Definition, String> {
-    let suffix = name.strip_prefix(template.name.as_str()).unwrap_or_default();
     let pattern = &template.template.regexp;
     let groups: Vec<String> = match pattern.is_empty() {
         true => vec![],
@@ -26,7 +25,7 @@ pub(super) fn fill(template: &Definition, name: &str) -> Result<Definition, Stri
             groups.map(str::to_owned).collect()
         }),
     };
-    let put = |text: &String| put(text, name, &template.name, suffix, &groups);
+    let put = |text: &String| model::prepared::fill(text, name, &template.name, &groups);
     let mut filled = template.clone();
     let service = &mut filled.service;
     service.service = put(&service.service)?;
@@ -41,35 +40,4 @@ pub(super) fn fill(template: &Definition, name: &str) -> Result<Definition, Stri
         service.tags.retain(|tag| !tag.is_empty());
     }
     Ok(filled)
-}
-
-fn put(
-    text: &str,
-    name: &str,
-    prefix: &str,
-    suffix: &str,
-    groups: &[String],
-) -> Result<String, String> {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some((before, behind)) = rest.split_once("${") {
-        let (word, after) =
-            behind.split_once('}').ok_or_else(|| format!("{text:?} has a ${{ without its }}"))?;
-        out.push_str(before);
-        let group = word.strip_prefix("match(").and_then(|n| n.strip_suffix(')'));
-        out.push_str(match (word, group) {
-            ("name.full", _) => name,
-            ("name.prefix", _) => prefix,
-            ("name.suffix", _) => suffix,
-            ("agent.segment", _) => "",
-            (_, Some(n)) => {
-                let n: usize = n.parse().map_err(|_nan| format!("{word:?} has no number"))?;
-                groups.get(n).map_or("", String::as_str)
-            }
-            _ => return Err(format!("{text:?}: ${{{word}}} is not known")),
-        });
-        rest = after;
-    }
-    out.push_str(rest);
-    Ok(out)
 }

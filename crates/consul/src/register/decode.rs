@@ -179,6 +179,7 @@ fn probe(fields: &Fields, node: &str) -> Result<CheckProbe, Answer> {
             headers: CheckHeaders(fields.lists("Header")?),
             body: fields.text("Body")?,
             tls,
+            no_redirects: fields.flag("DisableRedirects")?,
         });
     }
     if fields.has("TCP") {

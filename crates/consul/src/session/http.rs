@@ -1,6 +1,7 @@
 //! `/v1/session/…`.
 
 use super::{Behavior, Session};
+use crate::acl::Named;
 use crate::answer::Answer;
 use crate::blocking::{self, Found};
 use crate::request::Request;
@@ -139,13 +140,13 @@ async fn create<S: Store>(consul: &Consul<S>, request: &Request) -> Result<Answe
         )));
     }
     let (key, value) = (crate::kv::session_key(&id), session.encode());
-    let write = consul.state().commit(|draft| {
+    let write = consul.state().commit(&request.by, |draft| {
         draft.also(Op::Put { key: key.clone(), value: value.clone(), lease: None }, None);
         Ok(())
     });
     write.await?;
     // Its time begins now, and not when somebody looks.
-    consul.keeper().renew(&session);
+    consul.keeper().renew(consul.state(), &id);
     Ok(Answer::json(&Made { id: &id }))
 }
 
@@ -153,7 +154,7 @@ async fn destroy<S: Store>(consul: &Consul<S>, id: &str) -> Result<Answer, Answe
     if id.is_empty() {
         return Err(Answer::bad("Missing session"));
     }
-    consul.keeper().end(consul.state(), id, "destroyed").await?;
+    consul.keeper().end(consul.state(), id).await?;
     Ok(Answer::json(&true))
 }
 
@@ -161,10 +162,9 @@ fn renew<S: Store>(consul: &Consul<S>, id: &str) -> Answer {
     if id.is_empty() {
         return Answer::bad("Missing session");
     }
-    let known = consul.state().map().session(id).cloned();
-    match known {
-        Some(session) if consul.keeper().renew(&session) => listed(&[Arc::clone(&session)]),
-        _ => Answer::error(StatusCode::NOT_FOUND, format!("Session id '{id}' not found")),
+    match consul.keeper().renew(consul.state(), id) {
+        Some(session) => listed(&[session]),
+        None => Answer::error(StatusCode::NOT_FOUND, format!("Session id '{id}' not found")),
     }
 }
 
@@ -190,6 +190,7 @@ async fn read<S: Store>(
         };
         Ok::<_, Answer>(Found::at(index, value))
     };
-    let found = blocking::query(consul.waiters(), options, vec![Topic::Sessions], look).await?;
+    let mut found = blocking::query(consul.waiters(), options, vec![Topic::Sessions], look).await?;
+    found.value.retain(|session| request.access.sees(Named::Session, &session.node));
     Ok(listed(&found.value).with_index(found.index))
 }

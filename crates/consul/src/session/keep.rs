@@ -1,11 +1,15 @@
 //! Ends sessions: whose time is over, whose check is critical, whose end was asked for. Their keys
 //! are freed or deleted, and cannot be locked for a while.
 
-use super::{Behavior, Session};
+use super::{Behavior, Delay, Session};
 use crate::answer::Answer;
 use crate::serve::{Judge, Standing};
 use crate::state::State;
-use model::limits::{CONSUL_FREED_AT_ONCE, CONSUL_FREED_BYTES_AT_ONCE, CONSUL_TOMBSTONE_MS};
+use crate::uuid;
+use model::limits::{
+    CONSUL_DELAYS_MAX, CONSUL_FREED_AT_ONCE, CONSUL_FREED_BYTES_AT_ONCE,
+    CONSUL_LOCK_DELAY_MS_DEFAULT, CONSUL_LOCK_DELAY_MS_MAX, CONSUL_TOMBSTONE_MS,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,8 +21,6 @@ use tokio::time::Instant;
 const LOOK: Duration = Duration::from_secs(5);
 /// Shortest time between two looks.
 const PACE: Duration = Duration::from_millis(50);
-/// Deleted keys that are forgotten in one transaction.
-const FORGOTTEN_AT_ONCE: usize = 400;
 
 /// What is known of the sessions only here. Clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -43,16 +45,27 @@ impl Keeper {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The time of a session begins again; false when it is ending.
-    pub(crate) fn renew(&self, session: &Session) -> bool {
+    /// The time of a session begins again; none when it is ending or is gone.
+    pub(crate) fn renew<S: Store>(&self, state: &State<S>, id: &str) -> Option<Arc<Session>> {
+        // One that ends is in `ending` until it is gone from the map.
+        let map = state.map();
         let mut known = self.known();
-        if known.ending.contains(&session.id) {
-            return false;
-        }
+        let session = Arc::clone(map.session(id).filter(|_| !known.ending.contains(id))?);
         if let Some(life) = session.life() {
             known.ends.insert(Arc::clone(&session.id), Instant::now() + life);
         }
-        true
+        Some(session)
+    }
+
+    /// Takes over what is stored of lock-delays: a server that starts knows no others.
+    pub(crate) fn adopt<S: Store>(&self, state: &State<S>) {
+        let (map, now) = (state.map(), state.now());
+        let mut known = self.known();
+        for (_, delay) in map.delays() {
+            let left = u64::try_from(delay.until.saturating_sub(now)).unwrap_or(0);
+            let until = Instant::now() + Duration::from_millis(left.min(CONSUL_LOCK_DELAY_MS_MAX));
+            known.delays.extend(delay.keys.iter().map(|key| (Arc::clone(key), until)));
+        }
     }
 
     /// Is the session being ended?
@@ -68,6 +81,21 @@ impl Keeper {
     /// Something may have to be ended: look now.
     pub(crate) fn wake(&self) {
         self.woken.notify_one();
+    }
+
+    /// Forgets for ever what is too old or too much.
+    pub(crate) async fn forget<S: Store>(&self, state: &State<S>) {
+        let age = i64::try_from(CONSUL_TOMBSTONE_MS).unwrap_or(i64::MAX);
+        loop {
+            match state.forget(state.now().saturating_sub(age)).await {
+                Ok(true) => tokio::time::sleep(PACE).await,
+                Ok(false) => tokio::time::sleep(LOOK).await,
+                Err(error) => {
+                    tracing::warn!(%error, "deleted keys and old versions not forgotten");
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        }
     }
 
     /// Works for ever.
@@ -91,7 +119,7 @@ impl Keeper {
     /// One look at everything; gives when the next session ends.
     async fn look<S: Store>(&self, state: &State<S>, judge: &Judge) -> Option<Instant> {
         for (id, why) in self.over(state, judge) {
-            if let Err(refused) = self.end(state, &id, why).await {
+            if let Err(refused) = self.end_when(state, &id, why).await {
                 let error = String::from_utf8_lossy(&refused.body).into_owned();
                 tracing::warn!(%id, error, "session not ended, tried again");
             }
@@ -103,17 +131,12 @@ impl Keeper {
                 tracing::warn!(%id, error, "keys of a session that is gone not freed");
             }
         }
-        let age = i64::try_from(CONSUL_TOMBSTONE_MS).unwrap_or(i64::MAX);
-        let old = state.now().saturating_sub(age);
-        if let Err(error) = state.forget(old, FORGOTTEN_AT_ONCE).await {
-            tracing::warn!(%error, "deleted keys not forgotten");
-        }
         let known = self.known();
         known.ends.values().min().copied()
     }
 
     /// Sessions whose end has come, and why. What is known of others is brought up to date.
-    fn over<S: Store>(&self, state: &State<S>, judge: &Judge) -> Vec<(Arc<str>, &'static str)> {
+    fn over<S: Store>(&self, state: &State<S>, judge: &Judge) -> Vec<(Arc<str>, Why)> {
         let now = Instant::now();
         let map = state.map();
         let mut known = self.known();
@@ -125,7 +148,7 @@ impl Keeper {
             if let Some(life) = session.life() {
                 let end = known.ends.entry(Arc::clone(&session.id)).or_insert(now + life);
                 if *end <= now {
-                    over.push((Arc::clone(&session.id), "its time is over"));
+                    over.push((Arc::clone(&session.id), Why::Time));
                     continue;
                 }
             }
@@ -136,32 +159,36 @@ impl Keeper {
                 *standing != Standing::Passing
             });
             if ill {
-                over.push((Arc::clone(&session.id), "a check of it is critical or gone"));
+                over.push((Arc::clone(&session.id), Why::Check));
             }
         }
         over
     }
 
-    /// Ends a session; one that is gone is fine.
+    /// Ends a session that a client wants to end; one that is gone is fine.
     ///
     /// # Errors
     /// When the store does not take it.
-    pub(crate) async fn end<S: Store>(
-        &self,
-        state: &State<S>,
-        id: &str,
-        why: &str,
-    ) -> Result<(), Answer> {
+    pub(crate) async fn end<S: Store>(&self, state: &State<S>, id: &str) -> Result<(), Answer> {
+        self.end_when(state, id, Why::Asked).await
+    }
+
+    /// Ends a session unless it was renewed since it was found to be over.
+    async fn end_when<S: Store>(&self, state: &State<S>, id: &str, why: Why) -> Result<(), Answer> {
         let Some(session) = state.map().session(id).cloned() else { return Ok(()) };
-        if !self.known().ending.insert(Arc::clone(&session.id)) {
-            // Somebody ends it already.
-            return Ok(());
+        {
+            let mut known = self.known();
+            let renewed = known.ends.get(id).is_some_and(|end| *end > Instant::now());
+            // Or somebody ends it already.
+            if (why == Why::Time && renewed) || !known.ending.insert(Arc::clone(&session.id)) {
+                return Ok(());
+            }
         }
         let ending = Ending { keeper: self, id };
         self.free(state, id, session.behavior, Some(&session)).await?;
         self.known().ends.remove(id);
         drop(ending);
-        tracing::info!(session = id, node = session.node, why, "session ended");
+        tracing::info!(session = id, node = session.node, why = why.text(), "session ended");
         Ok(())
     }
 
@@ -174,18 +201,32 @@ impl Keeper {
         behavior: Behavior,
         session: Option<&Session>,
     ) -> Result<(), Answer> {
-        let delay = Duration::from_millis(session.map_or(0, |session| session.lock_delay_ms));
+        // Of a session that is gone nobody knows the delay; its holder may still be at work.
+        let delay = session.map_or(CONSUL_LOCK_DELAY_MS_DEFAULT, |session| session.lock_delay_ms);
+        let by: Arc<str> = format!("end of session {id}").into();
         loop {
             let (keys, is_last) = some_held(state, id);
-            if !delay.is_zero() {
-                let until = Instant::now() + delay;
+            if delay > 0 {
+                let until = Instant::now() + Duration::from_millis(delay);
                 let mut known = self.known();
                 known.delays.extend(keys.iter().map(|key| (Arc::clone(key), until)));
             }
+            let stored =
+                (delay > 0 && !keys.is_empty() && state.map().delays_len() < CONSUL_DELAYS_MAX)
+                    .then(|| {
+                        let until =
+                            state.now().saturating_add(i64::try_from(delay).unwrap_or(i64::MAX));
+                        let key = crate::kv::delay_key(&uuid::random());
+                        let value = Delay::new(until, keys.clone()).encode();
+                        Op::Put { key, value, lease: None }
+                    });
             if keys.is_empty() && session.is_none() {
                 return Ok(());
             }
-            let write = state.commit(|draft| {
+            let write = state.commit(&by, |draft| {
+                if let Some(stored) = &stored {
+                    draft.also(stored.clone(), None);
+                }
                 for key in &keys {
                     let holds = draft.get(key).is_some_and(|e| e.session.as_deref() == Some(id));
                     match behavior {
@@ -203,6 +244,27 @@ impl Keeper {
             if is_last {
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// A client wants it.
+    Asked,
+    /// Its time is over.
+    Time,
+    /// A check of it is critical or gone.
+    Check,
+}
+
+impl Why {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Asked => "destroyed",
+            Self::Time => "its time is over",
+            Self::Check => "a check of it is critical or gone",
         }
     }
 }

@@ -269,3 +269,71 @@ async fn a_session_with_more_keys_than_a_transaction_lets_go_of_all() {
     assert_eq!(told(&consul, "GET", "kv/m/?keys", "").await.0, 404);
     assert_eq!(info(&consul, &id).await, js!([]));
 }
+
+/// It was found to be over, and was renewed while another one was being ended.
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_renewed_in_time_lives() {
+    let gate = Arc::new(store::Gate::default());
+    let consul = open(Memory::default().behind(Arc::clone(&gate))).await;
+    let body = "{\"TTL\":\"10s\"}";
+    let ids = [create(&consul, body).await, create(&consul, body).await];
+    gate.close();
+    tokio::time::advance(std::time::Duration::from_secs(20)).await;
+    let at = loop {
+        if let Some(at) = ids.iter().position(|id| consul.keeper().is_ending(id)) {
+            break at;
+        }
+        tokio::task::yield_now().await;
+    };
+    let other = &ids[1 - at];
+    assert_eq!(told(&consul, "PUT", &format!("session/renew/{other}"), "").await.0, 200);
+    let ended = format!("session/renew/{}", ids[at]);
+    assert_eq!(told(&consul, "PUT", &ended, "").await.0, 404, "no word is given that is not kept");
+    gate.open();
+    assert_eq!(gone(&consul, &ids[at]).await, 0);
+    let took = gone(&consul, other).await;
+    assert!((19..=21).contains(&took), "{took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delay_outlives_the_server() {
+    let store = Memory::default();
+    let judge: Judge = Arc::new(|_, _| Standing::Passing);
+    let (consul, running) = open_to_end(store.clone(), judge).await;
+    let (one, two) = (create(&consul, "{\"LockDelay\":\"30s\"}").await, create(&consul, "").await);
+    assert_eq!(put(&consul, format!("kv/x?acquire={one}")).await, "true");
+    put(&consul, format!("session/destroy/{one}")).await;
+    running.abort();
+    let again = open(store).await;
+    assert_eq!(put(&again, format!("kv/x?acquire={two}")).await, "false");
+    tokio::time::advance(std::time::Duration::from_secs(29)).await;
+    assert_eq!(put(&again, format!("kv/x?acquire={two}")).await, "false");
+    tokio::time::advance(std::time::Duration::from_secs(2)).await;
+    assert_eq!(put(&again, format!("kv/x?acquire={two}")).await, "true");
+    let mut moves = again.state().moves();
+    while again.state().map().delays_len() > 0 {
+        moves.changed().await.unwrap();
+    }
+}
+
+/// A key that is held by a session which is gone: nobody knows its delay.
+#[tokio::test(start_paused = true)]
+async fn a_lock_without_its_session_is_freed_with_a_delay() {
+    let store = Memory::default();
+    let held = "{\"v\":1,\"lock\":1,\"session\":\"ghost\",\"at\":1}\nv";
+    store::Store::txn(&store, store::Txn::default().put("consul/kv/x", held)).await.unwrap();
+    let consul = open(store).await;
+    let id = create(&consul, "").await;
+    let mut index = 1;
+    loop {
+        let answer = send(&consul, "GET", &format!("kv/x?index={index}"), "").await;
+        let entry: Value = serde_json::from_slice(&answer.body).unwrap();
+        if entry[0].get("Session").is_none() {
+            break;
+        }
+        index = answer.index().unwrap();
+    }
+    assert_eq!(put(&consul, format!("kv/x?acquire={id}")).await, "false");
+    tokio::time::advance(std::time::Duration::from_secs(16)).await;
+    assert_eq!(put(&consul, format!("kv/x?acquire={id}")).await, "true");
+}

@@ -61,16 +61,17 @@ fn a_check_stands_alone_or_with_a_service() {
     let order = |body: &str| check_order(body.as_bytes(), "h1");
     let Ok(Order::Check(check)) = order(
         r#"{"Name":"web","ServiceID":"s","HTTP":"https://x/","Interval":"10s","Method":"post",
-            "Header":{"X-A":["1","2"]},"Body":"b","TLSSkipVerify":true}"#,
+            "Header":{"X-A":["1","2"]},"Body":"b","TLSSkipVerify":true,"DisableRedirects":true}"#,
     ) else {
         panic!("refused");
     };
     assert_eq!((check.key.id.as_str(), check.service.as_str()), ("web", "s"));
-    let CheckProbe::Http { method, headers, body, tls, .. } = check.plan.probe else {
+    let CheckProbe::Http { method, headers, body, tls, no_redirects, .. } = check.plan.probe else {
         panic!("another kind");
     };
     assert_eq!((method.as_str(), body.as_str(), tls.skip_verify), ("POST", "b", true));
     assert_eq!(headers.0["X-A"], ["1", "2"]);
+    assert!(no_redirects);
     let Ok(Order::Check(alias)) = order(r#"{"Name":"like","AliasService":"web"}"#) else {
         panic!("refused");
     };

@@ -1,8 +1,7 @@
-//! What a read of the Consul API costs: `reads SECONDS` serves a catalog of 10,000 containers on
-//! loopback, has `wrk` ask for the passing entries of one service over 32 connections, and prints one
-//! line of JSON. The processor time is that of this process, which serves and does nothing else.
+//! What a change costs the catalog of the Consul API: 10,000 containers, of which one gets sick or well,
+//! 200 times, until all readers see it. Prints one line of JSON.
 
-use consul::{Consul, Facts, Judge, Standing, accept};
+use consul::{Consul, Facts, Judge, Standing};
 use model::change::{Change, Edit};
 use model::cluster::Cluster;
 use model::health::Health;
@@ -11,10 +10,8 @@ use model::plain::{PlainContainer, PlainId, PlainPort, PlainState};
 use model::record::Record;
 use model::service::Transport;
 use model::time::{Clock, Index, Timestamp};
-use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use std::time::Instant;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -72,17 +69,6 @@ fn cluster() -> Result<Cluster> {
     Ok(cluster)
 }
 
-/// Milliseconds of processor time of this process so far.
-fn cpu_ms() -> Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let behind = stat.rsplit(')').next().ok_or("/proc/self/stat")?;
-    let field =
-        |n: usize| behind.split_whitespace().nth(n).and_then(|word| word.parse::<f64>().ok());
-    // utime and stime, in hundredths of a second.
-    let ticks = field(11).zip(field(12)).ok_or("/proc/self/stat")?;
-    Ok((ticks.0 + ticks.1) * 10.0)
-}
-
 /// Milliseconds that a change of one container takes, at the median of 200.
 fn change_ms(consul: &Consul<store::Memory>, cluster: &mut Cluster) -> Result<f64> {
     let mut took = vec![];
@@ -102,7 +88,6 @@ fn change_ms(consul: &Consul<store::Memory>, cluster: &mut Cluster) -> Result<f6
 #[expect(clippy::print_stdout, reason = "its answer")]
 #[tokio::main]
 async fn main() -> Result<()> {
-    let seconds: u64 = std::env::args().nth(1).ok_or("reads SECONDS")?.parse()?;
     let mut cluster = cluster()?;
     let judge: Judge = Arc::new(|_node, _check| Standing::Passing);
     let facts = Facts { node: "h0".into(), address: [127, 0, 0, 1].into() };
@@ -112,36 +97,6 @@ async fn main() -> Result<()> {
     consul.catalog().follow(&cluster, consul.waiters());
     let first_ms = begun.elapsed().as_secs_f64() * 1e3;
     let change_ms = change_ms(&consul, &mut cluster)?;
-    let socket = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let url = format!("http://{}/v1/health/service/s1?passing", socket.local_addr()?);
-    let serving = tokio::spawn(accept(socket, consul));
-    let asking = move || {
-        let before = cpu_ms()?;
-        let mut wrk = Command::new("wrk");
-        wrk.args(["-t1", "-c32", "--latency", &format!("-d{seconds}s"), &url]);
-        let output = wrk.output()?;
-        Ok::<_, Box<dyn std::error::Error + Send + Sync>>((
-            String::from_utf8(output.stdout)?,
-            cpu_ms()? - before,
-        ))
-    };
-    let (said, cpu) = tokio::task::spawn_blocking(asking).await??;
-    serving.abort();
-    if said.contains("Non-2xx") || said.contains("Socket errors") {
-        return Err(format!("requests failed:\n{said}").into());
-    }
-    let word = |line: &str, n: usize| -> Option<String> {
-        let line = said.lines().find(|one| one.contains(line))?;
-        line.split_whitespace().nth(n).map(str::to_owned)
-    };
-    let requests: f64 = word("requests in", 0).ok_or("wrk's answer")?.parse()?;
-    let per_s: f64 = word("Requests/sec", 1).ok_or("wrk's answer")?.parse()?;
-    let p99 = word("99%", 1).ok_or("wrk's answer")?;
-    let told = serde_json::json!({
-        "requests_per_s": per_s, "cpu_us": cpu * 1e3 / requests, "p99": p99,
-        "change_ms": change_ms, "first_ms": first_ms,
-        "seconds": Duration::from_secs(seconds).as_secs(),
-    });
-    println!("{told}");
+    println!("{}", serde_json::json!({ "change_ms": change_ms, "first_ms": first_ms }));
     Ok(())
 }
