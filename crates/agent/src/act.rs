@@ -1,6 +1,7 @@
 //! Carries out actions: each is one or two calls of the engine, and every one may be repeated.
 
 use crate::NETWORK;
+use crate::render;
 use crate::supply::{self, Settled, Supply};
 use crate::transfer::{Fetcher, Wanted};
 use control::host::{Action, BusyKind};
@@ -82,6 +83,7 @@ pub(crate) struct Tools<E> {
     pub(crate) engine: E,
     pub(crate) fetcher: Fetcher<E>,
     pub(crate) resolv_dir: PathBuf,
+    pub(crate) rendered_dir: PathBuf,
     /// Networks come from CNI, after the start.
     pub(crate) by_cni: bool,
     pub(crate) progress: mpsc::Sender<(InstanceId, PullProgress)>,
@@ -90,7 +92,7 @@ pub(crate) struct Tools<E> {
 /// Carries out one action.
 pub(crate) async fn act<E: Engine>(tools: Tools<E>, action: Action, spec: Arc<HostSpec>) -> Done {
     let instance = subject(&action).0.clone();
-    let Tools { engine, resolv_dir, by_cni, .. } = &tools;
+    let engine = &tools.engine;
     let result = match action {
         Action::Pull { image, image_id, image_digest, policy, .. } => {
             let wanted = Wanted { instance: &instance, name: &image, progress: &tools.progress };
@@ -101,23 +103,20 @@ pub(crate) async fn act<E: Engine>(tools: Tools<E>, action: Action, spec: Arc<Ho
                 Err(failed) => Err(failed),
             }
         }
-        Action::Create { .. } => create(engine, &instance, &spec, resolv_dir, *by_cni).await,
+        Action::Create { .. } => create(&tools, &instance, &spec).await,
         Action::Start { container, .. } => started(engine, &container).await,
         Action::Stop { container, grace_ms, .. } => stop(engine, &container, grace_ms).await,
-        Action::Remove { container, .. } => {
-            remove(engine, &instance, container, &spec, resolv_dir).await
-        }
+        Action::Remove { container, .. } => remove(&tools, &instance, container, &spec).await,
     };
     Done { instance, result }
 }
 
 async fn create<E: Engine>(
-    engine: &E,
+    tools: &Tools<E>,
     instance: &InstanceId,
     spec: &HostSpec,
-    resolv_dir: &Path,
-    by_cni: bool,
 ) -> Result<Effect, Failed> {
+    let (engine, by_cni) = (&tools.engine, tools.by_cni);
     let missing = || Failed { why: "it is not in the spec any more".into(), permanent: false };
     let wanted = spec.instances.get(instance).ok_or_else(missing)?;
     for mount in &wanted.container.mounts {
@@ -137,6 +136,11 @@ async fn create<E: Engine>(
         };
         let found = supply::here(engine, settled).await?.ok_or_else(gone)?;
         Arc::make_mut(&mut template).image = found.id;
+    }
+    let folders = render::mounts(&tools.rendered_dir, &wanted.container_name, &template);
+    let folders = folders.map_err(|why| Failed { why, permanent: true })?;
+    if !folders.is_empty() {
+        Arc::make_mut(&mut template).mounts.extend(folders);
     }
     let name_of = |id: &InstanceId| {
         let other = spec.instances.get(id).map(|other| other.container_name.clone());
@@ -167,7 +171,7 @@ async fn create<E: Engine>(
             },
         },
         volumes_from,
-        resolv_conf: resolv_conf(wanted, spec, resolv_dir)?,
+        resolv_conf: resolv_conf(wanted, spec, &tools.resolv_dir)?,
         stop_grace_ms: wanted.stop_grace_ms,
     };
     let id = engine.create(&request).await?;
@@ -206,18 +210,19 @@ fn resolv_conf(
         .map_err(|e| Failed { why: api::error::chain(&e), permanent: false })
 }
 
-/// Takes the container away, and its resolv.conf with the instance's last one.
+/// Takes the container away, and its resolv.conf and rendered files with the instance's last one.
 async fn remove<E: Engine>(
-    engine: &E,
+    tools: &Tools<E>,
     instance: &InstanceId,
     container: String,
     spec: &HostSpec,
-    resolv_dir: &Path,
 ) -> Result<Effect, Failed> {
-    engine.remove(&container).await?;
+    tools.engine.remove(&container).await?;
     if let Some(gone) = spec.instances.get(instance).filter(|one| one.goal == Goal::Remove) {
-        network::remove_resolv(resolv_dir, &gone.container_name)
+        network::remove_resolv(&tools.resolv_dir, &gone.container_name)
             .map_err(|e| Failed { why: api::error::chain(&e), permanent: false })?;
+        render::remove(&tools.rendered_dir, &gone.container_name)
+            .map_err(|why| Failed { why, permanent: false })?;
     }
     Ok(Effect::Gone(container))
 }

@@ -4,17 +4,19 @@
 
 mod known;
 
-use ::consul::{Answer, Arrived, Body, Handler, Request, respond};
+use ::consul::{Answer, Arrived, Body, Gate, Handler, Request, respond};
 use api::grpc::GrpcLink;
 use bytes::Bytes;
 use http::header::{CONNECTION, HOST, HeaderName, TRANSFER_ENCODING, UPGRADE};
 use http::{Method, Uri};
 use http_body_util::BodyExt as _;
 use known::Known;
+use model::consul_access::ContainerAccess;
+use model::limits::{CONSUL_CONTAINER_CONNECTIONS_MAX, CONSUL_SNAPSHOTS_AT_ONCE};
 use model::view::HostView;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Headers that belong to one connection and do not go on to the next.
 const OF_CONNECTION: [HeaderName; 5] =
@@ -27,16 +29,39 @@ pub async fn serve_consul(
     link: GrpcLink,
     view: watch::Receiver<Option<Arc<HostView>>>,
 ) {
-    ::consul::serve(address, Gateway { link, known: Known::new(view) }).await;
+    let room = Arc::new(Semaphore::new(CONSUL_SNAPSHOTS_AT_ONCE));
+    ::consul::serve(address, Gateway { link, known: Known::new(view), room }).await;
+}
+
+/// Answers containers for ever, as far as the environment lets them.
+pub async fn serve_containers(link: GrpcLink, view: watch::Receiver<Option<Arc<HostView>>>) {
+    let known = view.clone();
+    // Before the first view nobody knows what they may.
+    let may = move || {
+        let view = known.borrow();
+        view.as_ref().map_or(ContainerAccess::Off, |view| view.catalog.access.containers)
+    };
+    // What containers put back holds up nobody else of the host.
+    let room = Arc::new(Semaphore::new(CONSUL_SNAPSHOTS_AT_ONCE));
+    let gateway = Gateway { link, known: Known::new(view), room };
+    let address = SocketAddr::from((network::LINK_LOCAL, network::CONSUL_PORT));
+    let most = CONSUL_CONTAINER_CONNECTIONS_MAX;
+    ::consul::serve_at_most(most, address, Gate::new(gateway, may)).await;
 }
 
 #[derive(Clone, Debug)]
 struct Gateway {
     link: GrpcLink,
     known: Known,
+    /// For bodies of snapshots.
+    room: Arc<Semaphore>,
 }
 
 impl Handler for Gateway {
+    fn snapshot_room(&self) -> &Semaphore {
+        &self.room
+    }
+
     async fn handle(&self, arrived: Arrived) -> http::Response<Body> {
         let Arrived { mut parts, body, .. } = arrived;
         let path = parts.uri.path().to_owned();

@@ -35,7 +35,7 @@ struct Kept {
 
 /// What of a publication its writer knew of; one more with each thing that is added to specs or
 /// views. An agent of another version has dropped, or lacks, what the server thinks that it has.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Who wrote a publication; 0 are agents of before there was a number.
 #[derive(Deserialize)]

@@ -12,6 +12,7 @@ mod act;
 mod consul;
 mod dataplane;
 mod drain;
+mod hosts;
 mod images;
 mod journal;
 mod lease;
@@ -20,6 +21,7 @@ mod observe;
 mod plain;
 mod plug;
 mod reconcile;
+mod render;
 mod session;
 mod stopping;
 mod streams;
@@ -27,7 +29,7 @@ mod supply;
 mod transfer;
 mod watcher;
 
-pub use crate::consul::serve_consul;
+pub use crate::consul::{serve_consul, serve_containers};
 pub use crate::dataplane::{DataplaneCommand, DataplanePort, DataplaneState, Local};
 pub use crate::journal::Journal;
 pub use crate::plug::unplug_all;
@@ -39,6 +41,7 @@ use model::id::HostId;
 use model::time::Clock;
 use network::Fabric;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -80,6 +83,7 @@ pub struct Options<L, E, F> {
 #[derive(Debug)]
 pub struct Agent<L, E, F> {
     options: Options<L, E, F>,
+    consul: Option<SocketAddr>,
     view: watch::Sender<Option<std::sync::Arc<model::view::HostView>>>,
     local: watch::Sender<Option<std::sync::Arc<Local>>>,
     wire: watch::Sender<Option<std::sync::Arc<model::wireguard::WireWish>>>,
@@ -92,11 +96,18 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
     pub fn new(options: Options<L, E, F>) -> Self {
         Self {
             options,
+            consul: None,
             view: watch::Sender::new(None),
             local: watch::Sender::new(None),
             wire: watch::Sender::new(None),
             state: watch::Sender::new(DataplaneState::default()),
         }
+    }
+
+    /// Templates of containers ask the Consul API at `consul`, on this host; without one they say so.
+    #[must_use]
+    pub fn asking(self, consul: Option<SocketAddr>) -> Self {
+        Self { consul, ..self }
     }
 
     /// The agent's side of the dataplane.
@@ -113,7 +124,7 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
     /// Works until the future is dropped. Containers and dataplane go on after it.
     pub async fn run(self) {
         let port = self.dataplane_port();
-        let Self { options, view, local, wire, state } = self;
+        let Self { options, consul, view, local, wire, state } = self;
         let journal = options.journal.unwrap_or_else(|| Journal::folder(&options.dir));
         let lease = lease::LeaseClock::open(journal.clone(), options.clock.clone()).await;
         let images = images::ImageBook::open(journal.clone(), options.clock.clone()).await;
@@ -142,6 +153,10 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             anchor: anchor_rx,
             images: images.clone(),
         };
+        let (hosts_wish, hosts_wished) = watch::channel(hosts::Wish::new());
+        let rendered = options.dir.join(render::FOLDER);
+        let (engine, clock) = (options.engine.clone(), options.clock.clone());
+        let (renderer, desk) = render::sides(rendered, engine, clock, consul);
         let reconciler = reconcile::Reconciler::new(reconcile::Parts {
             host: options.host.clone(),
             dir: options.dir,
@@ -151,6 +166,8 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
             lease: lease.clone(),
             images,
             fetcher,
+            render: desk,
+            hosts: reconcile::HostsDesk::new(hosts_wish),
             publication: publication.subscribe(),
             view,
             local,
@@ -179,6 +196,8 @@ impl<L: AgentLink, E: Engine, F: Fabric> Agent<L, E, F> {
         };
         tasks.spawn(uplink.run());
         tasks.spawn(watcher::watch(options.engine, hints));
+        tasks.spawn(hosts::keep(hosts_wished));
+        tasks.spawn(renderer.run());
         tasks.spawn(reconciler.run());
         // None of them ends by itself; a defect in one ends the agent rather than half of it.
         if let Some(Err(error)) = tasks.join_next().await

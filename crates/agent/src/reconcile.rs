@@ -2,13 +2,16 @@
 //! its state; whatever happens only wakes it.
 
 mod clean;
+mod hosts;
 mod look;
 mod measure;
 mod plain;
 mod plugs;
+mod rendered;
 mod trouble;
 pub(crate) mod wires;
 
+pub(crate) use hosts::Desk as HostsDesk;
 pub use plugs::Plugs;
 
 use crate::act::{self, Done, Effect, Failed, Tools};
@@ -19,6 +22,7 @@ use crate::lease::LeaseClock;
 use crate::observe;
 use crate::plain::Task;
 use crate::plug::{self, Done as Plugged};
+use crate::render::Desk;
 use crate::transfer::Fetcher;
 use crate::watcher::Hint;
 use api::link::Publication;
@@ -70,6 +74,8 @@ pub(crate) struct Parts<E, F> {
     pub(crate) lease: LeaseClock,
     pub(crate) images: ImageBook,
     pub(crate) fetcher: Fetcher<E>,
+    pub(crate) render: Desk,
+    pub(crate) hosts: HostsDesk,
     pub(crate) publication: watch::Receiver<Option<Arc<Publication>>>,
     /// Names that are asked for here and that the view says nothing of.
     pub(crate) asked: watch::Sender<BTreeSet<String>>,
@@ -196,6 +202,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                 Some(look) = self.looks.join_next() => self.learn(look),
                 changed = self.parts.dataplane.changed() => if changed.is_err() { return },
                 changed = heard.changed() => if changed.is_err() { return },
+                changed = self.parts.render.told.changed() => if changed.is_err() { return },
                 Some((id, step)) = self.progress_rx.recv() => self.show(&id, &step),
                 hint = self.parts.hints.recv() => match hint {
                     Some(hint) => self.hear(hint),
@@ -306,6 +313,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
         }
         let stops_at = self.plains.tidy(now);
         self.publish_local();
+        self.wish_rendered(&publication.spec);
+        self.wish_hosts(&publication, &state);
         let attach_at = self.begin_attaching(&publication.spec, now);
         let plug_at = self.begin_plugging(&publication.spec, now);
         self.memos.values_mut().for_each(|memo| memo.note_clock(now));
@@ -346,6 +355,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             engine: self.parts.engine.clone(),
             fetcher: self.parts.fetcher.clone(),
             resolv_dir: self.parts.dir.join("resolv"),
+            rendered_dir: self.parts.render.dir.clone(),
             by_cni: self.plugs.by_cni(),
             progress: self.progress.clone(),
         }
@@ -508,6 +518,7 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             let runs = known.iter().find(|c| c.running());
             let unplugged = runs.and_then(|c| self.plugs.unplugged(c, spec, &publication.spec));
             let by_cni = self.plugs.by_cni();
+            let rendered = self.rendered(id, spec);
             let misfit = known.iter().any(|c| plug::is_misfit(c, spec, by_cni));
             seen.instances.insert(
                 id.clone(),
@@ -518,6 +529,8 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
                     drained,
                     trouble: trouble.unwrap_or_default(),
                     unplugged,
+                    unrendered: rendered.waits,
+                    remark: rendered.remark,
                     misfit,
                     containers,
                 },
@@ -566,24 +579,5 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             *known = Some(Arc::new(status));
             true
         });
-    }
-}
-
-/// Which instance a container of ours is of.
-fn instance_of(container: &SeenContainer) -> Option<InstanceId> {
-    container.instance.as_deref()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_container_is_known_by_its_label() {
-        let label =
-            |text: &str| SeenContainer { instance: Some(text.into()), ..Default::default() };
-        assert!(instance_of(&label("shop/web#1@4")).is_some());
-        assert!(instance_of(&label("nonsense")).is_none());
-        assert!(instance_of(&SeenContainer::default()).is_none());
     }
 }

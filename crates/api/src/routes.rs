@@ -73,6 +73,8 @@ pub const BUILD: &str = "/api/v1/images/build";
 pub const PULL: &str = "/api/v1/images/pull";
 /// The Consul API for who has a token: keys, for `remuda kv`.
 pub const CONSUL: &str = "/v1/{*path}";
+/// What keys of the Consul API were.
+pub const KV_HISTORY: &str = "/api/v1/kv/history";
 /// A copy of the store.
 pub const BACKUP: &str = "/api/v1/backup";
 

@@ -2,10 +2,12 @@
 
 mod exposed;
 mod host;
+mod kv;
 mod service;
 
 pub use exposed::*;
 pub use host::*;
+pub use kv::*;
 pub use service::*;
 
 use model::event::Event;

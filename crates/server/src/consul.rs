@@ -3,15 +3,17 @@
 
 use crate::latest::Interest;
 use crate::state::Shared;
-use ::consul::{Body, Consul, Facts, Judge, Registrar, SERF_HEALTH, Standing};
+use ::consul::{Body, By, Consul, Facts, Gate, Judge, Registrar, SERF_HEALTH, Standing};
 use api::certificate::Certificate;
 use api::error::{ErrorInfo, Kind};
 use axum::response::IntoResponse as _;
 use control::operate::member;
 use http::StatusCode;
+use http::header::AUTHORIZATION;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use model::cluster::Cluster;
+use model::consul_access::AclMode;
 use model::host::HostLink;
 use model::id::HostId;
 use model::record::RecordKey;
@@ -25,6 +27,9 @@ use tokio::task::JoinSet;
 pub struct ConsulOptions {
     /// Where clients of this machine find it; `None` when they do not.
     pub listen: Option<SocketAddr>,
+    /// Where containers of this machine find it; `None` when its agent is another process, which
+    /// answers them.
+    pub containers: Option<SocketAddr>,
     /// Name of the server's machine as a node.
     pub node: String,
     /// Its address for others.
@@ -41,21 +46,33 @@ pub(crate) async fn start<S: Store>(
     registrar: Registrar,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), store::Error> {
-    let ConsulOptions { listen, node, address } = options;
+    let ConsulOptions { listen, containers, node, address } = options;
     let judge = judge(shared, node.clone());
     let facts = Facts { node, address };
     let consul = Consul::open(shared.store.clone(), shared.clock(), facts, judge).await?;
     let consul = consul.with_registrar(registrar);
     // Nobody is to see an empty catalog, or an index of before it was read.
     consul.catalog().follow(&shared.cluster(), consul.waiters());
+    consul.set_acl(mode(&shared.cluster()));
     shared.set_consul(consul.clone());
     let running = consul.clone();
     tasks.spawn(async move { running.run().await });
     tasks.spawn(follow_hosts(shared.clone(), consul.clone()));
+    if let Some(containers) = containers {
+        let clusters = shared.clusters();
+        let may = move || clusters.get().environment().map(|known| known.consul.containers);
+        let gate = Gate::new(consul.clone(), move || may().unwrap_or_default());
+        tasks.spawn(::consul::serve(containers, gate));
+    }
     if let Some(listen) = listen {
         tasks.spawn(::consul::serve(listen, consul));
     }
     Ok(())
+}
+
+/// Does the Consul API ask for tokens?
+fn mode(cluster: &Cluster) -> AclMode {
+    cluster.environment().map(|known| known.consul.acl).unwrap_or_default()
 }
 
 /// How checks stand. It holds no store: what it is part of is held by the state that it reads.
@@ -67,7 +84,7 @@ fn judge<S: Store>(shared: &Shared<S>, own: String) -> Judge {
 fn standing(cluster: &Cluster, own: &str, node: &str, check: &str) -> Standing {
     let host = HostId::parse(node).ok().and_then(|id| cluster.host(&id).cloned());
     match (host, check) {
-        (None, _) if node != own => Standing::Absent,
+        (None, check) if node != own => outside(cluster, node, check),
         // The server's machine need not be a host: what asks it is alive.
         (None, SERF_HEALTH) => Standing::Passing,
         (Some(host), SERF_HEALTH) => match host.status {
@@ -78,15 +95,28 @@ fn standing(cluster: &Cluster, own: &str, node: &str, check: &str) -> Standing {
     }
 }
 
+/// Of a node that a client registered nobody hears anything: it is alive until it is deregistered, or
+/// until a check of that name says otherwise.
+fn outside(cluster: &Cluster, node: &str, check: &str) -> Standing {
+    match crate::registrar::standing(cluster, node, check) {
+        Standing::Absent if check == SERF_HEALTH && cluster.client_node(node).is_some() => {
+            Standing::Passing
+        }
+        known => known,
+    }
+}
+
 /// Keeps the catalog equal to the cluster, and has sessions looked at whenever a host changes.
 async fn follow_hosts<S: Store>(shared: Shared<S>, consul: Consul<S>) {
     let mut clusters = shared.follow(Interest::Every);
     let mut seen = shared.cluster().index();
     loop {
         let cluster = clusters.take();
+        consul.set_acl(mode(&cluster));
         consul.catalog().follow(&cluster, consul.waiters());
         let may_alter = |key: &RecordKey| {
-            matches!(key, RecordKey::Host(_) | RecordKey::ClientCheck(_) | RecordKey::CheckState(_))
+            use RecordKey::{CheckState, ClientCheck, ClientNode, Host};
+            matches!(key, Host(_) | ClientCheck(_) | CheckState(_) | ClientNode(_))
         };
         if cluster.changed_since(seen).is_none_or(|mut keys| keys.any(may_alter)) {
             consul.checks_changed();
@@ -122,11 +152,19 @@ pub(crate) async fn forwarded<S: Store>(
 /// Answers the CLI, which has shown its token, with errors as the API has them.
 pub(crate) async fn api<S: Store>(
     axum::extract::State(shared): axum::extract::State<Shared<S>>,
-    request: axum::extract::Request,
+    mut request: axum::extract::Request,
 ) -> axum::response::Response {
+    let token = request.headers().get(AUTHORIZATION).and_then(|text| text.to_str().ok());
+    let token = token.and_then(|text| api::token::parse(text.strip_prefix("Bearer ")?));
+    if let Some(token) = token {
+        request.extensions_mut().insert(By(format!("token {}", token.id).into()));
+    }
     let Some(consul) = shared.consul() else {
         return ErrorInfo::unavailable("this server does not answer for Consul").into_response();
     };
+    let mut request = request;
+    // The token of the API is that of Remuda's own people: none of the Consul API's is asked for.
+    request.extensions_mut().insert(::consul::Trusted);
     let answer = ::consul::take(request, None, consul).await;
     let kind = match answer.status() {
         status if status.is_success() => return answer.map(axum::body::Body::new),
@@ -151,6 +189,7 @@ mod tests {
     use model::change::{Change, Edit};
     use model::host::{Host, HostFacts, Membership, Scheduling};
     use model::record::Record;
+    use model::registration::ClientNode;
     use model::time::{Index, Timestamp};
     use std::collections::BTreeMap;
 
@@ -169,8 +208,11 @@ mod tests {
             };
             Edit::Put(Record::Host(Arc::new(host)))
         };
+        let outside = ClientNode { name: "outside".into(), ..ClientNode::default() };
+        let outside = Edit::Put(Record::ClientNode(Arc::new(outside)));
         let mut cluster = Cluster::default();
-        cluster.apply(Index(1), &Change { edits: hosts.iter().map(edit).collect() });
+        let edits = hosts.iter().map(edit).chain([outside]).collect();
+        cluster.apply(Index(1), &Change { edits });
         cluster
     }
 
@@ -190,6 +232,8 @@ mod tests {
             ("own", SERF_HEALTH, Standing::Passing),
             ("own", "other", Standing::Absent),
             ("no id!", SERF_HEALTH, Standing::Absent),
+            ("outside", SERF_HEALTH, Standing::Passing),
+            ("outside", "other", Standing::Absent),
         ] {
             assert_eq!(standing(&cluster, "own", node, check), want, "{node} {check}");
         }

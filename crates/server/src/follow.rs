@@ -139,6 +139,7 @@ fn time_of(edit: &Edit) -> Option<Timestamp> {
         | Record::Plain(..)
         | Record::Attachment(_)
         | Record::ClientNode(_)
-        | Record::ClientService(_) => return None,
+        | Record::ClientService(_)
+        | Record::Query(_) => return None,
     })
 }

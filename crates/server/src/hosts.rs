@@ -376,9 +376,16 @@ async fn ingest<S: Store>(shared: &Shared<S>, mut status: HostStatus, joins: boo
         }
     }
     verdicts::revise(shared, changed).await;
+    // Of a host that is back nothing is shown that ended while it was away.
+    let known = cluster.host(&host).is_some();
+    if known {
+        plain::ingest(shared, &host, status.plain.as_deref()).await;
+    }
     // After that: a host that is back, or whose engine is, is trusted from what it says now on.
     presence::note_facts(shared, &status.host, &status.facts, joins).await;
-    plain::ingest(shared, &host, status.plain.as_deref()).await;
+    if !known {
+        plain::ingest(shared, &host, status.plain.as_deref()).await;
+    }
     crate::floating::ingest(shared, &host, &status.floating).await;
     crate::registrar::ingest(shared, &host, &status.checks).await;
 }

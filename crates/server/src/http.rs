@@ -7,6 +7,7 @@ mod events;
 mod extract;
 mod hosts;
 mod instances;
+mod kv;
 mod missing;
 mod net_check;
 mod openapi;
@@ -62,6 +63,7 @@ pub(crate) fn router<S: Store>(shared: Shared<S>) -> Router {
         .route(routes::HOST_DRAIN, post(hosts::drain::<S>))
         .route(routes::HOST_LABELS, post(hosts::label::<S>))
         .route(routes::NET_CHECK, post(net_check::check::<S>))
+        .route(routes::KV_HISTORY, get(kv::history::<S>))
         .route(routes::LOGS, get(relay::logs::<S>))
         .route(routes::EXEC, get(relay::exec::<S>))
         .route(routes::STATS, get(relay::stats::<S>))

@@ -16,11 +16,13 @@ use model::change::{Change, Edit, Proposal};
 use model::cluster::Cluster;
 use model::host::HostLink;
 use model::id::HostId;
-use model::limits::{CHECK_OUTPUT_MS, DEREGISTER_LOOK_MS, REGISTRAR_PARALLEL_MAX, TXN_OPS_MAX};
+use model::limits::{
+    CHECK_OUTPUT_MS, DEREGISTER_LOOK_MS, REGISTRAR_PARALLEL_MAX, REGISTRAR_QUEUE_MAX, TXN_OPS_MAX,
+};
 use model::record::RecordKey;
 use model::registration::{CheckSeen, ClientKey};
 use model::time::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 use store::Store;
 use tokio::sync::mpsc;
@@ -40,24 +42,60 @@ struct Said {
     written: bool,
 }
 
+/// Orders that were taken from the queue and wait for room.
+#[derive(Default)]
+struct Waiting(VecDeque<Asked>);
+
+impl Waiting {
+    fn has_room(&self) -> bool {
+        self.0.len() < REGISTRAR_QUEUE_MAX
+    }
+
+    /// A word counts from when it came, however long it then waits for the store.
+    fn push(&mut self, asked: Asked, ttls: &mut Ttls) {
+        if let Ask::Tell(telling) = &asked.ask {
+            ttls.arrived(&telling.key, asked.at);
+        }
+        self.0.push_back(asked);
+    }
+
+    /// Takes what has come, so that nobody is late whose word is here.
+    fn fill(&mut self, asks: &mut mpsc::Receiver<Asked>, ttls: &mut Ttls) {
+        while self.has_room() {
+            let Ok(asked) = asks.try_recv() else { return };
+            self.push(asked, ttls);
+        }
+    }
+}
+
 /// Works for ever.
 pub(crate) async fn run<S: Store>(shared: Shared<S>, mut asks: mpsc::Receiver<Asked>) {
     let mut clusters = shared.follow(Interest::Every);
-    let mut tasks: JoinSet<Option<Said>> = JoinSet::new();
+    let mut tasks: JoinSet<Option<(Said, Instant)>> = JoinSet::new();
     let mut ttls = Ttls::default();
+    let mut waiting = Waiting::default();
     let mut open = true;
     let mut look_at = Instant::now() + Duration::from_millis(DEREGISTER_LOOK_MS);
     loop {
-        let room = tasks.len() < REGISTRAR_PARALLEL_MAX;
+        while tasks.len() < REGISTRAR_PARALLEL_MAX
+            && let Some(asked) = waiting.0.pop_front()
+        {
+            let may_write = match &asked.ask {
+                Ask::Tell(telling) => ttls.may_write(&telling.key, Instant::now()),
+                Ask::Order(_) => true,
+            };
+            tasks.spawn(serve(shared.clone(), asked, may_write));
+        }
         tokio::select! {
             biased;
             Some(ended) = tasks.join_next() => match ended {
-                Ok(Some(said)) => ttls.heard(said.telling, said.ttl_ms, said.written, Instant::now()),
+                Ok(Some((said, at))) => ttls.heard(said, at, Instant::now()),
                 Ok(None) => {}
                 Err(error) => tracing::error!(%error, "order of a client ended badly"),
             },
             () = clusters.changed() => ttls.follow(&clusters.take(), Instant::now()),
             () = ttls.due() => {
+                waiting.fill(&mut asks, &mut ttls);
                 let late = ttls.late(&shared.cluster(), Instant::now());
                 silence(&shared, late).await;
             }
@@ -65,36 +103,36 @@ pub(crate) async fn run<S: Store>(shared: Shared<S>, mut asks: mpsc::Receiver<As
                 look_at = Instant::now() + Duration::from_millis(DEREGISTER_LOOK_MS);
                 reap(&shared).await;
             }
-            asked = asks.recv(), if room && open => {
-                let Some((ask, answer)) = asked else {
-                    // Nobody can ask any more; time goes on.
-                    open = false;
-                    continue;
-                };
-                let shared = shared.clone();
-                let may_write = match &ask {
-                    Ask::Tell(telling) => ttls.may_write(&telling.key, Instant::now()),
-                    Ask::Order(_) => true,
-                };
-                tasks.spawn(async move {
-                    let (result, said) = match ask {
-                        Ask::Order(order) => (carry_out(&shared, &order).await, None),
-                        Ask::Tell(telling) => match take_word(&shared, telling, may_write).await {
-                            Ok(said) => (Ok(()), Some(said)),
-                            Err(failure) => (Err(failure), None),
-                        },
-                    };
-                    // Who reads what it wrote finds it.
-                    if let Some(consul) = shared.consul() {
-                        consul.catalog().follow(&shared.cluster(), consul.waiters());
-                    }
-                    // A client that hung up does not need to know.
-                    answer.send(result).ok();
-                    said
-                });
-            }
+            asked = asks.recv(), if open && waiting.has_room() => match asked {
+                Some(asked) => waiting.push(asked, &mut ttls),
+                // Nobody can ask any more; time goes on.
+                None => open = false,
+            },
         }
     }
+}
+
+/// Carries out one order and answers it; gives what was said of a check, and when.
+async fn serve<S: Store>(
+    shared: Shared<S>,
+    asked: Asked,
+    may_write: bool,
+) -> Option<(Said, Instant)> {
+    let Asked { ask, at, answer } = asked;
+    let (result, said) = match ask {
+        Ask::Order(order) => (carry_out(&shared, &order).await, None),
+        Ask::Tell(telling) => match take_word(&shared, telling, may_write).await {
+            Ok(said) => (Ok(()), Some((said, at))),
+            Err(failure) => (Err(failure), None),
+        },
+    };
+    // Who reads what it wrote finds it.
+    if let Some(consul) = shared.consul() {
+        consul.catalog().follow(&shared.cluster(), consul.waiters());
+    }
+    // A client that hung up does not need to know.
+    answer.send(result).ok();
+    said
 }
 
 /// Decides, commits, and decides again when records changed meanwhile.

@@ -265,7 +265,7 @@ pub(crate) fn clear_backups(dir: &Path) {
     }
 }
 
-fn store_error(error: &store::Error) -> ErrorInfo {
+pub(crate) fn store_error(error: &store::Error) -> ErrorInfo {
     ErrorInfo::unavailable(format!("the store cannot take it: {}", api::error::chain(error)))
         .hint("see `remuda status` and `remuda doctor`")
 }

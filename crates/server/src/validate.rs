@@ -1,13 +1,14 @@
 //! What a service must keep to, whoever made its spec: files are checked when they are read, a
 //! program that calls the API has only this. Pure.
 
-use model::container_spec::{ContainerSpec, NetworkMode};
+use model::container_spec::{ContainerSpec, Mount, NetworkMode};
 use model::id::ServiceName;
 use model::limits;
 use model::policy::ServicePolicy;
 use model::scaling::{Mode, Scaling};
 use model::service::{Kind, LossPolicy, ServiceSpec, Template};
 use model::stack::StackSpec;
+use model::template_file;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
@@ -22,6 +23,7 @@ pub(crate) fn service(name: &ServiceName, service: &ServiceSpec) -> Result<(), S
         .and_then(|()| bounds(service))
         .and_then(|()| kind(service))
         .and_then(|()| siblings(name, template))
+        .and_then(|()| rendered(template))
         .map_err(|why| format!("service {name}: {why}"))
 }
 
@@ -124,6 +126,17 @@ fn kind(service: &ServiceSpec) -> Result<(), String> {
     }
 }
 
+/// Files that a host renders have a place of their own.
+fn rendered(template: &Template) -> Result<(), String> {
+    for (of, spec) in template.containers() {
+        let files = spec.files.iter().map(|file| file.target.as_str());
+        let mounted = spec.mounts.iter().map(Mount::target).chain(files);
+        template_file::check(&spec.templates, mounted)
+            .map_err(|(n, why)| format!("{}: template {}: {why}", shown_of(of), n + 1))?;
+    }
+    Ok(())
+}
+
 /// What a container shares is of another container of the same instance, and not in a circle.
 fn siblings(service: &ServiceName, template: &Template) -> Result<(), String> {
     let is_sidekick = |name: &str| template.sidekicks.keys().any(|known| known.as_str() == name);
@@ -182,10 +195,11 @@ fn shown_of(name: Option<&ServiceName>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use model::container_spec::VolumesFrom;
+    use model::container_spec::{SpecFile, VolumesFrom};
     use model::placement::{Constraint, Subject};
     use model::scaling::{JobSpec, Metric};
     use model::service::{ExternalSpec, RestartPolicy, Sidekick};
+    use model::template_file::TemplateFile;
 
     fn name(text: &str) -> ServiceName {
         ServiceName::parse(text).unwrap()
@@ -310,6 +324,33 @@ mod tests {
                 "circle: the primary, sidekick log",
                 with(|s| {
                     let kind = ContainerSpec { ipc: Some("service:log".into()), ..container() };
+                    s.template.kind = Kind::Container(Box::new(kind));
+                }),
+            ),
+            (
+                "template 1: target \"/b\"",
+                with(|s| {
+                    let bad = TemplateFile { target: "/b".into(), ..TemplateFile::default() };
+                    let kind = ContainerSpec { templates: vec![bad], ..container() };
+                    s.template.kind = Kind::Container(Box::new(kind));
+                }),
+            ),
+            (
+                "template 1: folder \"/run/app\"",
+                with(|s| {
+                    let one =
+                        TemplateFile { target: "/run/app/a".into(), ..TemplateFile::default() };
+                    let file = SpecFile {
+                        name: "password".into(),
+                        target: "/run/app/password".into(),
+                        content_base64: String::new(),
+                        mode: 0o444,
+                        uid: 0,
+                        gid: 0,
+                        secret: true,
+                    };
+                    let (templates, files) = (vec![one], vec![file]);
+                    let kind = ContainerSpec { templates, files, ..container() };
                     s.template.kind = Kind::Container(Box::new(kind));
                 }),
             ),

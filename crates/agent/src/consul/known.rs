@@ -3,6 +3,7 @@
 use ::consul::{Answer, Catalog, Facts, Request};
 use control::catalog::of_view;
 use model::catalog_view::CatalogView;
+use model::consul_access::AclMode;
 use model::time::Index;
 use model::view::HostView;
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,6 +31,10 @@ impl Known {
     /// Answers a read of the catalog; `None` when this host does not know.
     pub(super) async fn answer(&self, request: &Request) -> Option<Answer> {
         let view = self.view.borrow().clone()?;
+        // Which rights a token has is known to the server only.
+        if view.catalog.access.acl != AclMode::Off {
+            return None;
+        }
         if !knows(&view.catalog, &request.path) {
             return None;
         }
@@ -119,5 +124,19 @@ mod tests {
             "it exists, and is not known here"
         );
         assert_eq!(ask(&known, "catalog/services").await, None);
+    }
+
+    #[tokio::test]
+    async fn while_tokens_are_asked_for_nothing_is_answered_without_a_server() {
+        for (acl, answered) in
+            [(AclMode::Off, true), (AclMode::Allow, false), (AclMode::Deny, false)]
+        {
+            let mut view = view(&[]);
+            Arc::make_mut(&mut view.catalog).access.acl = acl;
+            let (_to, from) = watch::channel(Some(Arc::new(view)));
+            let known = Known::new(from);
+            let found = ask(&known, "health/service/web").await;
+            assert_eq!(found.is_some(), answered, "{acl:?}");
+        }
     }
 }

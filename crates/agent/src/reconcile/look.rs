@@ -1,9 +1,7 @@
 //! What the reconciler learns: hints of the engine, looks that came back, containers that changed.
 //! Whatever is learned about containers is told to the dataplane at once.
 
-use super::{
-    Look, NETWORK_PERIOD, NETWORK_RETRY, NOT_LISTED, RESYNC_RETRY, Reconciler, instance_of,
-};
+use super::{Look, NETWORK_PERIOD, NETWORK_RETRY, NOT_LISTED, RESYNC_RETRY, Reconciler};
 use crate::observe;
 use crate::watcher::Hint;
 use engine::Engine;
@@ -340,5 +338,24 @@ impl<E: Engine, F: Fabric> Reconciler<E, F> {
             *known = by_instance;
             true
         });
+    }
+}
+
+/// Which instance a container of ours is of.
+fn instance_of(container: &SeenContainer) -> Option<InstanceId> {
+    container.instance.as_deref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_container_is_known_by_its_label() {
+        let label =
+            |text: &str| SeenContainer { instance: Some(text.into()), ..Default::default() };
+        assert!(instance_of(&label("shop/web#1@4")).is_some());
+        assert!(instance_of(&label("nonsense")).is_none());
+        assert!(instance_of(&SeenContainer::default()).is_none());
     }
 }

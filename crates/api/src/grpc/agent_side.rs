@@ -94,6 +94,13 @@ impl GrpcLink {
         self.standing.subscribe()
     }
 
+    /// The same server, by a connection of its own for what is forwarded: those who ask over this
+    /// one take nothing of what there is for the others.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { forwards: Arc::default(), ..self.clone() }
+    }
+
     /// A new certificate for a new key, asked for over the connection that lives. It is not used
     /// before `replace`.
     ///

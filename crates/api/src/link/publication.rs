@@ -41,6 +41,7 @@ pub struct Known {
 
 /// What leads from one publication to a newer one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Raw")]
 pub struct PublicationDelta {
     /// Of both.
     pub epoch: String,
@@ -53,6 +54,27 @@ pub struct PublicationDelta {
     /// What changed; it may be nothing.
     #[serde(flatten)]
     pub delta: Delta,
+}
+
+/// As it is on the wire. What is flattened cannot be read at once: serde keeps the keys of its maps as
+/// text there, and numbers are read from text by `serde_json` only.
+#[derive(Deserialize)]
+struct Raw {
+    epoch: String,
+    run: i64,
+    from: u64,
+    to: u64,
+    #[serde(flatten)]
+    delta: serde_json::Map<String, serde_json::Value>,
+}
+
+impl TryFrom<Raw> for PublicationDelta {
+    type Error = serde_json::Error;
+
+    fn try_from(raw: Raw) -> Result<Self, Self::Error> {
+        let delta = serde_json::from_value(raw.delta.into())?;
+        Ok(Self { epoch: raw.epoch, run: raw.run, from: raw.from, to: raw.to, delta })
+    }
 }
 
 /// A delta does not fit on what is known: the whole is needed.
@@ -91,5 +113,32 @@ impl PublicationDelta {
         self.delta.merge(&newer.delta).map_err(|_wrong_base| Misfit)?;
         self.to = newer.to;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::delta::ViewDelta;
+    use model::metadata::{MetaPart, MetaService, ServiceFacts};
+
+    /// The maps of metadata have numbers for keys.
+    #[test]
+    fn what_changed_of_metadata_is_read_as_it_was_written() {
+        let old = HostView::empty("e", &"h1".parse().unwrap());
+        let mut new = old.clone();
+        let part = MetaPart { labels: [("a".into(), "b".into())].into(), ..MetaPart::default() };
+        let service = MetaService {
+            facts: Arc::new(ServiceFacts { scale: 2, revision: 12, ..ServiceFacts::default() }),
+            revisions: Arc::new([(12, [(String::new(), part)].into())].into()),
+            ..MetaService::default()
+        };
+        new.meta.services.insert_mut("shop/web".parse().unwrap(), Arc::new(service));
+        let view = ViewDelta::between(&old, &new);
+        assert!(view.is_some());
+        let delta = Delta { spec: None, view };
+        let sent = PublicationDelta { epoch: "e".into(), run: 1, from: 2, to: 3, delta };
+        let text = serde_json::to_vec(&sent).unwrap();
+        assert_eq!(serde_json::from_slice::<PublicationDelta>(&text).unwrap(), sent);
     }
 }

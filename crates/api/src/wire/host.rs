@@ -156,6 +156,12 @@ pub struct EnvironmentRequest {
     /// Names in DNS, whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<model::dns::DnsSettings>,
+    /// Does the Consul API ask for tokens: off, allow or deny?
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acl: Option<model::consul_access::AclMode>,
+    /// What containers may over the Consul API: off, read or write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub containers: Option<model::consul_access::ContainerAccess>,
 }
 
 /// Query of `POLICY_VERDICT`.

@@ -75,6 +75,7 @@ mod tests {
             keys: Default::default(),
             dns: Default::default(),
             expose: Default::default(),
+            consul: Default::default(),
         };
         let (text, parts) = api::token::format(api::token::API_PREFIX, [1; 6], [2; 32], "");
         let (other, _) = api::token::format(api::token::API_PREFIX, [1; 6], [3; 32], "");

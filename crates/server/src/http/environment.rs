@@ -13,6 +13,7 @@ use axum::extract::State;
 use control::operate::network;
 use control::policy;
 use model::change::{Change, Edit, Proposal};
+use model::consul_access::ConsulAccess;
 use model::expose::Expose;
 use model::host::{Environment, OverlayMode};
 use model::policy::{InvalidPorts, PolicyPorts, PolicyVerdict};
@@ -70,8 +71,13 @@ pub(super) async fn put<S: Store>(
             }
             let dns = request.dns.as_ref().unwrap_or(&known.dns).clone();
             let expose = expose.as_ref().unwrap_or(&known.expose).clone();
-            let known_to = (**known).clone();
-            let next = Environment { rebalance, overlay, policy, keys, dns, expose, ..known_to };
+            let consul = ConsulAccess {
+                acl: request.acl.unwrap_or(known.consul.acl),
+                containers: request.containers.unwrap_or(known.consul.containers),
+            };
+            let kept = (**known).clone();
+            let next =
+                Environment { rebalance, overlay, policy, keys, dns, expose, consul, ..kept };
             if next == **known {
                 return Ok(Proposal::default());
             }

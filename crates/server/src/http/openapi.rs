@@ -53,6 +53,7 @@ const TOKEN: &str = "token";
         super::environment::put,
         super::environment::verdict,
         super::environment::exposed,
+        super::kv::history,
         super::net_check::check,
         super::relay::logs,
         super::relay::exec,

@@ -216,3 +216,57 @@ async fn what_is_on_a_node_that_is_gone_goes_too() {
     let cluster = world.shared.cluster();
     assert_eq!(cluster.client_checks().count() + cluster.check_states().count(), 0);
 }
+
+/// The store does not answer for a while; what was said before the time was over counts.
+#[tokio::test(start_paused = true)]
+async fn a_word_counts_from_when_it_came_however_long_the_store_takes() {
+    let gate = Arc::new(store::Gate::default());
+    let world = world(Memory::default().behind(Arc::clone(&gate))).await;
+    world.host(HostLink::Active).await;
+    let check = |name: &str| format!("{{\"Name\":\"{name}\",\"TTL\":\"20s\"}}");
+    for name in ["one", "two"] {
+        world.put("agent/check/register", &check(name)).await;
+        world.put(&format!("agent/check/pass/{name}"), "").await;
+    }
+    let began = world.began.elapsed();
+    tokio::time::advance(Duration::from_secs(15)).await;
+    gate.close();
+    let words = async {
+        let (one, two) = tokio::join!(
+            world.put("agent/check/warn/one", ""),
+            world.put("agent/check/warn/two", "")
+        );
+        assert_eq!((one.0, two.0), (200, 200));
+    };
+    let opened = async {
+        // Past the time at which both would be late.
+        tokio::time::advance(Duration::from_secs(6)).await;
+        tokio::time::advance(Duration::from_secs(4)).await;
+        gate.open();
+    };
+    tokio::join!(words, opened);
+    for name in ["one", "two"] {
+        assert_eq!(world.status(name).0, CheckStatus::Warning, "{name}");
+    }
+    for name in ["one", "two"] {
+        let late = world.critical(name).await.checked_sub(began).unwrap();
+        assert!(late >= Duration::from_secs(35) && late < Duration::from_secs(36), "{late:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_with_many_checks_is_deregistered_at_once() {
+    let world = world(Memory::default()).await;
+    world.host(HostLink::Active).await;
+    assert_eq!(world.put("agent/service/register", "{\"Name\":\"web\"}").await.0, 200);
+    for n in 0..600 {
+        let check = format!("{{\"Name\":\"c{n}\",\"ServiceID\":\"web\",\"TTL\":\"1h\"}}");
+        assert_eq!(world.put("agent/check/register", &check).await.0, 200);
+        world.put(&format!("agent/check/pass/c{n}"), "").await;
+    }
+    let before = world.index();
+    assert_eq!(world.put("agent/service/deregister/web", "").await, (200, String::new()));
+    assert_eq!(world.index(), Index(before.0 + 1));
+    let cluster = world.shared.cluster();
+    assert_eq!(cluster.client_checks().count() + cluster.check_states().count(), 0);
+}

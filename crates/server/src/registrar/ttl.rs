@@ -2,9 +2,8 @@
 //! a server that starts gives all of them their whole time. Nothing ends while a host is not
 //! connected: nobody can be heard from there.
 
-use super::is_old;
+use super::{Said, is_old};
 use control::catalog::checks;
-use control::register::Telling;
 use model::cluster::Cluster;
 use model::host::HostLink;
 use model::id::HostId;
@@ -92,11 +91,20 @@ impl Ttls {
         }
     }
 
-    /// Somebody has spoken.
-    pub(super) fn heard(&mut self, telling: Telling, ttl_ms: u64, written: bool, now: Instant) {
+    /// Somebody has spoken, at this time; it is not written yet.
+    pub(super) fn arrived(&mut self, key: &ClientKey, at: Instant) {
+        let Some(one) = self.all.get_mut(key) else { return };
+        let later = at.checked_add(one.ttl);
+        one.deadline = one.deadline.and_then(|known| later.map(|later| later.max(known)));
+    }
+
+    /// What somebody said at `at` has been taken.
+    pub(super) fn heard(&mut self, said: Said, at: Instant, now: Instant) {
+        let Said { telling, ttl_ms, written } = said;
         // One that is not known yet comes with the cluster.
         let Some(one) = self.all.get_mut(&telling.key) else { return };
-        one.deadline = now.checked_add(Duration::from_millis(ttl_ms));
+        let until = at.checked_add(Duration::from_millis(ttl_ms));
+        one.deadline = one.deadline.max(until);
         one.last = Some(telling.output);
         if written {
             one.written = Some(now);

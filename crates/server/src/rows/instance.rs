@@ -93,7 +93,9 @@ fn instance_row(cluster: &Cluster, instance: &Instance) -> InstanceRow {
     let revision = cluster.revision(service, instance.target.revision);
     let ready = is_ready(cluster, instance);
     let sidekicks = sidekick_rows(cluster, instance);
-    let mut reason = if ready { String::new() } else { reason_of(instance, &status) };
+    // One that serves may have a reason too, e.g. a file that stays as it was.
+    let leaves = ready && instance.goal != Goal::Run;
+    let mut reason = if leaves { String::new() } else { reason_of(instance, &status) };
     if !ready && reason.is_empty() {
         // The primary has nothing to say: one beside it may have.
         let guilty = sidekicks.iter().find(|one| !one.reason.is_empty());
