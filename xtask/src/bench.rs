@@ -7,6 +7,7 @@ mod cpu;
 mod ground;
 
 mod ours;
+mod wrk;
 mod http;
 mod dns;
 
@@ -50,7 +51,7 @@ const PARTS: &[(&str, Part)] = &[
     ("size", Part::Outside(build::size)),
     ("schedule", Part::Outside(schedule::run)),
     ("link", Part::Outside(link::run)),
-    ("consul", Part::Outside(consul::run)),
+    ("consul", Part::Alone(consul::run)),
     ("metadata", Part::Outside(metadata::run)),
     ("build", Part::Outside(build::cold)),
     ("http", Part::Alone(http::run)),

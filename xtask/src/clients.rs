@@ -15,8 +15,24 @@ const LISTS: &str = "crates/app/tests/clients";
 /// Says for which lists the folder was made.
 const MADE: &str = "made-for";
 
-/// Sees to it that they are there: `<target>/clients/python` and `<target>/clients/node_modules`.
+/// Those of Rust are a package of their own, with a lock file of its own.
+pub(crate) const RUST: &str = "crates/app/tests/clients/rust/Cargo.toml";
+
+/// Sees to it that they are there: `<target>/clients/python`, `<target>/clients/node_modules`, and the
+/// program `<target>/clients-rust/debug/walk`.
 pub(crate) fn ensure(place: &Place) -> Result<()> {
+    installed(place)?;
+    // Built by what is on disk already, this takes no time; its first time is some hundred crates.
+    let step = Step::silent("building clients of others");
+    let mut cargo = place.cargo();
+    cargo.args(["build", "--quiet", "--locked", "--manifest-path", RUST, "--target-dir"]);
+    cargo.arg(place.target.join("clients-rust"));
+    shell::logged(&step, &mut cargo, &place.log("clients-rust.log"))?;
+    step.done("built");
+    Ok(())
+}
+
+fn installed(place: &Place) -> Result<()> {
     let lists = place.root.join(LISTS);
     let [python, node] = ["requirements.txt", "packages.txt"].map(|name| lists.join(name));
     let wanted = read(&python)? + &read(&node)?;

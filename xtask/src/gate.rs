@@ -2,7 +2,7 @@
 
 use crate::place::Place;
 use crate::say::{self, Step};
-use crate::{shell, suite};
+use crate::{clients, shell, suite};
 use anyhow::Result;
 
 /// The example's own workspace.
@@ -41,5 +41,6 @@ pub(crate) fn fix(place: &Place) -> Result<()> {
         shell::run(clippy.args(["--workspace", "--manifest-path", manifest]))?;
         shell::run(place.cargo().args(["fmt", "--all", "--manifest-path", manifest]))?;
     }
+    shell::run(place.cargo().args(["fmt", "--all", "--manifest-path", clients::RUST]))?;
     Ok(())
 }

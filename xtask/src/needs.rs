@@ -37,6 +37,7 @@ pub(crate) const TEST: &[Need] = &[
     need("musl-gcc", "musl-tools"),
     need("dnsmasq", "dnsmasq"),
     need("nginx", "nginx-light"),
+    need("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
     need("curl", "curl"),
     need("dig", "bind9-dnsutils"),
     need("kill", "procps"),

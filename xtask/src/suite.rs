@@ -40,11 +40,13 @@ pub(crate) fn test(place: &Place) -> Result<()> {
     Ok(())
 }
 
-/// `rustfmt --check` of both workspaces.
+/// `rustfmt --check` of both workspaces, and of the package of clients.
 pub(crate) fn format_check(place: &Place) -> Result<()> {
     let step = Step::loud("looking at the format");
     shell::run(place.cargo().args(["fmt", "--all", "--check"]))?;
-    shell::run(place.cargo().args(["fmt", "--all", "--check", "--manifest-path", EXAMPLE]))?;
+    for other in [EXAMPLE, clients::RUST] {
+        shell::run(place.cargo().args(["fmt", "--all", "--check", "--manifest-path", other]))?;
+    }
     step.done("as rustfmt has it");
     Ok(())
 }

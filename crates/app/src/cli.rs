@@ -1,5 +1,6 @@
 //! The command line: what there is, and which function does it.
 
+mod acl;
 mod apply;
 mod backup;
 mod build;
@@ -20,6 +21,7 @@ mod kv;
 mod list;
 mod logs;
 mod net;
+mod net_consul;
 mod net_dns;
 mod net_expose;
 mod net_policy;
@@ -31,6 +33,7 @@ mod source;
 mod status;
 mod stats;
 pub(crate) mod template;
+mod unified;
 mod watch;
 
 pub(crate) use apply::duration;
@@ -151,7 +154,7 @@ pub(crate) enum Command {
     /// Show cpu, memory and network use
     #[command(after_help = examples::STATS)]
     Stats(stats::StatsArgs),
-    /// Print the merged and interpolated compose file
+    /// Print the merged and interpolated compose file; or read and change settings of a service
     #[command(after_help = examples::CONFIG)]
     Config(config::ConfigArgs),
     /// Build the images of a stack that have a `build:`
@@ -189,6 +192,9 @@ pub(crate) enum Command {
     /// Read and write keys of the Consul API
     #[command(subcommand, after_help = examples::KV)]
     Kv(kv::KvCommand),
+    /// Ask for tokens over the Consul API, or for none
+    #[command(subcommand, after_help = acl::HELP)]
+    Acl(acl::AclCommand),
     /// Look for what would keep Remuda from working here
     #[command(after_help = examples::DOCTOR)]
     Doctor(doctor::DoctorArgs),
@@ -302,7 +308,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Exec(args) => exec::run(&global, args).await,
         Command::Run(args) => run::run(&global, args).await,
         Command::Stats(args) => stats::run(&global, args).await,
-        Command::Config(args) => config::run(&global, args),
+        Command::Config(args) => config::run(&global, args).await,
         Command::Build(args) => build::build(&global, args).await,
         Command::Pull(args) => build::pull(&global, args).await,
         Command::Backup(command) => backup::run(&global, command).await,
@@ -315,6 +321,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Confd(args) => template::run(template::Applet::Confd(args.words)).await,
         Command::Giddyup(args) => giddyup::run(args).await,
         Command::Kv(command) => kv::run(&global, command).await,
+        Command::Acl(command) => acl::run(&global, command).await,
         Command::Doctor(args) => doctor::run(&global, args).await,
         Command::Status(args) => status::run(&global, args).await,
         Command::Completion { shell } => {

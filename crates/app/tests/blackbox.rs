@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test may")]
 
+#[path = "blackbox/acl.rs"]
+mod acl;
 #[path = "blackbox/adding.rs"]
 mod adding;
 #[path = "blackbox/alone.rs"]
@@ -10,6 +12,8 @@ mod alone;
 mod api;
 #[path = "blackbox/apart.rs"]
 mod apart;
+#[path = "blackbox/article.rs"]
+mod article;
 #[path = "blackbox/backup.rs"]
 mod backup;
 #[path = "blackbox/chaos.rs"]
@@ -32,6 +36,8 @@ mod bad_files;
 mod doctor;
 #[path = "blackbox/floating.rs"]
 mod floating;
+#[path = "blackbox/dig.rs"]
+mod dig;
 #[path = "blackbox/expose.rs"]
 mod expose;
 #[path = "blackbox/images.rs"]
@@ -42,6 +48,8 @@ mod leftovers;
 mod commands;
 #[path = "blackbox/consul_catalog.rs"]
 mod consul_catalog;
+#[path = "blackbox/configuration.rs"]
+mod configuration;
 #[path = "blackbox/consul_keys.rs"]
 mod consul_keys;
 #[path = "blackbox/containers.rs"]
@@ -70,8 +78,14 @@ mod probers;
 mod overlay_mode;
 #[path = "blackbox/wire.rs"]
 mod wire;
+#[path = "blackbox/prometheus.rs"]
+mod prometheus;
 #[path = "blackbox/registrations.rs"]
 mod registrations;
+#[path = "blackbox/rendered.rs"]
+mod rendered;
+#[path = "blackbox/hosts_file.rs"]
+mod hosts_file;
 #[path = "blackbox/restart.rs"]
 mod restart;
 #[path = "blackbox/rollout.rs"]

@@ -128,6 +128,14 @@ impl Drop for Ground {
 }
 
 impl Server {
+    /// The one process that `ip` became.
+    pub(super) fn program(&self) -> Result<u32> {
+        match self.family()[..] {
+            [pid] => Ok(pid),
+            ref all => bail!("{} is {} processes", self.name, all.len()),
+        }
+    }
+
     /// The process that was started and all below it.
     pub(super) fn family(&self) -> Vec<u32> {
         super::cpu::family(self.child.id())

@@ -4,11 +4,12 @@
 
 use super::ground::{Ground, Server};
 use super::report::{Row, median, paired};
+use super::wrk::{self, Load};
 use super::{cpu, ours};
+use crate::interrupt;
 use crate::place::Place;
 use crate::say::{self, Step};
-use crate::{interrupt, shell};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 /// Rounds; each proxy is measured once in each, one after the other.
 const ROUNDS: usize = 7;
@@ -27,14 +28,6 @@ struct Contender {
     /// Of the load at hand.
     per_request_us: Vec<f64>,
     p99_ms: Vec<f64>,
-}
-
-/// What `wrk` says.
-#[derive(Debug, PartialEq)]
-struct Load {
-    requests: f64,
-    p99_ms: f64,
-    failures: u64,
 }
 
 pub(super) fn run(place: &Place) -> Result<Vec<Row>> {
@@ -98,14 +91,10 @@ impl Contender {
 
     fn load(&self, ground: &Ground, connections: u32, seconds: u32) -> Result<Load> {
         let url = format!("http://127.0.0.1:{}/", self.port);
-        let mut wrk = ground.beside("wrk");
-        wrk.args(["-t1", "--latency", "--timeout", "5s", "-H", "Host: bench.example.test"]);
-        wrk.args([format!("-c{connections}"), format!("-d{seconds}s"), url]);
-        let said = shell::read(&mut wrk)?;
-        let load = parse_wrk(&said)?;
-        let (name, failures) = (self.name, load.failures);
-        ensure!(failures == 0, "{failures} requests through {name} failed; wrk says:\n{said}");
-        Ok(load)
+        let mut command = ground.beside("wrk");
+        command.args(["-t1", "-H", "Host: bench.example.test"]);
+        command.args([format!("-c{connections}"), format!("-d{seconds}s")]);
+        wrk::run(command, &url).with_context(|| format!("through {}", self.name))
     }
 
     fn measure(&mut self, ground: &Ground, connections: u32) -> Result<()> {
@@ -141,54 +130,4 @@ fn compare(connections: u32, contenders: &[Contender]) -> Vec<Row> {
         unit: "x".into(),
     };
     peers.iter().map(row).collect()
-}
-
-fn parse_wrk(text: &str) -> Result<Load> {
-    let line = |part: &str| text.lines().map(str::trim).find(|line| line.contains(part));
-    let requests = line(" requests in ").and_then(|line| line.split(' ').next()?.parse().ok());
-    let p99 = line("99%").and_then(|line| milliseconds(line.split_whitespace().nth(1)?));
-    let numbers = |line: &str| -> u64 {
-        let digits = line.split(|c: char| !c.is_ascii_digit());
-        digits.filter_map(|word| word.parse::<u64>().ok()).sum()
-    };
-    let failures = ["Socket errors:", "Non-2xx or 3xx responses:"].map(|part| {
-        let found = line(part).and_then(|line| line.split_once(": "));
-        found.map_or(0, |(_, rest)| numbers(rest))
-    });
-    Ok(Load {
-        requests: requests.with_context(|| format!("wrk says no count: {text}"))?,
-        p99_ms: p99.with_context(|| format!("wrk says no latency: {text}"))?,
-        failures: failures.iter().sum(),
-    })
-}
-
-fn milliseconds(text: &str) -> Option<f64> {
-    let at = text.find(|c: char| c.is_ascii_alphabetic())?;
-    let (number, unit) = text.split_at(at);
-    let factor = match unit {
-        "us" => 0.001,
-        "ms" => 1.0,
-        "s" => 1000.0,
-        _ => return None,
-    };
-    Some(number.parse::<f64>().ok()? * factor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wrk_is_understood() {
-        let text = "  Latency Distribution\n     50%  310.00us\n     99%    1.25ms\n  131700 requests \
-                    in 6.01s, 28.89MB read\nRequests/sec:  21920.05\n";
-        let expect = Load { requests: 131_700.0, p99_ms: 1.25, failures: 0 };
-        assert_eq!(parse_wrk(text).unwrap(), expect);
-        let bad = format!(
-            "{text}  Socket errors: connect 0, read 3, write 0, timeout 2\n  Non-2xx or 3xx \
-             responses: 7\n"
-        );
-        assert_eq!(parse_wrk(&bad).unwrap().failures, 12);
-        assert!(parse_wrk("unable to connect").is_err());
-    }
 }

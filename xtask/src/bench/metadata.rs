@@ -20,7 +20,7 @@ struct Told {
     wake_ms: f64,
 }
 
-/// 10,000 containers, of which one changes; four that ask, and 5,000 that wait.
+/// 10,000 containers, of which one changes; 32 that ask, and 5,000 that wait.
 pub(super) fn run(place: &Place) -> Result<Vec<Row>> {
     let step = Step::loud("metadata of 10,000 containers");
     let told: Told = example(place, "dataplane", "metadata", &[])?;

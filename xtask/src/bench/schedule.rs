@@ -7,6 +7,7 @@ use crate::say::Step;
 use crate::shell;
 use anyhow::{Context, Result};
 use serde::Deserialize;
+use std::path::PathBuf;
 
 /// What the example says.
 #[derive(Debug, Deserialize)]
@@ -27,6 +28,13 @@ struct Durable {
     per_second: f64,
 }
 
+/// Builds an example, and says where it is.
+pub(super) fn program(place: &Place, package: &str, name: &str) -> Result<PathBuf> {
+    let (mut build, folder) = place.static_build(&place.target)?;
+    shell::run(build.args(["--package", package, "--example", name]))?;
+    Ok(folder.join("examples").join(name))
+}
+
 /// Builds and runs an example with these words, and reads its one line of JSON.
 pub(super) fn example<T: serde::de::DeserializeOwned>(
     place: &Place,
@@ -34,9 +42,7 @@ pub(super) fn example<T: serde::de::DeserializeOwned>(
     name: &str,
     words: &[&str],
 ) -> Result<T> {
-    let (mut build, folder) = place.static_build(&place.target)?;
-    shell::run(build.args(["--package", package, "--example", name]))?;
-    let program = folder.join("examples").join(name);
+    let program = program(place, package, name)?;
     let text = shell::read(std::process::Command::new(&program).args(words))?;
     serde_json::from_str(text.trim())
         .with_context(|| format!("reading what {} said", program.display()))

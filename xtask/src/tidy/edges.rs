@@ -17,7 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("consul", &["model", "control", "store"]),
     ("template", &["model"]),
     ("server", &["model", "compose", "control", "store", "api", "consul"]),
-    ("agent", &["model", "control", "engine", "network", "dataplane", "api", "consul"]),
+    ("agent", &["model", "control", "engine", "network", "dataplane", "api", "consul", "template"]),
     (
         "app",
         &[

@@ -1,4 +1,7 @@
-//! `config`: the merged, interpolated file.
+//! `config`: the merged, interpolated file; with a word behind it the settings of a service.
+
+mod change;
+mod settings;
 
 use super::{Format, Global, Source, source};
 use crate::exit::Outcome;
@@ -7,7 +10,11 @@ use clap::Args;
 
 /// Options of `config`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct ConfigArgs {
+    /// Settings of a service, which are keys below config/STACK/SERVICE/
+    #[command(subcommand)]
+    settings: Option<settings::SettingsCommand>,
     #[command(flatten)]
     source: Source,
     /// Only the names of services
@@ -18,8 +25,11 @@ pub(crate) struct ConfigArgs {
 /// `remuda config`.
 ///
 /// # Errors
-/// Exit code 2 for bad files.
-pub(super) fn run(global: &Global, args: ConfigArgs) -> Outcome {
+/// Exit code 2 for bad files, and those of the settings.
+pub(super) async fn run(global: &Global, args: ConfigArgs) -> Outcome {
+    if let Some(command) = args.settings {
+        return settings::run(global, command).await;
+    }
     let loaded = source::load(global, &args.source)?;
     if args.services || global.output == Format::Name {
         loaded.spec.services.keys().for_each(|name| output::line(name.as_str()));

@@ -1,8 +1,11 @@
 //! The binary called as `consul`: the commands that people have in their fingers, asked of the Consul
 //! API of this machine and printed as the original prints them.
 
+mod acl;
 mod ask;
+mod carry;
 mod flags;
+mod lock;
 mod show;
 
 use crate::exit::{Failure, Outcome};
@@ -16,9 +19,13 @@ use std::path::Path;
 const HELP: &str = "Usage: consul [-http-addr=ADDRESS] <command> [args]
 
 Answered here, from the Consul API of this machine:
+    acl bootstrap|set-agent-token
+    acl token create|list|read|update|clone|delete
+    acl policy create|list|read|update|delete
     catalog datacenters|nodes|services    event          info
-    kv get|put|delete                     members        operator raft list-peers
+    kv get|put|delete|export|import       members        operator raft list-peers
     services register|deregister          version        watch
+    snapshot save|restore|inspect         lock
 
 The rest is done by `remuda`.";
 
@@ -38,7 +45,7 @@ pub(crate) async fn run(words: Vec<String>) -> Outcome {
     let flags = Flags::read(&words);
     let mut command = flags.words.iter().map(String::as_str);
     let (first, second, third) = (command.next(), command.next(), command.next());
-    let agent = Agent::of(flags.text("http-addr"));
+    let agent = Agent::of(flags.text("http-addr"), flags.text("token"));
     match (first, second, third) {
         (None | Some("help"), ..) => output::line(HELP),
         (Some("version"), ..) => {
@@ -67,12 +74,21 @@ pub(crate) async fn run(words: Vec<String>) -> Outcome {
         (Some("operator"), Some("raft"), Some("list-peers")) => {
             output::line(&show::peers(&agent.json("operator/raft/configuration").await?));
         }
+        (Some("acl"), ..) if acl::run(&agent, &flags).await? => {}
         (Some("event"), ..) => event(&agent, &flags).await?,
         (Some("services"), Some("register"), _) => register(&agent, &flags).await?,
         (Some("services"), Some("deregister"), _) => deregister(&agent, &flags).await?,
         (Some("kv"), Some(verb @ ("get" | "put" | "delete")), _) => {
             kv(&agent, &flags, verb, flags.words.get(2..).unwrap_or_default()).await?;
         }
+        (Some("kv"), Some("export"), prefix) => {
+            carry::export(&agent, prefix.unwrap_or_default()).await?;
+        }
+        (Some("kv"), Some("import"), data) => carry::import(&agent, data).await?,
+        (Some("snapshot"), Some("save"), Some(file)) => carry::save(&agent, file).await?,
+        (Some("snapshot"), Some("restore"), Some(file)) => carry::restore(&agent, file).await?,
+        (Some("snapshot"), Some("inspect"), Some(file)) => output::line(&carry::inspect(file)?),
+        (Some("lock"), Some(_), _) => return lock::run(&agent, &flags).await,
         (Some("watch"), ..) => return watch(&agent, &flags).await,
         _ => {
             return Err(Failure::Message {
@@ -83,6 +99,12 @@ pub(crate) async fn run(words: Vec<String>) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// A token as the original prints it.
+#[must_use]
+pub(super) fn token(token: &Value) -> String {
+    acl::token(token)
 }
 
 async fn event(agent: &Agent, flags: &Flags) -> Outcome {
@@ -127,7 +149,7 @@ async fn register(agent: &Agent, flags: &Flags) -> Outcome {
         }));
     }
     for service in services {
-        agent.put("agent/service/register", &service.to_string()).await?;
+        agent.put("agent/service/register", service.to_string()).await?;
         let key = |key: &str| service.get(key).and_then(Value::as_str);
         let name = key("Name").or_else(|| key("name")).unwrap_or_default();
         output::line(&format!("Registered service: {name}"));
@@ -158,14 +180,21 @@ async fn kv(agent: &Agent, flags: &Flags, verb: &str, words: &[String]) -> Outco
             let pairs = pairs.iter().map(show::pair).collect::<Vec<_>>();
             show::lines(pairs.iter().map(String::as_str));
         }
+        "get" if flags.has("detailed") => {
+            let pairs = agent.json(&path).await?;
+            match pairs.get(0) {
+                Some(pair) => output::line(&show::detailed(pair)),
+                None => return Err(Failure::error(format!("Error! No key exists at: {key}"))),
+            }
+        }
         "get" => match agent.found(&format!("{path}?raw")).await? {
             Some(value) => output::line(&String::from_utf8_lossy(&value)),
             None => return Err(Failure::error(format!("Error! No key exists at: {key}"))),
         },
         "put" => {
-            let value = words.get(1).map_or("", String::as_str);
+            let value = carry::data(words.get(1).map_or("", String::as_str))?;
             let path = format!("{path}{}", flags.query(&["cas", "flags", "acquire", "release"]));
-            if agent.put(&path, value).await?.trim_ascii() == b"false" {
+            if agent.put(&path, &value).await?.trim_ascii() == b"false" {
                 return Err(Failure::error(format!(
                     "Error! Did not write to {key}: it has changed"
                 )));

@@ -17,7 +17,11 @@ pub(super) const STATS: &str = "Examples:
 pub(super) const CONFIG: &str = "Examples:
   remuda config -f docker-compose.yml -f rancher-compose.yml
   remuda config --services
-  remuda config --strict > /dev/null  is every key carried out?";
+  remuda config --strict > /dev/null  is every key carried out?
+  remuda config import shop/web app.yaml --dry-run
+  remuda config set shop/web db/host pg
+  remuda config ls shop/web
+  remuda config history shop/web";
 pub(super) const BUILD: &str = "Examples:
   remuda build
   remuda build --no-cache -f compose.yaml";
@@ -37,7 +41,9 @@ pub(super) const KV: &str = "Examples:
   remuda kv ls shop/
   remuda kv put shop/config - < config.json
   remuda kv export shop/ > shop.json  in the form of `consul kv export`
-  remuda kv import shop.json";
+  remuda kv import shop.json
+  remuda kv history shop/color
+  remuda kv rollback shop/color --to 3";
 pub(super) const NET: &str = "Examples:
   remuda net check                    which direction between which hosts is broken, and why
   remuda net check h2 -o json";

@@ -47,7 +47,7 @@ enum GiddyupCommand {
     Service(service::ServiceCommand),
     /// Answer GET /ping with 200, or 503 while a command fails
     Health(health::HealthArgs),
-    /// Ask tcp://host:port or http://host/path whether it is there
+    /// Ask tcp://host:port, http://host/path or https://host/path whether it is there
     Probe(probe::ProbeArgs),
     /// Prepare files and variables, and become a command
     Exec(exec::ExecArgs),

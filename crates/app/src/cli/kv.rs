@@ -1,18 +1,18 @@
 //! `kv`: keys that programs read over the Consul API, one at a time or as a file.
 
+pub(super) mod ask;
+pub(super) mod history;
+
 use super::client::client;
 use super::{Format, Global};
 use crate::exit::{Failure, Outcome};
 use crate::output;
 use api::client::Client;
-use api::routes;
-use bytes::Bytes;
+use ask::{ask, list, path, put, read};
 use clap::Subcommand;
-use futures_util::StreamExt as _;
 use http::Method;
 use model::limits::{CONSUL_SNAPSHOT_BYTES_MAX, CONSUL_VALUE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 /// Commands of `kv`.
@@ -22,6 +22,9 @@ pub(crate) enum KvCommand {
     Get {
         /// The key
         key: String,
+        /// A former value, by the number that `kv history` shows
+        #[arg(long, value_name = "N")]
+        version: Option<u32>,
     },
     /// Put a value
     Put {
@@ -48,6 +51,31 @@ pub(crate) enum KvCommand {
         /// Every key, rather than folders
         #[arg(long)]
         recurse: bool,
+    },
+    /// Show who changed a key, and when
+    History {
+        /// The key, or with --recurse the beginning of keys
+        key: String,
+        /// Of every key that begins so
+        #[arg(long)]
+        recurse: bool,
+    },
+    /// Show what differs between two versions of a key [default: the last two]
+    Diff {
+        /// The key
+        key: String,
+        /// The older version
+        from: Option<u32>,
+        /// The newer version [default: the newest]
+        to: Option<u32>,
+    },
+    /// Put a former value back
+    Rollback {
+        /// The key
+        key: String,
+        /// The version, by the number that `kv history` shows
+        #[arg(long, value_name = "N")]
+        to: u32,
     },
     /// Print keys with their values as JSON, as `consul kv export` does
     Export {
@@ -87,7 +115,14 @@ struct Exported {
 pub(super) async fn run(global: &Global, command: KvCommand) -> Outcome {
     let client = client(global)?;
     match command {
-        KvCommand::Get { key } => {
+        KvCommand::Get { key, version: Some(version) } => {
+            output::bytes(false, &history::value(&client, &key, version).await?);
+            Ok(())
+        }
+        KvCommand::History { key, recurse } => history::show(global, &client, &key, recurse).await,
+        KvCommand::Diff { key, from, to } => history::diff(global, &client, &key, from, to).await,
+        KvCommand::Rollback { key, to } => history::rollback(&client, &key, to).await,
+        KvCommand::Get { key, version: None } => {
             let value = ask(&client, Method::GET, &path(&key, "?raw")?, None).await;
             let value = value.map_err(|failure| failure.unwrap_missing(&key))?;
             output::bytes(false, &value);
@@ -129,105 +164,6 @@ pub(super) async fn run(global: &Global, command: KvCommand) -> Outcome {
         }
         KvCommand::Import { file } => import(&client, &file).await,
     }
-}
-
-/// The path of a key. `//` in a key would be cleaned away.
-fn path(key: &str, query: &str) -> Outcome<String> {
-    if key.starts_with('/') || key.contains("//") {
-        return Err(Failure::usage(format!("key {key:?} begins with / or has // in it")));
-    }
-    let key: Vec<String> = key.split('/').map(routes::encode).collect();
-    Ok(format!("/v1/kv/{}{query}", key.join("/")))
-}
-
-/// Why a request failed; a missing key is nothing unusual to some.
-enum Failed {
-    Missing,
-    Other(Failure),
-}
-
-impl Failed {
-    fn unwrap_missing(self, key: &str) -> Failure {
-        match self {
-            Self::Missing => {
-                api::error::ErrorInfo::not_found(format!("there is no key {key}")).into()
-            }
-            Self::Other(failure) => failure,
-        }
-    }
-}
-
-impl From<Failed> for Failure {
-    fn from(failed: Failed) -> Self {
-        failed.unwrap_missing("like that")
-    }
-}
-
-impl From<api::error::ErrorInfo> for Failed {
-    fn from(error: api::error::ErrorInfo) -> Self {
-        match error.kind {
-            api::error::Kind::NotFound => Self::Missing,
-            _ => Self::Other(error.into()),
-        }
-    }
-}
-
-async fn ask(
-    client: &Client,
-    method: Method,
-    path: &str,
-    body: Option<Vec<u8>>,
-) -> Result<Vec<u8>, Failed> {
-    let upload = body.map(|body| {
-        let part = std::future::ready(Ok(Bytes::from(body)));
-        Box::pin(futures_util::stream::once(part)) as api::client::Upload
-    });
-    let mut parts = client.bytes(method, path, upload).await?;
-    let mut answer = Vec::new();
-    while let Some(part) = parts.next().await {
-        answer.extend_from_slice(&part?);
-    }
-    Ok(answer)
-}
-
-async fn list<T: serde::de::DeserializeOwned>(
-    client: &Client,
-    prefix: &str,
-    query: &str,
-) -> Outcome<Vec<T>> {
-    let answer = match ask(client, Method::GET, &path(prefix, query)?, None).await {
-        Ok(answer) => answer,
-        Err(Failed::Missing) => return Ok(vec![]),
-        Err(Failed::Other(failure)) => return Err(failure),
-    };
-    serde_json::from_slice(&answer)
-        .map_err(|e| Failure::error(format!("the server's list of keys cannot be read: {e}")))
-}
-
-async fn put(client: &Client, key: &str, query: &str, value: Vec<u8>) -> Outcome {
-    let answer = ask(client, Method::PUT, &path(key, query)?, Some(value)).await?;
-    if answer == b"true" {
-        return Ok(());
-    }
-    let error = api::error::ErrorInfo::new(
-        api::error::Kind::Conflict,
-        format!("key {key} is not at the index that was given; nothing was changed"),
-    );
-    Err(error.into())
-}
-
-fn read(file: &Path, max: usize) -> Outcome<Vec<u8>> {
-    let failed = |e: std::io::Error| Failure::error(format!("{}: {e}", file.display()));
-    let source: Box<dyn std::io::Read> = match file.as_os_str() == "-" {
-        true => Box::new(std::io::stdin()),
-        false => Box::new(std::fs::File::open(file).map_err(failed)?),
-    };
-    let mut bytes = Vec::new();
-    source.take(max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() > max {
-        return Err(Failure::usage(format!("{} has more than {max} bytes", file.display())));
-    }
-    Ok(bytes)
 }
 
 async fn import(client: &Client, file: &Path) -> Outcome {

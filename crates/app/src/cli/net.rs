@@ -1,7 +1,7 @@
 //! `net`: the network between hosts.
 
 use super::client::client;
-use super::{Format, Global, net_dns, net_expose, net_policy};
+use super::{Format, Global, net_consul, net_dns, net_expose, net_policy};
 use crate::exit::{ERROR, Failure, Outcome};
 use crate::output::{self, Cell, Colour};
 use api::client::Client;
@@ -45,6 +45,9 @@ pub(crate) enum NetCommand {
     /// Names in DNS: how long answers hold, what is answered when nobody is healthy, Consul's domain
     #[command(after_help = net_dns::HELP)]
     Dns(net_dns::DnsArgs),
+    /// Show or set what containers may over the Consul API
+    #[command(after_help = net_consul::HELP)]
+    Consul(net_consul::ConsulArgs),
     /// Serve services of the catalog by name and port, on every host: shown, set, and put off
     #[command(after_help = net_expose::HELP)]
     Expose {
@@ -117,6 +120,7 @@ pub(super) async fn run(global: &Global, command: NetCommand) -> Outcome {
         NetCommand::Check(args) => args,
         NetCommand::Overlay { mode } => return overlay(global, &client, mode).await,
         NetCommand::Policy { command } => return net_policy::run(global, &client, command).await,
+        NetCommand::Consul(args) => return net_consul::run(global, &client, args).await,
         NetCommand::Dns(args) => return net_dns::run(global, &client, args).await,
         NetCommand::Expose { command } => return net_expose::run(global, &client, command).await,
         NetCommand::RotateKeys => return rotate(global, &client).await,

@@ -18,6 +18,7 @@ Examples:
   remuda net dns
   remuda net dns --ttl 30
   remuda net dns --nobody-healthy none
+  remuda net dns --hosts-file true        names work in images that ask no DNS
   remuda net dns --service-ttl web=5 --service-ttl 'api-*=2' --service-ttl '*=1'
   remuda net dns --service-ttl web=
   remuda net dns --domain consul --alt-domain dc.example --datacenter dc1
@@ -32,6 +33,9 @@ pub(crate) struct DnsArgs {
     /// What a service's name answers when none of its instances is healthy: all or none
     #[arg(long, value_name = "WHAT")]
     nobody_healthy: Option<NobodyHealthy>,
+    /// Write the names of services into the /etc/hosts of containers, too
+    #[arg(long, value_name = "TRUE|FALSE")]
+    hosts_file: Option<bool>,
     /// Where names of Consul end; empty turns them off
     #[arg(long)]
     domain: Option<String>,
@@ -63,6 +67,7 @@ impl DnsArgs {
         let clean = |name: String| name.trim_matches('.').to_ascii_lowercase();
         settings.ttl_s = self.ttl.unwrap_or(settings.ttl_s);
         settings.nobody_healthy = self.nobody_healthy.unwrap_or(settings.nobody_healthy);
+        settings.hosts_file = self.hosts_file.unwrap_or(settings.hosts_file);
         for (new, known) in [
             (self.domain, &mut consul.domain),
             (self.alt_domain, &mut consul.alt_domain),
@@ -125,6 +130,7 @@ fn show(dns: &DnsSettings) {
     let rows = [
         ("ttl", format!("{} s", dns.ttl_s)),
         ("nobody healthy", dns.nobody_healthy.as_str().to_owned()),
+        ("names in /etc/hosts", dns.hosts_file.to_string()),
         ("consul domain", or(&consul.domain, "off")),
         ("consul alternative domain", or(&consul.alt_domain, "none")),
         ("consul datacenter", consul.datacenter.clone()),
@@ -164,8 +170,10 @@ mod tests {
 
     #[test]
     fn what_is_said_is_set_and_the_rest_stays() {
+        assert!(applied(&["--hosts-file", "true"]).unwrap().hosts_file);
         let words = ["--ttl", "30", "--nobody-healthy", "none", "--domain", "DC.Example."];
         let set = applied(&words).unwrap();
+        assert!(!set.hosts_file);
         assert_eq!((set.ttl_s, set.nobody_healthy), (30, NobodyHealthy::None));
         assert_eq!(set.consul.domain, "dc.example");
         assert_eq!(set.consul.datacenter, "dc1");

@@ -102,12 +102,15 @@ pub(crate) async fn run(global: &Global, mut args: AgentArgs) -> Outcome {
     let plugs = plugs(&args.data_dir, cni)?;
     let agent = prepare(&args.data_dir, membership.host.clone(), environment, link.clone(), plugs)?;
     let view = agent.dataplane_port().view;
+    let agent = agent.asking(args.consul.consul_listen.0);
+    let containers = ::agent::serve_containers(link.apart(), view.clone());
     let clients = clients(args.consul.consul_listen.0, link.clone(), view);
     let keeper = membership::Keeper { membership, file, link, token, clock: clock() };
     tokio::select! {
         () = agent.run() => {}
         () = keeper.run() => {}
         () = clients => {}
+        () = containers => {}
         stopped = told_to_stop() => stopped?,
     }
     output::note("containers and dataplane go on");

@@ -72,6 +72,7 @@ pub(crate) fn docker(data_dir: &Path) -> Outcome<engine::Docker> {
 async fn start(mut args: ServerArgs, driver: DriverArgs) -> Outcome {
     need_root()?;
     args.data_dir = std::path::absolute(&args.data_dir)?;
+    args.answers_containers = true;
     make_private_dir(&args.data_dir)?;
     let cni = driver.load(&args.data_dir.join("agent"))?;
     let mut locks = vec![];
@@ -83,7 +84,8 @@ async fn start(mut args: ServerArgs, driver: DriverArgs) -> Outcome {
     let Opened { server, socket, .. } = super::server::open(&args).await?;
     let host = super::agent::own_host(&args.data_dir, None)?;
     let link = MemoryLink::new(server.switchboard(), host.clone());
-    let agent = super::agent::prepare(&args.data_dir, host, None, link, plugs)?;
+    let agent = super::agent::prepare(&args.data_dir, host, None, link, plugs)?
+        .asking(args.consul.consul_listen.0);
     output::note(&format!(
         "remuda dev {}: API on {}, data in {}",
         env!("CARGO_PKG_VERSION"),

@@ -169,10 +169,16 @@ async fn release_plain(engine: &engine::Docker, environment: &str) -> Result<(),
         if joined || model::plain::asks_for_network(&plain.labels) {
             engine.disconnect(&plain.id, agent::NETWORK).await?;
         }
-        let Some(file) = plain.resolv_conf.as_ref().filter(|_| plain.running()) else { continue };
-        if let Err(error) = network::return_dns(file) {
-            let error = api::error::chain(&error);
-            tracing::warn!(container = plain.name, error, "its DNS is not given back");
+        if !plain.running() {
+            continue;
+        }
+        let dns = plain.resolv_conf.as_deref().map(network::return_dns);
+        let names = plain.hosts.as_deref().map(|file| network::names_in_hosts(file, &[]));
+        for given_back in [dns, names].into_iter().flatten() {
+            if let Err(error) = given_back {
+                let error = api::error::chain(&error);
+                tracing::warn!(container = plain.name, error, "its DNS is not given back");
+            }
         }
     }
     Ok(())

@@ -48,6 +48,10 @@ pub(crate) struct ServerArgs {
     pub scheduler_url: Option<server::SchedulerUrl>,
     #[command(flatten)]
     pub consul: ConsulArgs,
+    /// The server answers containers of this machine over the Consul API: its agent is in the same
+    /// process.
+    #[arg(skip)]
+    pub answers_containers: bool,
 }
 
 /// Milliseconds.
@@ -101,6 +105,9 @@ pub(super) async fn open(args: &ServerArgs) -> Outcome<Opened> {
     let life = args.certificate_life.unwrap_or(CERTIFICATE_MS_DEFAULT);
     let consul = server::ConsulOptions {
         listen: args.consul.consul_listen.0,
+        containers: args
+            .answers_containers
+            .then(|| (network::LINK_LOCAL, network::CONSUL_PORT).into()),
         node: super::host_id(&super::hostname()).to_string(),
         address: reachable(args.listen).await.ip(),
     };

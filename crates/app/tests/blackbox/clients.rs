@@ -10,20 +10,20 @@ const CONSUL: &str = "127.0.0.1:8500";
 const TRAEFIK: &str = "127.0.0.1:8880";
 
 /// The folder into which they were installed.
-fn installed() -> PathBuf {
+pub(crate) fn installed() -> PathBuf {
     let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let folder = tmp.parent().expect("the target folder").join("clients");
     assert!(folder.join("made-for").exists(), "`cargo xtask test` installs clients of others");
     folder
 }
 
-fn script(name: &str) -> String {
+pub(crate) fn script(name: &str) -> String {
     format!("{}/tests/clients/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
 /// What it printed, when it came to its end.
 #[track_caller]
-fn walk(command: &mut Command) {
+pub(crate) fn walk(command: &mut Command) {
     let output = command.output().unwrap();
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (out, err) = (said(&output.stdout), said(&output.stderr));
@@ -48,6 +48,17 @@ fn npm_consul_walks_every_endpoint() {
         let _dev = machine.dev();
         let mut node = Command::new("node");
         walk(node.args([&script("walk.mjs"), CONSUL]).env("CLIENTS_DIR", installed()));
+    });
+}
+
+#[test]
+#[ignore = "needs docker and root"]
+fn rs_consul_walks_every_method() {
+    on_a_machine(|machine| {
+        let _dev = machine.dev();
+        let built = installed().with_file_name("clients-rust").join("debug/walk");
+        assert!(built.exists(), "`cargo xtask test` builds clients of others");
+        walk(Command::new(built).arg(CONSUL));
     });
 }
 

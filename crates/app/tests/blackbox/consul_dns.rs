@@ -2,7 +2,7 @@
 //! dead, and followed when a container ends; and a machine that asks us for names itself.
 
 use crate::cluster::{Cluster, on_a_cluster};
-use crate::machine::{Machine, on_a_machine, wait_until};
+use crate::machine::{Machine, on_a_machine, text, wait_until};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use testbed::{Role, SERVER};
@@ -61,6 +61,7 @@ fn labelled_containers_are_names_of_consul_and_stay_so_without_server_and_agents
             });
         }
         every_form(cluster);
+        prepared_queries(cluster);
         one_that_ends_is_out_without_a_server(cluster);
         for host in ["h1", "h2"] {
             cluster.bed.kill(host, Some(Role::Agent)).unwrap();
@@ -68,6 +69,9 @@ fn labelled_containers_are_names_of_consul_and_stay_so_without_server_and_agents
         let left = short(cluster, "h1", &["+tcp", "front.service.consul"]);
         assert!(left.len() >= 3, "{left:?}");
         assert_eq!(short(cluster, "h1", &["web.service.consul"]), both, "with both dead");
+        for name in ["shop.query.consul", "geo-web.query.dc1.consul"] {
+            assert_eq!(short(cluster, "h2", &[name]), both, "{name} with both dead");
+        }
     });
 }
 
@@ -95,6 +99,39 @@ fn every_form(cluster: &Cluster) {
             let said = dig(cluster, "h1", server, words);
             assert!(said.contains(wanted), "{server:?} {words:?} is not {wanted}:\n{said}");
             assert!(said.contains(" aa"), "{words:?} has authority:\n{said}");
+        }
+    }
+}
+
+/// Queries that a client prepared are names on every host.
+fn prepared_queries(cluster: &Cluster) {
+    for query in [
+        r#"{"Name": "shop", "Service": {"Service": "web"}, "DNS": {"TTL": "7s"}}"#,
+        r#"{"Name": "geo-", "Service": {"Service": "${name.suffix}"},
+            "Template": {"Type": "name_prefix_match"}}"#,
+    ] {
+        let mut curl = cluster.bed.on("h1", "curl").unwrap();
+        let at = "http://127.0.0.1:8500/v1/query";
+        text(curl.args(["-sS", "-f", "-X", "POST", "-d", query, at]));
+    }
+    for host in ["h1", "h2"] {
+        wait_until("the queries to be known", || {
+            !short(cluster, host, &["shop.query.consul"]).is_empty()
+                && !short(cluster, host, &["geo-web.query.consul"]).is_empty()
+        });
+    }
+    for server in SERVERS {
+        for (words, wanted) in [
+            (&["shop.query.consul", "A"][..], "shop.query.consul. 7 IN A 10.99.0.1"),
+            (&["shop.query.dc1.consul", "SRV"], "1 1 18081 0a630002.addr.dc1.consul."),
+            (&["shop.query.dc2.consul", "A"], "status: NXDOMAIN"),
+            (&["geo-web.query.consul", "A"], "geo-web.query.consul. 0 IN A 10.99.0.2"),
+            (&["geo-nobody.query.consul", "A"], "status: NXDOMAIN"),
+        ] {
+            let said = dig(cluster, "h1", server, words);
+            let said = said.split('\t').filter(|part| !part.is_empty()).collect::<Vec<_>>();
+            let said = said.join(" ");
+            assert!(said.contains(wanted), "{server:?} {words:?} is not {wanted}:\n{said}");
         }
     }
 }

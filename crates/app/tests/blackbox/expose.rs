@@ -3,8 +3,8 @@
 
 use crate::cluster::{Cluster, on_a_cluster};
 use crate::load::{Ask, Connections, Load};
-use crate::machine::{PATIENCE, wait_for, wait_until};
-use serde_json::Value;
+use crate::machine::{PATIENCE, text, wait_for, wait_until};
+use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
@@ -24,13 +24,13 @@ services:
 ";
 
 /// Runs a container by hand, with the labels that Registrator reads.
-fn run(cluster: &Cluster, host: &str, name: &str, labels: &[&str], image: &str) {
+pub(crate) fn run(cluster: &Cluster, host: &str, name: &str, labels: &[&str], image: &str) {
     let labels: Vec<&str> = labels.iter().flat_map(|label| ["-l", *label]).collect();
     let words = [&["run", "-d", "--name", name, "-P"][..], &labels, &[image]].concat();
     cluster.docker(host, &words);
 }
 
-fn address(host: &str, port: u16) -> SocketAddr {
+pub(crate) fn address(host: &str, port: u16) -> SocketAddr {
     let number: u8 = host.trim_start_matches('h').parse().unwrap();
     SocketAddr::from(([10, 99, 0, number], port))
 }
@@ -46,12 +46,12 @@ fn status(host: &str, port: u16, name: &str) -> Option<String> {
     Some(text.lines().next()?.to_owned())
 }
 
-fn answers(host: &str, port: u16, name: &str) -> bool {
+pub(crate) fn answers(host: &str, port: u16, name: &str) -> bool {
     status(host, port, name).is_some_and(|line| line.contains(" 200 "))
 }
 
 /// What comes back over TCP.
-fn echoes(host: &str, port: u16) -> bool {
+pub(crate) fn echoes(host: &str, port: u16) -> bool {
     let wait = Duration::from_secs(5);
     let Ok(mut stream) = TcpStream::connect_timeout(&address(host, port), wait) else {
         return false;
@@ -67,7 +67,7 @@ fn row(cluster: &Cluster, name: &str) -> Option<Value> {
     all["exposed"].as_array().unwrap().iter().find(|row| row["name"] == name).cloned()
 }
 
-fn ready(cluster: &Cluster, name: &str) -> u64 {
+pub(crate) fn ready(cluster: &Cluster, name: &str) -> u64 {
     row(cluster, name).map_or(0, |row| row["ready"].as_u64().unwrap())
 }
 
@@ -88,6 +88,7 @@ fn labelled_containers_are_served_on_every_host_and_come_and_go_without_a_failed
         cluster.ok(&["net", "expose", "set", "--domain", "Example.Internal"]);
         the_articles_services(cluster);
         a_stack_s_service(cluster);
+        what_a_client_registered(cluster);
         they_come_and_go_under_load(cluster);
         how_soon_they_are_served(cluster);
         what_is_in_the_way_is_told(cluster);
@@ -125,6 +126,53 @@ fn a_stack_s_service(cluster: &Cluster) {
     }
     cluster.ok(&["down", "shop", "--yes"]);
     wait_until("api to be served no more", || row(cluster, "api").is_none());
+}
+
+/// A PUT at the agent of a host.
+fn put(cluster: &Cluster, host: &str, path: &str, body: &Value) {
+    let url = format!("http://127.0.0.1:8500/v1/{path}");
+    let mut curl = cluster.bed.on(host, "curl").unwrap();
+    let body = body.to_string();
+    text(curl.args(["-sS", "-f", "-X", "PUT", "-d", &body, &url]));
+}
+
+/// A program that is no container of anybody's labels, with a check of its own.
+fn what_a_client_registered(cluster: &Cluster) {
+    let name = "billing.example.internal";
+    cluster.docker("h2", &["run", "-d", "--name", "billing", "-p", "18090:8081", WEB]);
+    let check =
+        json!({"HTTP": "http://127.0.0.1:18090/healthz", "Interval": "1s", "Timeout": "1s"});
+    let billing = json!({"Name": "billing", "Tags": ["http"], "Port": 18090, "Check": check});
+    put(cluster, "h2", "agent/service/register", &billing);
+    for host in ["h1", "h2", "h3"] {
+        wait_until(&format!("{host} to serve billing"), || answers(host, 80, name));
+    }
+    // One outside of all agents, which nobody checks; nobody is at its address.
+    let aside = json!({"Service": "billing", "ID": "aside", "Tags": ["http"], "Port": 9});
+    let node = json!({"Node": "aside", "Address": "10.99.0.254", "Service": aside,
+        "Check": {"Name": "word", "ServiceID": "aside", "Status": "critical"}});
+    put(cluster, "h1", "catalog/register", &node);
+    wait_until("both to be known, one to be ready", || {
+        row(cluster, "billing").is_some_and(|row| row["endpoints"] == 2 && row["ready"] == 1)
+    });
+    let load = Load::start(
+        4,
+        &Ask {
+            to: address("h3", 80),
+            host: name.into(),
+            path: "/".into(),
+            connections: Connections::Kept,
+        },
+    );
+    load.nothing_failed();
+    put(cluster, "h1", "catalog/deregister", &json!({"Node": "aside"}));
+    cluster.docker("h2", &["stop", "billing"]);
+    wait_until("its check to fail", || ready(cluster, "billing") == 0);
+    cluster.docker("h2", &["start", "billing"]);
+    wait_until("its check to pass", || ready(cluster, "billing") == 1 && answers("h1", 80, name));
+    put(cluster, "h2", "agent/service/deregister/billing", &json!({}));
+    wait_until("it to be served no more", || row(cluster, "billing").is_none());
+    cluster.docker("h2", &["rm", "-f", "billing"]);
 }
 
 /// Somebody stops one and runs another one, again and again, on all hosts.
@@ -171,7 +219,11 @@ fn they_come_and_go_under_load(cluster: &Cluster) {
 }
 
 /// When a host answers 200 for a name, asked all the time from now on.
-fn first_answer(host: &'static str, port: u16, name: &'static str) -> JoinHandle<Instant> {
+pub(crate) fn first_answer(
+    host: &'static str,
+    port: u16,
+    name: &'static str,
+) -> JoinHandle<Instant> {
     std::thread::spawn(move || {
         let until = Instant::now() + PATIENCE;
         while !answers(host, port, name) {

@@ -8,13 +8,18 @@ use std::process::Command;
 
 /// Name of the image.
 pub(crate) const IMAGE: &str = "tools:1";
-const PROGRAMS: [&str; 12] =
-    ["sh", "cat", "sleep", "ls", "stat", "stty", "env", "id", "head", "touch", "hostname", "grep"];
+const PROGRAMS: [&str; 13] = [
+    "sh", "cat", "sleep", "ls", "stat", "stty", "env", "id", "head", "touch", "hostname", "grep",
+    "getent",
+];
 
 /// A folder with a root file system: `/bin`, and the libraries of it.
 pub(crate) fn root(machine: &Machine, below: &str) -> PathBuf {
     let root = machine.write(&format!("{below}/root/tmp/.keep"), "");
     let root = root.ancestors().nth(2).unwrap().to_owned();
+    // As Debian's images have them.
+    machine.write(&format!("{below}/root/etc/nsswitch.conf"), "hosts: files dns\n");
+    machine.write(&format!("{below}/root/etc/host.conf"), "multi on\n");
     for program in PROGRAMS {
         let path =
             text(Command::new("sh").args(["-c", "readlink -f \"$(command -v $0)\"", program]));

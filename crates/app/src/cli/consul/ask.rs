@@ -38,12 +38,14 @@ pub(super) fn escape(text: &str) -> String {
 
 impl Agent {
     /// The one that a flag names, else `CONSUL_HTTP_ADDR`, else that of this machine.
-    pub(super) fn of(flag: Option<&str>) -> Self {
+    /// The token likewise, with `CONSUL_HTTP_TOKEN`.
+    pub(super) fn of(flag: Option<&str>, token: Option<&str>) -> Self {
         let env = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
         let address = flag.map(str::to_owned).or_else(|| env("CONSUL_HTTP_ADDR"));
         let address = address.unwrap_or_else(|| DEFAULT.into());
         let address = address.strip_prefix("http://").unwrap_or(&address).to_owned();
-        Self { address, token: env("CONSUL_HTTP_TOKEN").unwrap_or_default() }
+        let token = token.map(str::to_owned).or_else(|| env("CONSUL_HTTP_TOKEN"));
+        Self { address, token: token.unwrap_or_default() }
     }
 
     /// Status, head and body. HTTP/1.0: the answer ends with the connection.
@@ -51,7 +53,7 @@ impl Agent {
         &self,
         method: &str,
         path: &str,
-        body: &str,
+        body: &[u8],
     ) -> std::io::Result<(u16, String, Vec<u8>)> {
         let mut tcp = TcpStream::connect(&self.address).await?;
         let (address, bytes) = (&self.address, body.len());
@@ -63,7 +65,7 @@ impl Agent {
             "{method} /v1/{path} HTTP/1.0\r\nHost: {address}\r\n{token}Content-Length: {bytes}\r\n\r\n"
         );
         tcp.write_all(head.as_bytes()).await?;
-        tcp.write_all(body.as_bytes()).await?;
+        tcp.write_all(body).await?;
         let mut answer = vec![];
         tcp.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await?;
         let broken = || std::io::Error::new(std::io::ErrorKind::InvalidData, "no answer of HTTP");
@@ -74,7 +76,7 @@ impl Agent {
         Ok((status.ok_or_else(broken)?, head, body))
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &str) -> Outcome<(u16, Answer)> {
+    async fn ask(&self, method: &str, path: &str, body: &[u8]) -> Outcome<(u16, Answer)> {
         let (status, head, body) = self.exchange(method, path, body).await.map_err(|error| {
             Failure::error(format!("the Consul API at {} does not answer: {error}", self.address))
                 .hint("say another one with -http-addr or CONSUL_HTTP_ADDR")
@@ -89,8 +91,13 @@ impl Agent {
     }
 
     /// What is answered.
-    pub(super) async fn send(&self, method: &str, path: &str, body: &str) -> Outcome<Answer> {
-        match self.ask(method, path, body).await? {
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: impl AsRef<[u8]>,
+    ) -> Outcome<Answer> {
+        match self.ask(method, path, body.as_ref()).await? {
             (404, answer) => {
                 let text = String::from_utf8_lossy(&answer.body).trim().to_owned();
                 Err(Failure::error(format!("Unexpected response code: 404 ({text})")))
@@ -101,12 +108,12 @@ impl Agent {
 
     /// A read that waits; what is not there is an empty answer.
     pub(super) async fn read(&self, path: &str) -> Outcome<Answer> {
-        Ok(self.ask("GET", path, "").await?.1)
+        Ok(self.ask("GET", path, b"").await?.1)
     }
 
     /// What is there, `None` when nothing is.
     pub(super) async fn found(&self, path: &str) -> Outcome<Option<Vec<u8>>> {
-        let (status, answer) = self.ask("GET", path, "").await?;
+        let (status, answer) = self.ask("GET", path, b"").await?;
         Ok((status != 404).then_some(answer.body))
     }
 
@@ -117,7 +124,12 @@ impl Agent {
             .map_err(|error| Failure::error(format!("{path} was not answered in JSON: {error}")))
     }
 
-    pub(super) async fn put(&self, path: &str, body: &str) -> Outcome<Vec<u8>> {
+    /// Puts nothing; is what the path names there?
+    pub(super) async fn touch(&self, path: &str) -> Outcome<bool> {
+        Ok(self.ask("PUT", path, b"").await?.0 != 404)
+    }
+
+    pub(super) async fn put(&self, path: &str, body: impl AsRef<[u8]>) -> Outcome<Vec<u8>> {
         Ok(self.send("PUT", path, body).await?.body)
     }
 }

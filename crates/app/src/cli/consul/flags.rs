@@ -2,8 +2,20 @@
 //! `--` is no flag.
 
 /// Flags that have no value.
-const ALONE: &[&str] =
-    &["tags", "recurse", "keys", "detailed", "stale", "wan", "passingonly", "h", "help"];
+const ALONE: &[&str] = &[
+    "tags",
+    "recurse",
+    "keys",
+    "detailed",
+    "stale",
+    "wan",
+    "passingonly",
+    "self",
+    "h",
+    "help",
+    "verbose",
+    "child-exit-code",
+];
 
 /// A command line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +39,9 @@ impl Flags {
             let name = name.filter(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()));
             let Some(name) = name else {
                 flags.words.push(word.clone());
+                if flags.is_complete() {
+                    flags.words.extend(words.by_ref().cloned());
+                }
                 continue;
             };
             let (name, value) = match name.split_once('=') {
@@ -37,6 +52,12 @@ impl Flags {
             flags.given.push((name.to_owned(), value));
         }
         flags
+    }
+
+    /// What follows is the line of a program, with flags of its own.
+    fn is_complete(&self) -> bool {
+        let runs = self.words.first().is_some_and(|word| word == "lock" || word == "watch");
+        runs && self.words.len() == 2
     }
 
     /// Values of a flag, in their order.
@@ -85,6 +106,8 @@ mod tests {
             ("kv put -- -cas=3", &["kv", "put", "-cas=3"], "cas", None),
             ("kv put a -", &["kv", "put", "a", "-"], "cas", None),
             ("kv put a -1", &["kv", "put", "a", "-1"], "1", None),
+            ("lock -try=5s p sh -c x", &["lock", "p", "sh", "-c", "x"], "try", Some("5s")),
+            ("watch -type nodes sh -c x", &["watch", "sh", "-c", "x"], "type", Some("nodes")),
             ("catalog services -tags=false", &["catalog", "services"], "tags", Some("false")),
         ] {
             let flags = read(line);

@@ -137,6 +137,26 @@ pub(super) fn pair(pair: &Value) -> String {
     format!("{}:{}", text(pair, "Key"), String::from_utf8_lossy(&value))
 }
 
+/// A pair of the KV with all that is known of it.
+pub(super) fn detailed(pair: &Value) -> String {
+    let value = STANDARD.decode(text(pair, "Value")).unwrap_or_default();
+    let session = match text(pair, "Session") {
+        none if none.is_empty() => "-".to_owned(),
+        session => session,
+    };
+    let of = |key: &str| text(pair, key);
+    let rows = [
+        ("CreateIndex", of("CreateIndex")),
+        ("Flags", of("Flags")),
+        ("Key", of("Key")),
+        ("LockIndex", of("LockIndex")),
+        ("ModifyIndex", of("ModifyIndex")),
+        ("Session", session),
+        ("Value", String::from_utf8_lossy(&value).into_owned()),
+    ];
+    rows.map(|(name, value)| format!("{name:<16} {value}")).join("\n")
+}
+
 pub(super) fn lines<'a>(all: impl Iterator<Item = &'a str>) {
     all.for_each(output::line);
 }
@@ -196,6 +216,13 @@ h22   10.0.0.2:8301  failed  client  1.16.0  2         dc1  default    <default>
         assert_eq!(
             peers(&raft),
             "Node  ID  Address        State   Voter  RaftProtocol\nh1    1   10.0.0.1:8300  leader  true   3"
+        );
+        let pair = json!({"Key": "a", "Flags": 0, "LockIndex": 0, "Value": "NQ==", "CreateIndex": 3,
+            "ModifyIndex": 33});
+        assert_eq!(
+            detailed(&pair),
+            "CreateIndex      3\nFlags            0\nKey              a\nLockIndex        0\n\
+             ModifyIndex      33\nSession          -\nValue            5"
         );
         assert_eq!(
             info(&json!({"Stats": {"consul": {"server": "true"}}})),

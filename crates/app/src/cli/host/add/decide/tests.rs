@@ -65,6 +65,7 @@ fn environment() -> Environment {
         keys: Default::default(),
         dns: Default::default(),
         expose: Default::default(),
+        consul: Default::default(),
     }
 }
 
