@@ -92,11 +92,19 @@ impl Reader<'_> {
         Err("a comment without its end".into())
     }
 
-    fn entries(&mut self, end: Option<char>) -> Read<Vec<(String, Item)>> {
+    /// One bracket or label further in; who comes out of it takes one from `depth`.
+    fn deeper(&mut self) -> Read<()> {
         self.depth += 1;
-        if self.depth > ACL_RULES_DEPTH_MAX {
-            return Err(format!("more than {ACL_RULES_DEPTH_MAX} brackets in each other"));
+        match self.depth > ACL_RULES_DEPTH_MAX {
+            true => {
+                Err(format!("more than {ACL_RULES_DEPTH_MAX} brackets and labels in each other"))
+            }
+            false => Ok(()),
         }
+    }
+
+    fn entries(&mut self, end: Option<char>) -> Read<Vec<(String, Item)>> {
+        self.deeper()?;
         let mut all = vec![];
         loop {
             self.skip()?;
@@ -126,10 +134,7 @@ impl Reader<'_> {
             }
             Some('{') => Ok((key, self.value()?)),
             Some('"') => {
-                self.depth += 1;
-                if self.depth > ACL_RULES_DEPTH_MAX {
-                    return Err(format!("more than {ACL_RULES_DEPTH_MAX} labels in each other"));
-                }
+                self.deeper()?;
                 let label = self.entry()?;
                 self.depth -= 1;
                 Ok((key, Item::Object(vec![label])))
@@ -154,10 +159,7 @@ impl Reader<'_> {
     }
 
     fn list(&mut self) -> Read<Item> {
-        self.depth += 1;
-        if self.depth > ACL_RULES_DEPTH_MAX {
-            return Err(format!("more than {ACL_RULES_DEPTH_MAX} brackets in each other"));
-        }
+        self.deeper()?;
         let mut all = vec![];
         loop {
             self.skip()?;
